@@ -1,0 +1,33 @@
+"""The errors a user can meet, so that every room raises from one short list."""
+
+
+class EdgekitError(Exception):
+    """Something edgekit was asked to do cannot be done; the message says what, to which file or option, and what to do."""
+
+
+class OptionError(EdgekitError, ValueError):
+    """An option, a configuration value or an argument is wrong or contradicts another one."""
+
+
+class CheckpointError(EdgekitError):
+    """A checkpoint file is damaged, unsafe to load or of another network."""
+
+
+class InputError(EdgekitError, ValueError):
+    """A picture or an array given to a network cannot be used."""
+
+
+class BundleError(EdgekitError):
+    """A bundle is damaged, incomplete, of a newer schema, or cannot be written."""
+
+
+class ExportError(EdgekitError):
+    """A network cannot be turned into graphs that the target takes."""
+
+
+class ParityError(ExportError):
+    """An exported stage does not compute what its reference module computes."""
+
+
+class BackendError(EdgekitError):
+    """A backend is missing, refuses a graph, or failed while it ran one."""

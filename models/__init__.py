@@ -1,0 +1,1 @@
+"""Architectures as the papers define them, their checkpoints, and the cut into stages."""
