@@ -1,0 +1,194 @@
+"""The command `edgekit VERB ...`: finds the verb, imports only its module, and turns errors into one sentence."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import List, NamedTuple, NoReturn, Optional, Sequence
+
+from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError
+
+
+class Verb(NamedTuple):
+    """One verb: ``module`` has ``add_arguments(parser)`` and ``run(args) -> exit code``.
+
+    ``bundle`` says whether its first argument is a bundle: ``needed``, ``optional``, or None. Those verbs are the
+    device's, and a bundle offers them by itself.
+    """
+
+    name: str
+    module: str
+    summary: str
+    bundle: Optional[str] = None
+
+
+VERBS = (
+    Verb("export", "edgekit.export.verb", "turn a trained network into a bundle"),
+    Verb("inspect", "edgekit.runtime.verbs.inspect", "show what a bundle holds", "needed"),
+    Verb(
+        "verify",
+        "edgekit.runtime.verbs.verify",
+        "check a bundle's files and its answers on this device",
+        "needed",
+    ),
+    Verb(
+        "bench",
+        "edgekit.runtime.verbs.bench",
+        "measure how long every stage and exit takes on this device",
+        "needed",
+    ),
+    Verb(
+        "run", "edgekit.runtime.verbs.run", "answer one picture or pair of pictures within a budget", "needed"
+    ),
+    Verb(
+        "doctor", "edgekit.runtime.verbs.doctor", "say what this device is and what makes it slow", "optional"
+    ),
+    Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
+    Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
+    Verb("train", "edgekit.models.train_anynet", "train AnyNet on rendered stereo pairs"),
+    Verb("completion", "edgekit.completion", "print a script that completes these names in bash or zsh"),
+)
+DAMAGED_PIPE, INTERRUPTED = 141, 130  # what a shell reports for a process that SIGPIPE or SIGINT ended
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises instead of leaving, takes no abbreviations, and knows what a mistyped option was meant to be."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(f"{message}; see `{self.prog} --help`")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments.
+
+        Raises:
+            OptionError: one is unknown, missing or has a wrong value.
+        """
+        options = self.option_names()
+        for argument in arguments:
+            if argument == "--":
+                break
+            name = argument.split("=")[0]
+            if name.startswith("--") and name not in options:
+                self.error(f"there is no option {name}{meant(name, options)}")
+        return self.parse_args(arguments)
+
+    def option_names(self) -> List[str]:
+        """Every option string, such as ``--runs``."""
+        return [name for action in self._actions for name in action.option_strings]
+
+
+def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None) -> int:
+    """Run one command and return its exit code: 0 fine, 1 a check failed, 2 the call or the input was wrong.
+
+    Args:
+        arguments: as typed, without the program's name; by default those of this process.
+        bundle: the bundle that this runs from; its verbs then take no bundle argument.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(arguments, bundle)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader, such as `head`, has left; without this the interpreter complains when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DAMAGED_PIPE
+    except KeyboardInterrupt:
+        print("edgekit: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except EdgekitError as error:
+        return _report(error, arguments, 1 if isinstance(error, ParityError) else 2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _report(OptionError(f"{place}{(error.strerror or str(error)).lower()}"), arguments, 2)
+    except MemoryError:
+        return _report(EdgekitError("there is not enough memory; close other programs"), arguments, 2)
+
+
+def build_parser(verb: Verb, prog: str, bundle: Optional[str] = None) -> Parser:
+    """The parser of one verb, with the bundle filled in where there is one.
+
+    Raises:
+        ExportError: the verb needs a newer Python or packages that are not installed.
+    """
+    parser = Parser(f"{prog} {verb.name}", verb.summary[0].upper() + verb.summary[1:] + ".")
+    if verb.bundle and bundle is not None:
+        parser.set_defaults(bundle=bundle)
+    elif verb.bundle:
+        nargs = None if verb.bundle == "needed" else "?"
+        parser.add_argument("bundle", nargs=nargs, help="a bundle, such as anynet.edgekit")
+    _module(verb).add_arguments(parser)
+    return parser
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """`` (did you mean ...?)`` for a mistyped name, or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _run(arguments: List[str], bundle: Optional[str]) -> int:
+    prog = "edgekit" if bundle is None else f"python3 {os.path.relpath(bundle)}"
+    verbs = [verb for verb in VERBS if bundle is None or verb.bundle]
+    if not arguments:
+        print(_help(prog, verbs), file=sys.stderr)
+        return 2
+    if arguments[0] in ("-h", "--help", "help"):
+        print(_help(prog, verbs))
+        return 0
+    if arguments[0] == "--version":
+        from edgekit import __version__
+
+        print(f"edgekit {__version__}")
+        return 0
+    for verb in verbs:
+        if verb.name == arguments[0]:
+            args = build_parser(verb, prog, bundle).parse(arguments[1:])
+            return int(_module(verb).run(args))
+    what = "option" if arguments[0].startswith("-") else "verb"
+    names = ["--help", "--version"] + [verb.name for verb in verbs]
+    raise OptionError(f"there is no {what} {arguments[0]}{meant(arguments[0], names)}; see `{prog} --help`")
+
+
+def _module(verb: Verb) -> ModuleType:
+    if verb.bundle is None and verb.module != "edgekit.completion" and sys.version_info < (3, 10):
+        raise ExportError(
+            f"`edgekit {verb.name}` needs Python 3.10 or newer, this is {sys.version.split()[0]};"
+            " export on a PC and copy the bundle here"
+        )
+    try:
+        return import_module(verb.module)
+    except ImportError as error:
+        if verb.bundle or (error.name or "").startswith("edgekit"):
+            raise
+        raise ExportError(
+            f"`edgekit {verb.name}` needs the package {error.name}: pip install edgekit[export]"
+        ) from error
+
+
+def _report(error: EdgekitError, arguments: Sequence[str], code: int) -> int:
+    if "--json" in arguments:
+        from edgekit.runtime.report import print_json
+
+        print_json({"error": {"type": type(error).__name__, "message": str(error)}})
+    print(f"edgekit: {error}", file=sys.stderr)
+    return code
+
+
+def _help(prog: str, verbs: Sequence[Verb]) -> str:
+    width = max(len(verb.name) for verb in verbs)
+    lines = [
+        f"usage: {prog} VERB [options]",
+        "",
+        "Run trained adaptive networks on robots, inside a latency budget.",
+        "",
+    ]
+    lines += [f"  {verb.name.ljust(width)}  {verb.summary}" for verb in verbs]
+    lines += ["", f"`{prog} VERB --help` lists a verb's options; `{prog} --version` prints the version."]
+    return "\n".join(lines)

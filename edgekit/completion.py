@@ -1,0 +1,62 @@
+"""Shell completion: a small static script made from the verbs' own parsers, so that the two cannot drift apart."""
+
+import argparse
+from typing import Dict, List
+
+from edgekit.cli import VERBS, Parser, build_parser
+from edgekit.errors import EdgekitError
+
+SCRIPT = """\
+_edgekit() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb=${{COMP_WORDS[1]}} words=
+    if [ "$COMP_CWORD" = 1 ]; then
+        words="{verbs}"
+    elif case "$verb $before" in
+{choices}
+        *) false;; esac; then :
+    elif case "$current" in -*) true;; *) false;; esac; then
+        case "$verb" in
+{options}
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}}
+complete -o default -F _edgekit edgekit
+"""
+ZSH = "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the shell's name."""
+    parser.add_argument(
+        "shell", choices=("bash", "zsh"), help='for example: eval "$(edgekit completion bash)"'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the script."""
+    print((ZSH if args.shell == "zsh" else "") + script(), end="")
+    return 0
+
+
+def script() -> str:
+    """The script for bash; zsh runs it through its emulation of bash's completion."""
+    parsers: Dict[str, Parser] = {}
+    for verb in VERBS:
+        try:
+            parsers[verb.name] = build_parser(verb, "edgekit")
+        except EdgekitError:
+            continue  # not installed here, so there is nothing to complete
+    options: List[str] = []
+    choices: List[str] = []
+    for name, parser in parsers.items():
+        options.append('        {}) words="{}";;'.format(name, " ".join(parser.option_names())))
+        for action in parser._actions:
+            if action.choices and action.option_strings:
+                pattern = "|".join(f'"{name} {option}"' for option in action.option_strings)
+                choices.append('        {}) words="{}";;'.format(pattern, " ".join(map(str, action.choices))))
+            elif action.choices:
+                choices.append(
+                    '        "{0} {0}") words="{1}";;'.format(name, " ".join(map(str, action.choices)))
+                )
+    return SCRIPT.format(verbs=" ".join(parsers), choices="\n".join(choices), options="\n".join(options))

@@ -1,0 +1,212 @@
+"""`edgekit doctor`: what this device is, what is installed, what makes it slow right now, and the command that mends it."""
+
+import argparse
+import platform
+from importlib import import_module
+from typing import Dict, List, NamedTuple, Optional
+
+from edgekit import __version__
+from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
+from edgekit.runtime.report import print_json, say
+from edgekit.runtime.system import Processors, read_load, read_processors, read_text
+
+HOT = 85.0  # degrees Celsius: Jetsons begin to throttle a little above
+SLOW_SHARE = 0.9  # a clock below this share of its maximum counts as slow
+UNKNOWN = "unknown"
+
+
+class Finding(NamedTuple):
+    """Something that makes this device slow or edgekit useless on it, and what mends it."""
+
+    what: str
+    mend: Optional[str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    # For tests, which have no Jetson: where /proc, /sys and /etc are looked for.
+    parser.add_argument("--root", default="/", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine this device and print what was found."""
+    software = read_software()
+    processors = read_processors(args.root)
+    jetson = read_jetson(args.root)
+    load = read_load(args.root)
+    findings = examine(software, processors, jetson, load)
+    bundle = None if args.bundle is None else _examine_bundle(args.bundle)
+    if args.json:
+        print_json(
+            {
+                "edgekit": __version__,
+                "software": software,
+                "processors": processors._asdict(),
+                "load": load,
+                "memory": _read_memory(args.root),
+                "jetson": None if jetson is None else _jetson_json(jetson),
+                "bundle": bundle,
+                "findings": [finding._asdict() for finding in findings],
+            }
+        )
+        return 0
+    say(_software_lines(software) + _machine_lines(processors, load, args.root))
+    say(_jetson_lines(jetson) if jetson else ["Jetson         no"])
+    if bundle is not None:
+        say(["bundle         {}".format(", ".join(f"{key} {value}" for key, value in bundle.items()))])
+    say([""] + (_finding_lines(findings) or ["Nothing found that makes this device slow."]))
+    return 0
+
+
+def read_software() -> Dict[str, Optional[str]]:
+    """Versions of what edgekit can use here; None for what is not installed or does not load."""
+    found = {"python": platform.python_version(), "system": platform.platform()}  # type: Dict[str, Optional[str]]
+    for name in ("numpy", "onnxruntime", "tensorrt", "cv2", "PIL"):
+        try:
+            found[name] = str(getattr(import_module(name), "__version__", UNKNOWN))
+        except Exception:  # a package built for another machine fails in its own way when it is loaded
+            found[name] = None
+    found["providers"] = None
+    if found["onnxruntime"] is not None:
+        found["providers"] = ", ".join(import_module("onnxruntime").get_available_providers())
+    return found
+
+
+def examine(
+    software: Dict[str, Optional[str]],
+    processors: Processors,
+    jetson: Optional[Jetson],
+    load: Optional[float],
+) -> List[Finding]:
+    """Everything that makes this device slow, worst first."""
+    found = []
+    if software["onnxruntime"] is None and software["tensorrt"] is None:
+        found.append(Finding("no backend is installed, so no network can run", "pip3 install onnxruntime"))
+    if jetson is not None:
+        found += _examine_jetson(jetson)
+    if processors.online and processors.present and processors.online < processors.present:
+        mend = None if jetson is None else _mode_command(jetson)
+        what = f"{processors.present - processors.online} of {processors.present} CPUs are switched off"
+        found.append(Finding(what, mend))
+    slow = [name for name in processors.governors if name != "performance"]
+    if slow:
+        mend = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        what = "the CPU governor is {}: clocks fall between frames, and the next frame starts slowly".format(
+            "/".join(slow)
+        )
+        found.append(Finding(what, "sudo jetson_clocks" if jetson is not None else mend))
+    if load is not None and load > 0.5 * processors.usable:
+        what = f"other programs keep the CPU busy: load {load:.1f} on {processors.usable} CPUs"
+        found.append(Finding(what, "stop what `top` shows"))
+    return found
+
+
+def _examine_jetson(jetson: Jetson) -> List[Finding]:
+    found = []
+    best = fastest_mode(jetson.power_modes)
+    if best is not None and jetson.power_mode is not None and jetson.power_mode.number != best.number:
+        name = jetson.power_mode.name or jetson.power_mode.number
+        found.append(Finding(f"power mode {name} is not the fastest, {best.name} is", _mode_command(jetson)))
+    now, highest = jetson.gpu_mhz, jetson.gpu_highest_mhz
+    if now is not None and highest and jetson.gpu_lowest_mhz != highest:
+        idle = "" if now >= SLOW_SHARE * highest else f", {now:.0f} now"
+        what = f"the GPU's clock is not fixed ({jetson.gpu_lowest_mhz or 0:.0f} to {highest:.0f} MHz{idle})"
+        found.append(Finding(what, "sudo jetson_clocks"))
+    for name, degrees in jetson.temperatures.items():
+        if degrees >= HOT:
+            found.append(
+                Finding(
+                    f"{name} is at {degrees:.0f} C, close to throttling", "cool it: fan, heat sink, shade"
+                )
+            )
+    return found
+
+
+def _mode_command(jetson: Jetson) -> Optional[str]:
+    best = fastest_mode(jetson.power_modes)
+    return None if best is None else f"sudo nvpmodel -m {best.number} && sudo jetson_clocks"
+
+
+def _examine_bundle(path: str) -> Dict[str, object]:
+    from edgekit.bundle import read_bundle
+
+    bundle = read_bundle(path)
+    target = bundle.manifest.target
+    return {
+        "path": path,
+        "name": bundle.manifest.name,
+        "target": target,
+        "stages": len(bundle.manifest.stages),
+    }
+
+
+def _read_memory(root: str) -> Dict[str, Optional[int]]:
+    """Total and available bytes of memory."""
+    found = {"total_bytes": None, "available_bytes": None}  # type: Dict[str, Optional[int]]
+    for line in (read_text(root, "proc/meminfo") or "").splitlines():
+        words = line.split()
+        for key, name in (("MemTotal:", "total_bytes"), ("MemAvailable:", "available_bytes")):
+            if words[:1] == [key] and len(words) > 1 and words[1].isdigit():
+                found[name] = int(words[1]) * 1024
+    return found
+
+
+def _jetson_json(jetson: Jetson) -> Dict[str, object]:
+    document = dict(jetson._asdict())
+    document["power_mode"] = None if jetson.power_mode is None else jetson.power_mode._asdict()
+    document["power_modes"] = [mode._asdict() for mode in jetson.power_modes]
+    return document
+
+
+def _software_lines(software: Dict[str, Optional[str]]) -> List[str]:
+    lines = [f"edgekit        {__version__}"]
+    for name, version in software.items():
+        lines.append(f"{name.ljust(14)} {version or 'not installed'}")
+    return lines
+
+
+def _machine_lines(processors: Processors, load: Optional[float], root: str) -> List[str]:
+    memory = _read_memory(root)
+    total, free = (memory[key] for key in ("total_bytes", "available_bytes"))
+    clocks = "/".join(sorted({f"{mhz:.0f}" for mhz in processors.mhz})) or UNKNOWN
+    highest = UNKNOWN if processors.max_mhz is None else f"{processors.max_mhz:.0f}"
+    return [
+        f"CPU            {processors.model or UNKNOWN}",
+        f"CPUs           {_known(processors.online)} online of {_known(processors.present)}, {processors.usable} usable here",
+        "CPU governor   {}".format("/".join(processors.governors) or UNKNOWN),
+        f"CPU clock      {clocks} MHz now, {highest} MHz at most",
+        f"load           {UNKNOWN if load is None else format(load, '.2f')}",
+        f"memory         {_gigabytes(total)} in all, {_gigabytes(free)} free",
+    ]
+
+
+def _jetson_lines(jetson: Jetson) -> List[str]:
+    mode = jetson.power_mode
+    heat = ", ".join(f"{name} {degrees:.1f} C" for name, degrees in jetson.temperatures.items())
+    return [
+        f"Jetson         {jetson.module or jetson.model} ({jetson.part or UNKNOWN}, {jetson.soc or UNKNOWN})",
+        f"SM             {jetson.sm or UNKNOWN}",
+        f"L4T            {jetson.l4t or UNKNOWN} (JetPack {jetson.jetpack or UNKNOWN})",
+        f"CUDA           {jetson.cuda or UNKNOWN}",
+        f"power mode     {UNKNOWN if mode is None else f'{mode.number} {mode.name or UNKNOWN}'}",
+        f"GPU clock      {_known(jetson.gpu_mhz)} MHz now, {_known(jetson.gpu_highest_mhz)} MHz at most",
+        f"temperatures   {heat or UNKNOWN}",
+    ]
+
+
+def _finding_lines(findings: List[Finding]) -> List[str]:
+    lines = []
+    for finding in findings:
+        lines.append(f"! {finding.what}")
+        if finding.mend is not None:
+            lines.append(f"    {finding.mend}")
+    return lines
+
+
+def _known(value: Optional[float]) -> str:
+    return UNKNOWN if value is None else f"{value:.0f}"
+
+
+def _gigabytes(value: Optional[int]) -> str:
+    return UNKNOWN if value is None else f"{value / 1e9:.2f} GB"
