@@ -1,0 +1,128 @@
+"""What edgekit's AnyNet is measured against: PyTorch eager, plain exports of the uncut network, and OpenCV's StereoSGBM."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit.models.anynet import AnyNet
+
+Array = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+# A peer network: normalised left and right (1, 3, H, W) to its exits (1, 1, H, W) px.
+Network = Callable[[Array, Array], Sequence[Array]]
+
+DISPARITIES = 192
+BLOCK = 5
+
+
+def without_propagation(net: AnyNet) -> AnyNet:
+    """The same network with its first three exits only."""
+    smaller = AnyNet(replace(net.options, with_spn=False))
+    smaller.load_state_dict({k: v for k, v in net.state_dict().items() if not k.startswith("refine_spn.")})
+    return smaller.eval()
+
+
+def multiply_adds(net: AnyNet, size: tuple[int, int]) -> int:
+    """Multiply-adds of the convolutions of both views at ``size``, counted by PyTorch while it runs them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    picture = torch.zeros(1, 3, *size)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        net(picture, picture)
+    return int(counter.get_total_flops()) // 2
+
+
+def eager(net: AnyNet) -> Network:
+    """PyTorch as it is, without gradients."""
+
+    def run(left: Array, right: Array) -> Sequence[Array]:
+        with torch.inference_mode():
+            return [exit_.numpy() for exit_ in net(torch.from_numpy(left), torch.from_numpy(right))]
+
+    return run
+
+
+def plain_export(net: AnyNet, size: tuple[int, int], path: Path, *, dynamo: bool) -> None:
+    """``torch.onnx.export`` of the uncut network at its default opset, weights in the one file."""
+    pictures = tuple(torch.zeros(1, 3, *size) for _ in range(2))
+    names = [f"disparity{k + 1}" for k in range(4 if net.refine_spn is not None else 3)]
+    # The exporter reports its progress on stdout, through warnings and through logging.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            net, pictures, str(path), input_names=["left", "right"], output_names=names, dynamo=dynamo,
+            external_data=False,
+        )  # fmt: skip
+
+
+def in_onnxruntime(path: Path, threads: int) -> Network:
+    """A graph in ONNX Runtime's CPU provider with every optimisation."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(left: Array, right: Array) -> Sequence[Array]:
+        return session.run(None, {"left": left, "right": right})  # type: ignore[no-any-return]
+
+    return run
+
+
+def in_openvino(path: Path, threads: int) -> Network:
+    """A graph in OpenVINO's CPU plugin, float32 throughout, set for latency."""
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "NUM_STREAMS": 1,
+    }
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(left: Array, right: Array) -> Sequence[Array]:
+        found = request.infer({"left": left, "right": right}, share_inputs=True, share_outputs=True)
+        return [found[output] for output in compiled.outputs]
+
+    return run
+
+
+class BlockMatching:
+    """OpenCV's StereoSGBM in its fastest mode (3WAY), on grey pictures, with the weights that its documentation advises.
+
+    The matcher leaves out the left margin of ``DISPARITIES`` px. With ``margin`` the pictures are widened by as much first,
+    so that it answers there too, in a fifth more time.
+    """
+
+    def __init__(self, threads: int, *, margin: bool) -> None:
+        cv2.setNumThreads(threads)
+        self.margin = DISPARITIES if margin else 0
+        self.matcher = cv2.StereoSGBM.create(
+            minDisparity=0, numDisparities=DISPARITIES, blockSize=BLOCK, P1=8 * BLOCK**2, P2=32 * BLOCK**2,
+            disp12MaxDiff=1, preFilterCap=63, uniquenessRatio=10, speckleWindowSize=100, speckleRange=2,
+            mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
+        )  # fmt: skip
+
+    def __call__(self, left: Picture, right: Picture) -> Array:
+        """RGB pictures (H, W, 3) to the disparity (H, W) px, -1 where the matcher gives none."""
+        views = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in (left, right)]
+        if self.margin:
+            views = [cv2.copyMakeBorder(view, 0, 0, self.margin, 0, cv2.BORDER_REPLICATE) for view in views]
+        found = self.matcher.compute(*views)[:, self.margin :].astype(np.float32) / 16
+        return np.where(found < 0, np.float32(-1), found)

@@ -1,0 +1,61 @@
+"""Times contenders against each other in turns, so that what else the machine does falls on all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+# A contender runs once and says how long each of its parts took, in ms, by name.
+Contender = Callable[[], Mapping[str, float]]
+
+
+@dataclass
+class Times:
+    """What interleaved rounds measured: per name, one median in ms for every round."""
+
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, name: str, milliseconds: float) -> None:
+        self.rounds.setdefault(name, []).append(milliseconds)
+
+    def median(self, name: str) -> float:
+        """Median over the rounds, ms."""
+        return statistics.median(self.rounds[name])
+
+    def ratio(self, name: str, *others: str) -> float:
+        """Median over the rounds of ``name``'s time divided by the summed time of ``others`` in the same round."""
+        totals = [sum(parts) for parts in zip(*(self.rounds[other] for other in others), strict=True)]
+        return statistics.median(a / b for a, b in zip(self.rounds[name], totals, strict=True))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.rounds
+
+
+def whole(name: str, call: Callable[[], object]) -> Contender:
+    """A contender whose one part is the whole of ``call``, timed from outside."""
+
+    def run() -> Mapping[str, float]:
+        start = time.perf_counter_ns()
+        call()
+        return {name: (time.perf_counter_ns() - start) / 1e6}
+
+    return run
+
+
+def interleave(contenders: Mapping[str, Contender], rounds: int, runs: int) -> Times:
+    """Let the contenders take turns: ``rounds`` times, each runs once unmeasured (its caches and threads wake up), then ``runs`` times."""
+    for run in contenders.values():
+        run()
+    times = Times()
+    for round_ in range(rounds):
+        print(f"\rround {round_ + 1} of {rounds}", end="", file=sys.stderr, flush=True)
+        for run in contenders.values():
+            run()
+            measured = [run() for _ in range(runs)]
+            for name in measured[0]:
+                times.add(name, statistics.median(parts[name] for parts in measured))
+    print(file=sys.stderr)
+    return times
