@@ -4,23 +4,24 @@ from typing import Optional, Tuple
 
 import numpy as np
 
-# Turbo, a rainbow whose lightness rises and falls smoothly: the polynomial approximation that its author published
-# (A. Mikhailov, "Turbo, an improved rainbow colormap for visualization", Google AI blog 2019), lowest power first.
+# Turbo, a rainbow whose lightness rises and falls smoothly (A. Mikhailov, "Turbo, an improved rainbow colormap for
+# visualization", Google AI blog 2019): every 15th of the 256 entries that were published.
 TURBO = np.array(
     [
-        [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
-        [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604],
-        [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973],
+        (48, 18, 59), (63, 62, 156), (70, 102, 221), (69, 140, 253), (47, 178, 244), (26, 212, 208),
+        (34, 235, 170), (82, 250, 122), (139, 255, 75), (183, 247, 53), (219, 226, 54), (245, 197, 58),
+        (254, 161, 48), (249, 117, 29), (232, 75, 12), (206, 45, 4), (169, 22, 1), (122, 4, 3),
     ]
-)
+)  # fmt: skip
 
 
 def turbo(shares: np.ndarray) -> np.ndarray:
     """Colours uint8 (..., 3) RGB for shares from 0 (far, blue) to 1 (near, red)."""
     steps = np.linspace(0.0, 1.0, 1024)
-    table = np.stack([np.polyval(channel[::-1], steps) for channel in TURBO], axis=-1)
-    table = (np.clip(table, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    return np.asarray(table[(np.clip(shares, 0.0, 1.0) * 1023.0 + 0.5).astype(np.int64)])
+    anchors = np.linspace(0.0, 1.0, len(TURBO))
+    table = np.stack([np.interp(steps, anchors, channel) for channel in TURBO.T], axis=-1)
+    nearest = (np.clip(shares, 0.0, 1.0) * (len(steps) - 1) + 0.5).astype(np.int64)
+    return np.asarray((table + 0.5).astype(np.uint8)[nearest])
 
 
 def disparity_range(disparity: np.ndarray, largest: Optional[float] = None) -> Tuple[float, float]:

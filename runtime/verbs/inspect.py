@@ -1,0 +1,183 @@
+"""`edgekit inspect`: what a bundle holds, for people or as JSON."""
+
+import argparse
+import os
+from typing import Dict, List, Tuple
+
+from edgekit.bundle import Bundle, InputSpec, StageSpec, read_bundle
+from edgekit.errors import BundleError
+from edgekit.runtime.report import count, print_json, say, table
+
+PROVENANCE_FIRST = ("edgekit", "created", "checkpoint", "checkpoint_sha256")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the manifest as JSON, with the state of every file"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the bundle holds; 1 if one of its files is missing or damaged."""
+    bundle = read_bundle(args.bundle, check="none")
+    damaged = find_damaged(bundle)
+    if args.json:
+        document = bundle.manifest.to_json()
+        document["damaged"] = damaged
+        document["profiles"], document["engines"] = made_here(bundle)
+        print_json(document)
+    else:
+        say(
+            _head(bundle, damaged)
+            + [""]
+            + _inputs(bundle)
+            + [""]
+            + _stages(bundle)
+            + [""]
+            + _provenance(bundle)
+        )
+    return 1 if damaged else 0
+
+
+def find_damaged(bundle: Bundle) -> Dict[str, str]:
+    """Every file that is missing or not as it was written, and what is wrong with it."""
+    damaged = {}
+    for name in bundle.manifest.files:
+        try:
+            bundle.read_bytes(name)
+        except BundleError as error:
+            damaged[name] = str(error)
+    return damaged
+
+
+def made_here(bundle: Bundle) -> Tuple[List[str], List[str]]:
+    """The fingerprints for which this bundle has a measured profile, and those for which it has engines."""
+    found = []
+    for folder in ("profiles", "engines"):
+        place = os.path.join(bundle.path, folder)
+        names = sorted(os.listdir(place)) if os.path.isdir(place) else []
+        found.append([os.path.splitext(name)[0] if folder == "profiles" else name for name in names])
+    return found[0], found[1]
+
+
+def _head(bundle: Bundle, damaged: Dict[str, str]) -> List[str]:
+    manifest = bundle.manifest
+    total = sum(entry.bytes for entry in manifest.files.values())
+    profiles, engines = made_here(bundle)
+    lines = [
+        f"bundle      {bundle.path} (schema {manifest.schema})",
+        f"network     {manifest.name}: {manifest.family}, {manifest.task}, for {manifest.target}",
+        "options     {}".format(
+            ", ".join(f"{key} {value}" for key, value in manifest.options.items()) or "none"
+        ),
+        f"size        {total / 1e6:.2f} MB in {len(manifest.files)} files,"
+        f" {sum(stage.parameters for stage in manifest.stages):,} parameters,"
+        f" {count(sum(stage.macs for stage in manifest.stages))} multiply-adds",
+        f"files       {f'{len(damaged)} DAMAGED' if damaged else 'all as they were written (SHA-256)'}",
+        f"profiles    {', '.join(profiles) or 'none yet: `edgekit bench` measures one'}",
+    ]
+    if engines:
+        lines.append(f"engines     {', '.join(engines)}")
+    return lines + [f"            ! {what}" for what in damaged.values()]
+
+
+def _inputs(bundle: Bundle) -> List[str]:
+    lines = ["Inputs"]
+    for spec in bundle.manifest.inputs:
+        lines.append(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)} {spec.layout}")
+        lines += [f"    {line}" for line in _recipe(spec)]
+    return lines
+
+
+def _recipe(spec: InputSpec) -> List[str]:
+    recipe = spec.preprocessing
+    if recipe is None:
+        return ["no picture: give the tensor itself"]
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (recipe.mean, recipe.std))
+    return [
+        f"from a {recipe.color} picture: fitted into {recipe.width} x {recipe.height} px ({recipe.fit}, {recipe.anchor},"
+        f" the rest {recipe.fill}),",
+        f"(x / 255 - mean) / std with mean [{mean}], std [{std}]",
+    ]
+
+
+def _stages(bundle: Bundle) -> List[str]:
+    manifest = bundle.manifest
+    header = ["stage", "reads", "writes", "MACs", "parameters"]
+    rows = []
+    for stage in manifest.stages:
+        writes = [
+            "{} {}{}{}".format(
+                out.name,
+                _shape(out.shape),
+                f" {out.unit}" if out.unit else "",
+                " *" * (out.name == stage.exit),
+            )
+            for out in stage.outputs
+        ]
+        # One line per tensor: stages hand on several.
+        height = max(len(writes), len(stage.inputs))
+        for line in range(height):
+            reads = stage.inputs[line] if line < len(stage.inputs) else ""
+            write = writes[line] if line < len(writes) else ""
+            first = line == 0
+            figures = [count(stage.macs), f"{stage.parameters:,}"] if first else ["", ""]
+            rows.append([stage.name if first else "", reads, write, *figures])
+    lines = [
+        "Stages (* is the exit: an answer that can be used)",
+        *_indented(table(header, rows, left=3)),
+        "",
+    ]
+    variants = [row for stage in manifest.stages for row in _variants(stage)]
+    lines += ["Variants: equal graphs, of which a backend takes the one that is fastest on the device"]
+    lines += _indented(
+        table(["stage", "variant", "default of", "stored", "computes in", "bytes"], variants, left=3)
+    )
+    known = {
+        name: spec
+        for name, spec in manifest.exits.items()
+        if spec.threshold is not None or spec.accuracy is not None
+    }
+    for name, spec in known.items():
+        lines.append(
+            f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}, accuracy {_or_unknown(spec.accuracy)}"
+        )
+    return lines
+
+
+def _variants(stage: StageSpec) -> List[List[str]]:
+    rows = []
+    for index, variant in enumerate(stage.variants):
+        default_of = sorted(backend for backend, name in stage.defaults.items() if name == variant.name)
+        name = stage.name if index == 0 else ""
+        rows.append(
+            [
+                name,
+                variant.name,
+                ", ".join(default_of),
+                f"{variant.bits} bit",
+                variant.precision,
+                f"{variant.bytes:,}",
+            ]
+        )
+    return rows
+
+
+def _provenance(bundle: Bundle) -> List[str]:
+    provenance = bundle.manifest.provenance
+    keys = [key for key in PROVENANCE_FIRST if key in provenance]
+    keys += sorted(set(provenance) - set(keys))
+    return ["Provenance"] + [f"  {key.ljust(18)} {provenance[key]}" for key in keys]
+
+
+def _indented(lines: List[str]) -> List[str]:
+    return ["  " + line for line in lines]
+
+
+def _shape(shape: Tuple[int, ...]) -> str:
+    return "x".join(str(size) for size in shape)
+
+
+def _or_unknown(value: object) -> str:
+    return "unknown" if value is None else f"{value:g}"
