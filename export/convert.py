@@ -35,6 +35,10 @@ DTYPES = {  # torch's, and what the graph holds: TensorRT 8 has neither INT64 no
     torch.uint8: ir.DataType.UINT8,
     torch.bool: ir.DataType.BOOL,
 }
+_SHAPE_ONLY = frozenset({  # their results depend on no element of their tensors, only on its shape
+    "aten.zeros_like.default", "aten.ones_like.default", "aten.full_like.default", "aten.empty_like.default",
+    "aten.new_zeros.default", "aten.new_ones.default", "aten.new_full.default", "aten.new_empty.default",
+})  # fmt: skip
 _SILENT = frozenset({"aten._assert_tensor_metadata.default", "aten._assert_scalar.default", "aten.sym_constrain_range.default"})
 
 
@@ -60,7 +64,12 @@ def convert(
 
 def serialize(model: ir.Model) -> bytes:
     """The bytes of the ONNX file; the same model always gives the same bytes."""
-    return ir.to_proto(model).SerializeToString(deterministic=True)
+    proto = ir.to_proto(model)
+    known = {constant.name for constant in proto.graph.initializer}
+    described = [value for value in proto.graph.value_info if value.name not in known]  # constants say it themselves
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(described)
+    return proto.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
 def infer_shapes(model: ir.Model) -> ir.Model:
@@ -80,7 +89,7 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> torch.ex
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(module.eval(), inputs)
+            return torch.export.export(module.eval(), inputs)  # type: ignore[no-any-return]
     except Exception as error:  # torch.export raises whatever the user's forward does
         raise ExportError(
             f"{name}: torch.export cannot trace {type(module).__name__}: {_first_line(error)}; its forward must take tensors, "
@@ -111,7 +120,8 @@ def _calls(program: torch.export.ExportedProgram) -> Iterator[tuple[fx.Node, boo
             if node.name in user_inputs:
                 reads_input.add(node)
         elif node.op == "call_function":
-            folded = not any(n in reads_input for n in node.all_input_nodes) and not _is_random(node)
+            shape_only = str(node.target) in _SHAPE_ONLY
+            folded = (shape_only or not any(n in reads_input for n in node.all_input_nodes)) and not _is_random(node)
             if not folded:
                 reads_input.add(node)
             yield node, folded
@@ -162,7 +172,9 @@ class _Translation:
     def __init__(self, program: torch.export.ExportedProgram, name: str) -> None:
         self.program = program
         self.builder = GraphBuilder(name)
-        self.known: dict[fx.Node, Any] = {}  # what torch would have there: a Tensor (constant), an ir.Value, or a tuple
+        # What torch would have there: a Tensor (a constant), an ir.Value, or a tuple of them. fx types its arguments so
+        # loosely that anything but Any is a cast at every use.
+        self.known: dict[fx.Node, Any] = {}
         self.names: dict[int, str] = {}  # id of a parameter's tensor -> its name in the user's network
         self.materialized: dict[int, tuple[Tensor, ir.Value]] = {}
 
@@ -190,20 +202,29 @@ class _Translation:
             self.names[id(tensor)] = str(spec.target)
 
     def _compute(self, node: fx.Node) -> object:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self.known[n])
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self._as_tensor)
         return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _as_tensor(self, node: fx.Node) -> Any:
+        """What torch computes a constant from; an operator that only reads shapes gets any tensor of that shape."""
+        known, meta = self.known[node], node.meta["val"]
+        return torch.zeros((), dtype=meta.dtype).expand(meta.shape) if isinstance(known, ir.Value) else known
 
     def _emit(self, node: fx.Node) -> object:
         if node.target is operator.getitem:
             source, index = node.args
-            return self.known[source][index]  # type: ignore[index]
+            item = self.known[source][index]  # type: ignore[index]
+            if item is None and node.users:
+                raise ExportError(f"{module_path(node)}: {source} has no ONNX operator that gives its result {index}")
+            return item
         self.builder.scope = module_path(node)
         self.builder.results = _metas(node)
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: self._as_values(self.known[n]))
         emitted = EMITTERS[str(node.target)](self.builder, *args, **kwargs)
-        several = isinstance(emitted, tuple)
-        for value, meta in zip(emitted if several else (emitted,), self.builder.results, strict=True):
-            self.builder.typed(value, meta.shape, meta.dtype)
+        values = emitted if isinstance(emitted, tuple) else (emitted,)
+        for value, meta in zip(values, self.builder.results, strict=True):
+            if value is not None:
+                self.builder.typed(value, meta.shape, meta.dtype)
         return emitted
 
     def _as_values(self, known: Any) -> Any:

@@ -65,19 +65,22 @@ class GraphBuilder:
     def multi(self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute) -> tuple[ir.Value, ...]:
         """Append a node with several outputs, and return them."""
         name = self._unique(f"{self.scope}/{op_type}" if self.scope else op_type)
-        values = [ir.Value(name=name if outputs == 1 else f"{name}:{k}") for k in range(outputs)]
+        dtype = _dtype_of_result(op_type, inputs, attributes)
+        values = [ir.Value(name=name if outputs == 1 else f"{name}:{k}", type=dtype) for k in range(outputs)]
         self.nodes.append(ir.node(op_type, inputs, _converted(attributes), outputs=values, name=name))
         return tuple(values)
 
     def constant(
         self, value: npt.ArrayLike, dtype: ir.DataType | None = None, name: str | None = None
     ) -> ir.Value:
-        """An initializer that holds ``value``; equal unnamed constants are one.
+        """An initializer that holds ``value``, in float32 where that is a float; equal unnamed constants are one.
 
         Raises:
             ExportError: a whole number does not fit 32 bits, which TensorRT 8 cannot hold.
         """
-        array = np.asarray(value) if dtype is None else np.asarray(value).astype(dtype.numpy())
+        array = np.asarray(value)
+        if dtype is not None or array.dtype == np.float64:
+            array = array.astype((dtype or ir.DataType.FLOAT).numpy())
         if array.dtype.kind in "iu" and array.size and (array.max() > INT32.max or array.min() < INT32.min):
             raise ExportError(
                 f"{self.scope or self.name}: the constant {array.max() if array.max() > INT32.max else array.min()} "
@@ -109,9 +112,11 @@ class GraphBuilder:
         return self.cast(value, dtype) if isinstance(value, ir.Value) else self.constant(value, dtype)
 
     def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """``value`` in another shape; nothing is emitted where it has that already."""
+        """``value`` in another shape; nothing is emitted where it has that already, or is a constant."""
         if value.shape is not None and shape_of(value) == tuple(shape):
             return value
+        if (array := self.array(value)) is not None:
+            return self.constant(array.reshape(shape))
         return self.typed(self.op("Reshape", value, self.ints(shape)), shape, value.dtype)
 
     @staticmethod
@@ -139,7 +144,7 @@ class GraphBuilder:
         """
         named: list[ir.Value] = []
         taken: set[ir.Value] = set(self.inputs) | set(self.constants.values())
-        reserved = {name for name in outputs} | {value.name for value in self.inputs}
+        reserved = set(outputs) | {value.name for value in self.inputs}
         for node in self.nodes:  # an intermediate result may not hold a name that an output needs
             for value in node.outputs:
                 if value.name in reserved:
@@ -157,7 +162,7 @@ class GraphBuilder:
 
     def _initializer(self, array: np.ndarray, name: str) -> ir.Value:
         tensor = ir.tensor(array, name=name)
-        constant = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
         self.constants[name] = constant
         return constant
 
@@ -171,7 +176,7 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     """The static shape of a value."""
     if value.shape is None:
         raise ExportError(f"{value.name}: its shape is not known")
-    return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]
+    return tuple(int(side) for side in value.shape)
 
 
 def rank_of(value: ir.Value) -> int:
@@ -179,8 +184,23 @@ def rank_of(value: ir.Value) -> int:
     return len(shape_of(value))
 
 
+_COMPARISONS = frozenset({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "IsNaN"})
+
+
+def _dtype_of_result(
+    op_type: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Attribute]
+) -> ir.TensorType | None:
+    """What most operators return: the data type of their first input; an emitter notes the few exceptions itself."""
+    if op_type in _COMPARISONS:
+        return ir.TensorType(ir.DataType.BOOL)
+    if op_type == "Cast":
+        return ir.TensorType(ir.DataType(int(attributes["to"])))  # type: ignore[arg-type]
+    first = inputs[1 if op_type == "Where" else 0] if inputs else None
+    return None if first is None or first.dtype is None else ir.TensorType(first.dtype)
+
+
 def _converted(attributes: Mapping[str, Attribute]) -> dict[str, ir.Attr]:
-    return {name: ir.convenience.convert_attribute(name, value) for name, value in attributes.items()}  # type: ignore[arg-type]
+    return {name: ir.convenience.convert_attribute(name, value) for name, value in attributes.items()}
 
 
 def _content_name(array: np.ndarray) -> str:
