@@ -35,18 +35,27 @@ def _clear_rim(mask: Mask) -> Mask:
 def polygon(random: Random, height: int, width: int) -> Mask:
     """A star-shaped polygon that fills the rectangle: convex with few corners, jagged with many."""
     corners = int(random.integers(3, 12))
-    angles = np.sort(random.uniform(0, 2 * np.pi, corners)) if random.random() < 0.5 else np.linspace(
-        0, 2 * np.pi, corners, endpoint=False
-    ) + random.uniform(0, 6.28)
+    angles = (
+        np.sort(random.uniform(0, 2 * np.pi, corners))
+        if random.random() < 0.5
+        else np.linspace(0, 2 * np.pi, corners, endpoint=False) + random.uniform(0, 6.28)
+    )
     radii = random.uniform(random.uniform(0.3, 1.0), 1.0, corners)
-    points = np.stack([width * (0.5 + 0.48 * radii * np.cos(angles)), height * (0.5 + 0.48 * radii * np.sin(angles))], -1)
+    points = np.stack(
+        [width * (0.5 + 0.48 * radii * np.cos(angles)), height * (0.5 + 0.48 * radii * np.sin(angles))], -1
+    )
     return fill(height, width, points)
 
 
 def rectangle(random: Random, height: int, width: int) -> Mask:
     """An upright or tilted rectangle, corners sometimes cut."""
     cut = random.choice([0.0, random.uniform(0, 0.2)])
-    unit = np.array([[cut, 0], [1 - cut, 0], [1, cut], [1, 1 - cut], [1 - cut, 1], [cut, 1], [0, 1 - cut], [0, cut]]) - 0.5
+    unit = (
+        np.array(
+            [[cut, 0], [1 - cut, 0], [1, cut], [1, 1 - cut], [1 - cut, 1], [cut, 1], [0, 1 - cut], [0, cut]]
+        )
+        - 0.5
+    )
     tilt = random.choice([0.0, random.uniform(-0.6, 0.6)])
     shrink = 0.97 / (abs(np.cos(tilt)) + abs(np.sin(tilt)))
     turn = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) * shrink
@@ -56,13 +65,19 @@ def rectangle(random: Random, height: int, width: int) -> Mask:
 def ellipse(random: Random, height: int, width: int) -> Mask:
     """The ellipse that touches the rectangle's sides."""
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    return fill(height, width, np.stack([width * (0.5 + 0.49 * np.cos(angles)), height * (0.5 + 0.49 * np.sin(angles))], -1))
+    return fill(
+        height,
+        width,
+        np.stack([width * (0.5 + 0.49 * np.cos(angles)), height * (0.5 + 0.49 * np.sin(angles))], -1),
+    )
 
 
 def blob(random: Random, height: int, width: int) -> Mask:
     """A ragged lump with holes: the crown of a tree, a bush, a crumpled thing."""
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
-    noise = octave_noise(random, height, width, max(8.0, min(height, width) / 3), random.uniform(0.1, 0.9), finest=2.0)
+    noise = octave_noise(
+        random, height, width, max(8.0, min(height, width) / 3), random.uniform(0.1, 0.9), finest=2.0
+    )
     inside = (1.0 - np.sqrt(x * x + y * y)) * random.uniform(3, 6) + noise * random.uniform(0.3, 1.0) - 0.4
     return _clear_rim((np.clip(inside * random.uniform(2, 8) + 0.5, 0, 1) * 255).astype(np.uint8))
 
@@ -93,7 +108,9 @@ def twigs(random: Random, height: int, width: int) -> Mask:
     mask = np.zeros((height, width), np.uint8)
     leafy = random.random() < 0.6
     reach = height * random.uniform(0.25, 0.4)
-    stack = [(width * 0.5, height * 0.97, -np.pi / 2 + random.normal(0, 0.2), reach, random.uniform(1.5, 5.0), 4)]
+    stack = [
+        (width * 0.5, height * 0.97, -np.pi / 2 + random.normal(0, 0.2), reach, random.uniform(1.5, 5.0), 4)
+    ]
     while stack:
         x, y, angle, length, thick, depth = stack.pop()
         end_x, end_y = x + length * np.cos(angle), y + length * np.sin(angle)
@@ -102,7 +119,9 @@ def twigs(random: Random, height: int, width: int) -> Mask:
         cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, _SHIFT)
         if leafy and depth <= 2:
             size = (int(random.uniform(2, 7)), int(random.uniform(1, 4)))
-            cv2.ellipse(mask, (int(end_x), int(end_y)), size, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
+            cv2.ellipse(
+                mask, (int(end_x), int(end_y)), size, random.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA
+            )
         if depth > 0:
             for _ in range(int(random.integers(1, 4))):
                 turn = angle + random.normal(0, 0.55)

@@ -55,7 +55,8 @@ class DisparityField:
         slope = np.full(np.broadcast_shapes(x.shape, y.shape), self.slope_x, np.float32)
         if self.bump:
             inside = 1 - (dx / np.float32(self.radius_x)) ** 2 - (dy / np.float32(self.radius_y)) ** 2
-            slope -= np.where(inside > 0, dx * np.float32(2 * self.bump / self.radius_x**2), np.float32(0))
+            steep = dx * np.float32(2 * self.bump / self.radius_x**2)
+            slope = np.asarray(slope - steep * (inside > 0), np.float32)
         if self.ripple:
             wave = dx * np.float32(self.ripple_x) + (dy * np.float32(self.ripple_y) + np.float32(self.phase))
             slope += np.float32(self.ripple * self.ripple_x) * np.cos(wave)
@@ -65,11 +66,13 @@ class DisparityField:
         """The left x whose surface point the right camera sees at x_right: exact for planes, Newton's method otherwise."""
         flat = np.float32(1 / (1 - self.slope_x))
         offset = np.float32(self.level - self.slope_x * self.centre_x)
-        x = (x_right + (y * np.float32(self.slope_y) + (offset - np.float32(self.slope_y * self.centre_y)))) * flat
+        offset -= np.float32(self.slope_y * self.centre_y)
+        x: Map = np.asarray((x_right + (y * np.float32(self.slope_y) + offset)) * flat, np.float32)
         if self.bump or self.ripple:
             for _ in range(5):
-                x = x - (x - self.at(x, y) - x_right) / np.maximum(1 - self._slope(x, y), np.float32(0.2))
-        return np.asarray(x, np.float32)
+                slack = np.maximum(1 - self._slope(x, y), np.float32(0.2))
+                x = np.asarray(x - (x - self.at(x, y) - x_right) / slack, np.float32)
+        return x
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ def colour(random: Random, saturation: float = 0.5) -> Image:
     return np.clip(grey * (1.0 + saturation * 0.4 * tint), 3, 252).astype(np.float32)
 
 
-def octave_noise(random: Random, height: int, width: int, coarsest: float, slope: float, finest: float = 1.0) -> Image:
+def octave_noise(
+    random: Random, height: int, width: int, coarsest: float, slope: float, finest: float = 1.0
+) -> Image:
     """Noise of shape (height, width), zero mean and unit variance, whose amplitude grows as wavelength**slope."""
     total = np.zeros((height, width), np.float32)
     wavelength = max(coarsest, finest)
@@ -50,7 +52,7 @@ def _palette(random: Random, values: Image, colours: int) -> Image:
     position = np.linspace(0, 255, colours)
     ramp = np.stack([np.interp(np.arange(256), position, stops[:, channel]) for channel in range(3)], axis=-1)
     index = np.clip(values * 48.0 + 128.0, 0, 255).astype(np.uint8)
-    return np.take(ramp.astype(np.float32), index, axis=0)
+    return np.asarray(np.take(ramp.astype(np.float32), index, axis=0))
 
 
 def cloudy(random: Random, height: int, width: int) -> Image:
@@ -105,14 +107,17 @@ def lattice(random: Random, height: int, width: int) -> Image:
     size = (columns * int(cell_x), rows * int(cell_y))
     picture = cv2.resize(cells.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
     if kind != 0:
-        gap_y, gap_x = max(1, int(cell_y * random.uniform(0.05, 0.5))), max(1, int(cell_x * random.uniform(0.05, 0.5)))
+        gap_y, gap_x = (
+            max(1, int(cell_y * random.uniform(0.05, 0.5))),
+            max(1, int(cell_x * random.uniform(0.05, 0.5))),
+        )
         blocks = picture.reshape(rows, cell_y, columns, cell_x, 3)
         blocks[:, :gap_y] = second
         blocks[:, :, :, :gap_x] = second
         if kind == 2:  # bricks: every other course is shifted by half a brick
-            blocks[1::2] = np.roll(picture.reshape(rows, cell_y, size[0], 3)[1::2], cell_x // 2, axis=2).reshape(
-                blocks[1::2].shape
-            )
+            blocks[1::2] = np.roll(
+                picture.reshape(rows, cell_y, size[0], 3)[1::2], cell_x // 2, axis=2
+            ).reshape(blocks[1::2].shape)
     top, left = random.integers(0, cell_y), random.integers(0, cell_x)
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
@@ -151,21 +156,23 @@ def foliage(random: Random, height: int, width: int) -> Image:
     angles, lights = random.uniform(0, 180, count), random.uniform(0.3, 1.5, count)
     for place, size, angle, light in zip(places.astype(int), sizes, angles, lights, strict=True):
         shade = tuple(float(value) for value in base * light)
-        cv2.ellipse(picture, (int(place[0]), int(place[1])), (int(size[0]), int(size[1])), angle, 0, 360, shade, -1)
+        cv2.ellipse(
+            picture, (int(place[0]), int(place[1])), (int(size[0]), int(size[1])), angle, 0, 360, shade, -1
+        )
     return picture
 
 
 def lettering(random: Random, height: int, width: int) -> Image:
     """Characters on a flat ground: signs, book spines, newspaper."""
-    picture = np.empty((height, width, 3), np.float32)
-    picture[:] = colour(random)
+    picture = np.empty((height, width, 3), np.uint8)
+    picture[:] = colour(random).astype(np.uint8)
     scale = random.uniform(0.3, 1.6)
     ink = tuple(float(value) for value in colour(random, 1.0))
     for y in range(int(12 * scale), height + 20, max(8, int(random.uniform(24, 44) * scale))):
         line = "".join(chr(int(code)) for code in random.integers(33, 122, 60))
         origin = (int(random.integers(-20, 20)), y)
         cv2.putText(picture, line, origin, int(random.integers(0, 6)), scale, ink, int(random.integers(1, 3)))
-    return picture
+    return picture.astype(np.float32)
 
 
 _KINDS: tuple[tuple[Callable[[Random, int, int], Image], float], ...] = (

@@ -1,0 +1,349 @@
+"""The recipe that trains AnyNet's shipped weights: seeded, resumable to the bit, on scenes that edgekit renders itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import CheckpointError, EdgekitError, OptionError
+
+if TYPE_CHECKING:
+    from edgekit.models.training_run import Run
+
+CHECKPOINT = "training.safetensors"
+LOG = "log.jsonl"
+WEIGHTS = "anynet.safetensors"
+CARD = "anynet.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the trained weights; two runs of one recipe agree.
+
+    Attributes:
+        steps: optimiser steps in all.
+        height, width: crop size in px, multiples of 16.
+        batch: pairs per step.
+        seed: of the initial weights, the scenes, their order, crops and augmentation.
+        scenes: distinct scenes; after that many pairs they come again with other crops.
+        rate: Adam's greatest step size, reached after `warmup` steps.
+        coarse_share: share of the steps, at the start, that train stage 1 alone: it is cheap and decides most.
+        decay_from: share of the steps after which the step size falls along a half cosine to nearly 0.
+        exit_weights: weights of the exits' losses.
+        averaging: decay of the running average of the weights that is shipped.
+        initial: weights to start from, or empty for a fresh start.
+    """
+
+    steps: int = 10000
+    height: int = 256
+    width: int = 512
+    batch: int = 4
+    seed: int = 1
+    scenes: int = 4200
+    rate: float = 8e-3
+    warmup: int = 200
+    coarse_share: float = 0.15
+    decay_from: float = 0.4
+    exit_weights: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0)
+    averaging: float = 0.997
+    greatest: float = 192.0
+    initial: str = ""
+
+    def __post_init__(self) -> None:
+        if self.height % 16 or self.width % 16 or min(self.height, self.width) < 64:
+            raise OptionError(
+                f"size {self.height}x{self.width}: both sides must be multiples of 16 and at least 64"
+            )
+        for name in ("steps", "batch", "scenes"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name}={getattr(self, name)}: must be at least 1")
+
+    def rate_at(self, step: int) -> float:
+        """Adam's step size at this step."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        start = self.decay_from * self.steps
+        if step < start:
+            return self.rate
+        progress = (step - start) / max(1.0, self.steps - start)
+        return self.rate * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    def exits_at(self, step: int) -> int:
+        """How many exits are trained at this step."""
+        return 1 if step < self.coarse_share * self.steps else 4
+
+
+@dataclass(frozen=True)
+class Training:
+    """One call of `train`: the recipe, and what does not change its result.
+
+    Attributes:
+        out: directory for the checkpoint, the log and, at the end, the weights and their card.
+        resume: go on from the checkpoint in `out`.
+        threads: of torch; 0 leaves torch's choice.
+        workers: processes that render and cut batches ahead of need; 0 does it in between.
+        pool: where rendered scenes are kept; None keeps them in `out`/scenes.
+        measure: directory of real pairs to measure on (never trained on), or None.
+        save_every: steps between checkpoints.
+        stop_after: stop (resumable) at this step, for trying things out; None runs to the end.
+    """
+
+    out: Path
+    recipe: Recipe = field(default_factory=Recipe)
+    resume: bool = False
+    threads: int = 0
+    workers: int = 1
+    pool: Path | None = None
+    measure: Path | None = None
+    save_every: int = 250
+    measure_every: int = 500
+    stop_after: int | None = None
+
+
+def train(training: Training) -> Path:
+    """Train AnyNet and return the path of its weights.
+
+    Raises:
+        OptionError: `out` holds a training already and `resume` is off, or the checkpoint's recipe differs.
+        CheckpointError: the checkpoint cannot be read, or cannot be written (the last one stays as it was).
+        KeyboardInterrupt: after the current state was saved.
+    """
+    from edgekit.models.training_run import Run
+
+    run = Run(training)
+    checkpoint = training.out / CHECKPOINT
+    if checkpoint.exists() and not training.resume:
+        raise OptionError(
+            f"{training.out} holds a training already; add --resume to go on with it, or name another --out"
+        )
+    if training.resume:
+        if not checkpoint.exists():
+            raise OptionError(
+                f"{checkpoint} does not exist, so there is nothing to resume; leave --resume out"
+            )
+        run.restore(checkpoint)
+    try:
+        training.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"{training.out} cannot be created: {error}") from error
+    log = _Log(training.out / LOG, run.step)
+    _stop_gently_on_sigterm()
+    last = min(training.recipe.steps, training.stop_after or training.recipe.steps)
+    with run.batches(run.step, last) as batches:
+        progress = _Progress(training.recipe.steps, run.step)
+        try:
+            for batch in batches:
+                run.advance(batch)
+                line = progress.report(run)
+                if line:
+                    log.write({**run.summary(), "steps_per_s": progress.pace})
+                    print(line, file=sys.stderr, flush=True)
+                if run.step % training.save_every == 0:
+                    run.save(checkpoint)
+                if training.measure and run.step % training.measure_every == 0:
+                    _report_real(run, training.measure, log)
+        except KeyboardInterrupt:
+            run.save(checkpoint)
+            print(
+                f"stopped at step {run.step}; go on with --resume --out {training.out}",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise
+    run.save(checkpoint)
+    if run.step < training.recipe.steps:
+        return checkpoint
+    return finish(run, training)
+
+
+def _stop_gently_on_sigterm() -> None:
+    """A polite kill saves as Ctrl-C does; a background job never gets Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+
+        def stop(_signal: int, _frame: object) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)
+
+
+def finish(run: Run, training: Training) -> Path:
+    """Settle the batch-norm statistics of the averaged weights, and write weights and card."""
+    from edgekit.models.training_run import write_atomically
+
+    run.settle_statistics()
+    weights = training.out / WEIGHTS
+    run.export(weights)
+    accuracy = run.measure_real(training.measure) if training.measure else {}
+    card = card_of(training.recipe, run, accuracy)
+    write_atomically(training.out / CARD, (json.dumps(card, indent=2) + "\n").encode())
+    return weights
+
+
+def card_of(recipe: Recipe, run: Run, accuracy: Mapping[str, list[tuple[float, float]]]) -> dict[str, object]:
+    """What a user should know about the weights, as JSON values."""
+    exits = ("stage1", "stage2", "stage3", "stage4")
+    return {
+        "family": "anynet",
+        "options": run.options,
+        "data": "stereo pairs rendered by edgekit (models/stereo_scenes.py): procedural, exact ground truth, no pictures",
+        "recipe": asdict(recipe),
+        "command": "edgekit train anynet --out DIR",
+        "steps": run.step,
+        "seconds": round(run.seconds),
+        "parameters": run.parameters,
+        "accuracy": {
+            pair: {
+                exit_: {"epe_px": round(epe, 3), "d1_percent": round(d1, 2)}
+                for exit_, (epe, d1) in zip(exits, values, strict=True)
+            }
+            for pair, values in accuracy.items()
+        },
+        "accuracy_note": "measured with the averaged weights; the real pairs were never trained on",
+        "licence": "the project's own licence; nothing of third parties went into the weights",
+    }
+
+
+def _report_real(run: Run, root: Path, log: _Log) -> None:
+    from edgekit.models.evaluate_stereo import table
+
+    results = run.measure_real(root)
+    log.write({"step": run.step, "real": results})
+    print(table(results), file=sys.stderr, flush=True)
+
+
+class _Log:
+    """JSON lines; lines of steps after the one resumed from are dropped, so that no step stands there twice."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        kept = []
+        if path.exists():
+            for line in path.read_text().splitlines():
+                try:
+                    if int(json.loads(line)["step"]) <= step:
+                        kept.append(line)
+                except (ValueError, KeyError, TypeError):
+                    continue  # the last line of a killed run may be cut short
+        path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, entry: Mapping[str, object]) -> None:
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            print(f"warning: {self._path} could not be written ({error}); training goes on", file=sys.stderr)
+
+
+class _Progress:
+    """A line every few seconds: pace, loss, error of every exit, time to go."""
+
+    def __init__(self, steps: int, start: int) -> None:
+        self._steps = steps
+        self._step = start
+        self._time = time.monotonic()
+        self.pace = 0.0
+
+    def report(self, run: Run, every: float = 15.0) -> str | None:
+        now = time.monotonic()
+        if now - self._time < every and run.step < self._steps:
+            return None
+        self.pace = (run.step - self._step) / max(now - self._time, 1e-9)
+        self._step, self._time = run.step, now
+        left = (self._steps - run.step) / max(self.pace, 1e-9)
+        summary = run.summary()
+        errors = " ".join(f"{error:.2f}" for error in run.errors())
+        return (
+            f"step {run.step}/{self._steps}  {self.pace:.2f} steps/s  loss {summary['loss']:.3f}  EPE {errors}  "
+            f"ETA {int(left // 3600)}:{int(left % 3600 // 60):02d}:{int(left % 60):02d}"
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `edgekit train anynet`."""
+    default = Recipe()
+    parser.add_argument(
+        "--out", type=Path, required=True, help="directory for checkpoint, log, weights and card"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=default.steps, help="optimiser steps (default %(default)s)"
+    )
+    parser.add_argument(
+        "--size",
+        default=f"{default.height}x{default.width}",
+        help="crop size, HEIGHTxWIDTH (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=default.batch, help="pairs per step (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=default.seed, help="decides everything random (default %(default)s)"
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=default.scenes, help="distinct scenes (default %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=default.rate, help="greatest step size (default %(default)s)"
+    )
+    parser.add_argument(
+        "--coarse-share", type=float, default=default.coarse_share,
+        help="share of the steps that train stage 1 alone (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--init", default="", help="start from these weights instead of random ones")
+    parser.add_argument("--threads", type=int, default=0, help="torch's threads (default: torch's choice)")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that render ahead (default %(default)s)"
+    )
+    parser.add_argument("--pool", type=Path, help="where rendered scenes are kept (default OUT/scenes)")
+    parser.add_argument(
+        "--measure", type=Path, help="directory of real pairs to measure on, never trained on"
+    )
+    parser.add_argument(
+        "--measure-every", type=int, default=500, help="steps between measurements (default %(default)s)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`edgekit train anynet`; returns the exit code."""
+    try:
+        height, width = (int(side) for side in str(arguments.size).lower().split("x"))
+    except ValueError:
+        raise OptionError(f"--size {arguments.size}: write HEIGHTxWIDTH, such as 256x512") from None
+    recipe = Recipe(
+        steps=arguments.steps, height=height, width=width, batch=arguments.batch, seed=arguments.seed,
+        scenes=arguments.scenes, rate=arguments.rate, coarse_share=arguments.coarse_share, initial=arguments.init,
+    )  # fmt: skip
+    weights = train(
+        Training(
+            arguments.out, recipe, arguments.resume, arguments.threads, arguments.workers, arguments.pool,
+            arguments.measure, measure_every=arguments.measure_every,
+        )
+    )  # fmt: skip
+    print(weights)
+    return 0
+
+
+def main() -> int:
+    """The same as a program of its own: `python -m edgekit.models.train_anynet --out DIR`."""
+    parser = argparse.ArgumentParser(description="train AnyNet on rendered stereo scenes")
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args())
+    except KeyboardInterrupt:
+        return 130
+    except (OptionError, CheckpointError, EdgekitError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
