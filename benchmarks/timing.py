@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # A contender runs once and says how long each of its parts took, in ms, by name.
@@ -21,14 +21,17 @@ class Times:
     def add(self, name: str, milliseconds: float) -> None:
         self.rounds.setdefault(name, []).append(milliseconds)
 
-    def median(self, name: str) -> float:
-        """Median over the rounds, ms."""
-        return statistics.median(self.rounds[name])
+    def median(self, *names: str) -> float:
+        """Median over the rounds of the summed time of ``names``, ms."""
+        return float(statistics.median(self._sums(names)))
 
-    def ratio(self, name: str, *others: str) -> float:
-        """Median over the rounds of ``name``'s time divided by the summed time of ``others`` in the same round."""
-        totals = [sum(parts) for parts in zip(*(self.rounds[other] for other in others), strict=True)]
-        return statistics.median(a / b for a, b in zip(self.rounds[name], totals, strict=True))
+    def ratio(self, names: Sequence[str], others: Sequence[str]) -> float:
+        """Median over the rounds of the summed time of ``names`` divided by that of ``others`` in the same round."""
+        pairs = zip(self._sums(names), self._sums(others), strict=True)
+        return float(statistics.median(ours / theirs for ours, theirs in pairs))
+
+    def _sums(self, names: Sequence[str]) -> list[float]:
+        return [sum(parts) for parts in zip(*(self.rounds[name] for name in names), strict=True)]
 
     def __contains__(self, name: object) -> bool:
         return name in self.rounds
@@ -46,7 +49,7 @@ def whole(name: str, call: Callable[[], object]) -> Contender:
 
 
 def interleave(contenders: Mapping[str, Contender], rounds: int, runs: int) -> Times:
-    """Let the contenders take turns: ``rounds`` times, each runs once unmeasured (its caches and threads wake up), then ``runs`` times."""
+    """Let the contenders take turns: in each round, each runs once unmeasured, to wake its caches and threads, then ``runs`` times."""
     for run in contenders.values():
         run()
     times = Times()

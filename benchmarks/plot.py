@@ -1,0 +1,50 @@
+"""The picture of error against time: every exit and every peer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Point:
+    """One answer: how long it took in ms, and the % of pixels that it got wrong."""
+
+    name: str
+    milliseconds: float
+    d1: float
+
+
+def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point], title: str, out: Path) -> None:
+    """Draw exits as one line per set of weights and peers as single marks, time on a logarithmic axis."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=110)
+    for weights, points in exits.items():
+        times, errors = [p.milliseconds for p in points], [p.d1 for p in points]
+        axes.plot(times, errors, marker="o", label=f"edgekit, {weights}")
+        for point in points:
+            axes.annotate(point.name, (point.milliseconds, point.d1), (5, 6), textcoords="offset points", fontsize=8)
+    for point, mark in zip(peers, "sD^vPX*", strict=False):
+        axes.plot([point.milliseconds], [point.d1], marker=mark, linestyle="", markersize=8, label=point.name)
+    axes.set_xscale("log")
+    ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000, 2000) if _within(t, axes.get_xlim())]
+    axes.set_xticks(ticks, [f"{t}" for t in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("time for one pair, ms")
+    axes.set_ylabel("D1: wrong pixels, %\n(no answer counts as wrong)")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(out)
+    pyplot.close(figure)
+
+
+def _within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
