@@ -20,16 +20,17 @@ EVERY_FILE = [path for files in ROOMS.values() for path in files]
 
 # What each room may import of ours, at any depth. The front door reaches every room, but only when a verb is used.
 SHARED_BY_ALL = {"edgekit", "edgekit.errors"}
+FORMAT = {"edgekit.bundle", "edgekit.manifest", "edgekit.atomic"}
 MAY_IMPORT = {
     "models": {"edgekit.models"},
-    "export": {"edgekit.export", "edgekit.models", "edgekit.bundle"},
-    "runtime": {"edgekit.runtime", "edgekit.bundle"},
+    "export": {"edgekit.export", "edgekit.models"} | FORMAT,
+    "runtime": {"edgekit.runtime"} | FORMAT,
 }
 # Heavy packages that a device has not, or that would cost the front door its speed.
 EXPORT_ONLY = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy", "matplotlib"}
 # A family's architecture stays in one file that reads top to bottom.
 WHOLE_ARCHITECTURES = {"models/anynet.py"}
-MOST_LINES = 340
+MOST_LINES = 350
 
 
 def relative(path: Path) -> str:
