@@ -5,7 +5,7 @@ Specification: https://www.w3.org/TR/png-3/ . Pictures are arrays (H, W) or (H, 
 
 import struct
 import zlib
-from typing import Iterator, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def decode_png(data: bytes) -> np.ndarray:
     if header.color == PALETTE:
         if samples.max() >= len(palette):
             raise PngError("a pixel's colour is missing from its palette")
-        return palette[samples[..., 0]]
+        return np.asarray(palette[samples[..., 0]])
     return samples[..., 0] if channels == 1 else samples
 
 
@@ -115,7 +115,7 @@ def _walk(data: bytes) -> Iterator[Tuple[bytes, bytes]]:
 def _read_chunks(data: bytes, plain: bool = True) -> Tuple[_Header, np.ndarray, bytes]:
     header = None
     palette = np.zeros((0, 3), np.uint8)
-    packed = []  # type: List[bytes]
+    packed: List[bytes] = []
     for kind, body in _walk(data):
         if kind == b"IHDR":
             header = _read_header(body, plain)
@@ -144,12 +144,12 @@ def _read_header(body: bytes, plain: bool) -> _Header:
 def _samples(rows: np.ndarray, header: _Header, channels: int) -> np.ndarray:
     shape = (header.height, header.width, channels)
     if header.depth == 16:
-        return np.ascontiguousarray(rows).view(">u2").astype(np.uint16).reshape(shape)
+        return np.asarray(rows.reshape(-1).view(">u2").astype(np.uint16).reshape(shape))
     if header.depth == 8:
         return np.ascontiguousarray(rows).reshape(shape)
     bits = np.unpackbits(rows, axis=1).reshape(len(rows), -1, header.depth)
     weights = 1 << np.arange(header.depth - 1, -1, -1)
-    values = (bits * weights).sum(axis=2)[:, : header.width]
+    values: np.ndarray = (bits * weights).sum(axis=2)[:, : header.width]
     if header.color != PALETTE:
         values = values * (255 // (2**header.depth - 1))
     return values.astype(np.uint8).reshape(shape)

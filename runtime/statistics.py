@@ -22,7 +22,7 @@ class Summary(NamedTuple):
 
     def to_json(self) -> Dict[str, float]:
         """The figures under names that carry their unit."""
-        figures = {f"{name}_ms": getattr(self, name) for name in self._fields[1:]}  # type: Dict[str, float]
+        figures: Dict[str, float] = {f"{name}_ms": getattr(self, name) for name in self._fields[1:]}
         figures["runs"] = self.runs
         return figures
 

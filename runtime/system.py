@@ -130,7 +130,7 @@ def _cpu_list(text: Optional[str]) -> Optional[List[int]]:
     """The numbers in a list such as ``0,3-5``, the kernel's way to name CPUs."""
     if not text:
         return None
-    numbers = []
+    numbers: List[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
         if not (first.isdigit() and (last or first).isdigit()):

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_software() -> Dict[str, Optional[str]]:
     """Versions of what edgekit can use here; None for what is not installed or does not load."""
-    found = {"python": platform.python_version(), "system": platform.platform()}  # type: Dict[str, Optional[str]]
+    found: Dict[str, Optional[str]] = {"python": platform.python_version(), "system": platform.platform()}
     for name in ("numpy", "onnxruntime", "tensorrt", "cv2", "PIL"):
         try:
             found[name] = str(getattr(import_module(name), "__version__", UNKNOWN))
@@ -143,7 +143,7 @@ def _examine_bundle(path: str) -> Dict[str, object]:
 
 def _read_memory(root: str) -> Dict[str, Optional[int]]:
     """Total and available bytes of memory."""
-    found = {"total_bytes": None, "available_bytes": None}  # type: Dict[str, Optional[int]]
+    found: Dict[str, Optional[int]] = {"total_bytes": None, "available_bytes": None}
     for line in (read_text(root, "proc/meminfo") or "").splitlines():
         words = line.split()
         for key, name in (("MemTotal:", "total_bytes"), ("MemAvailable:", "available_bytes")):

@@ -1,0 +1,57 @@
+"""Options that several verbs share, and the checks that turn what was typed into numbers."""
+
+import argparse
+import math
+from typing import List, Optional
+
+
+def add_backend_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--backend``, ``--provider`` and ``--threads``."""
+    parser.add_argument(
+        "--backend", choices=("onnxruntime",), help="what executes the stages; by default what is installed"
+    )
+    parser.add_argument(
+        "--provider",
+        action="append",
+        metavar="NAME",
+        help="ONNX Runtime execution provider, best first; may be repeated",
+    )
+    parser.add_argument("--threads", type=positive_whole, help="CPU threads; by default one per usable CPU")
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--left``, ``--right`` and ``--image``."""
+    for name in ("left", "right", "image"):
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"the {name} picture: PNG, JPEG, PPM or .npy")
+
+
+def providers_of(args: argparse.Namespace) -> Optional[List[str]]:
+    """The execution providers that were asked for; None for the backend's own choice."""
+    return list(args.provider) if args.provider else None
+
+
+def positive_whole(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return value
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else positive_whole(text)
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value > 0.0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
