@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import zipfile
-from typing import Mapping, NamedTuple, Union
+from typing import Dict, Mapping, NamedTuple, Union
 
 from edgekit import atomic
 from edgekit.errors import BundleError, OptionError
@@ -180,7 +180,7 @@ def runtime_archive() -> bytes:
         BundleError: the sources are not there as files.
     """
     package = os.path.dirname(os.path.abspath(__file__))
-    sources = {}  # type: Dict[str, bytes]
+    sources: Dict[str, bytes] = {}
     for room in ("", "runtime"):
         # edgekit/runtime is a link to ../runtime in a checkout and a directory in an installation: walk() follows a root.
         for directory, subdirectories, names in os.walk(os.path.join(package, room)):

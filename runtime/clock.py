@@ -1,0 +1,48 @@
+"""Where time comes from, so that every decision can be tested on a clock that only moves when it is told to.
+
+Instants and durations are milliseconds. An instant is only meaningful on the clock that it came from.
+"""
+
+import threading
+import time
+from typing import Optional
+
+
+class Clock:
+    """The system's monotonic clock."""
+
+    def now(self) -> float:
+        """The present instant in ms since an arbitrary one."""
+        return time.perf_counter() * 1e3
+
+    def wait(self, condition: threading.Condition, until: Optional[float]) -> None:
+        """Sleep on ``condition``, which the caller holds, until it is notified or the instant ``until`` has come."""
+        condition.wait(None if until is None else max((until - self.now()) * 1e-3, 0.0))
+
+
+class VirtualClock(Clock):
+    """A clock for tests and simulations: it stands still until it is advanced."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        self._now = start
+
+    def now(self) -> float:
+        """The present instant in ms."""
+        return self._now
+
+    def advance(self, duration: float) -> None:
+        """Let ``duration`` ms pass at once.
+
+        Raises:
+            ValueError: ``duration`` is negative: a monotonic clock does not go back.
+        """
+        if not duration >= 0:
+            raise ValueError(f"cannot advance by {duration} ms")
+        self._now += duration
+
+    def wait(self, condition: threading.Condition, until: Optional[float]) -> None:
+        """Sleep on ``condition`` until it is notified; with a deadline, let the time until then pass instead."""
+        if until is None:
+            condition.wait()
+        else:
+            self._now = max(self._now, until)

@@ -1,0 +1,232 @@
+"""From what a user has (an RGB picture, or a tensor of their own) to the tensors that the network reads."""
+
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from edgekit.bundle import InputSpec, Preprocessing
+from edgekit.errors import InputError
+from edgekit.runtime.resize import resize
+
+# A picture that would be enlarged by less than this to fill the tensor stays as it is: padding is exact, resampling blurs.
+WORTH_ENLARGING = 1.05
+
+
+class Placement(NamedTuple):
+    """Where in the tensor a picture lies, so that the answer can be brought back to the picture.
+
+    Attributes:
+        height, width: the picture's own size in px.
+        top, left, rows, columns: the rectangle of the tensor that it fills.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+
+class Prepared(NamedTuple):
+    """Network inputs by name, and the placement of the pictures they came from (None: tensors of the network's own size)."""
+
+    tensors: Dict[str, np.ndarray]
+    placement: Optional[Placement]
+
+
+class Preprocessor:
+    """Turns the arguments of ``infer`` into network inputs, by the recipes of the manifest.
+
+    Buffers are reused: give a frame's tensors back with `release` when nothing reads them any more. Not thread-safe.
+    """
+
+    def __init__(self, inputs: Sequence[InputSpec], allow_nonfinite: bool = False) -> None:
+        self._inputs = {spec.name: spec for spec in inputs}
+        self._allow_nonfinite = allow_nonfinite
+        self._free: Dict[str, List[np.ndarray]] = {spec.name: [] for spec in inputs}
+        self._lent: Dict[int, str] = {}
+
+    def prepare(self, given: Mapping[str, object]) -> Prepared:
+        """Check and convert every input.
+
+        Takes per input: a uint8 picture (H, W, 3) RGB, (H, W, 4) RGBA whose alpha is dropped, or (H, W) or (H, W, 1) grey,
+        of any size; or a normalised floating-point tensor NCHW of the network's own size, which goes in as it is, or
+        smaller, which is padded like a picture.
+
+        Raises:
+            InputError: an input is missing, unknown, of a kind, shape or dtype that cannot be used, holds NaN or Inf, or
+                the pictures differ in size.
+        """
+        names = ", ".join(self._inputs)
+        for name in given:
+            if name not in self._inputs:
+                raise InputError(f"{name!r} is no input of this network; it takes {names}")
+        missing = [name for name in self._inputs if given.get(name) is None]
+        if missing:
+            raise InputError(f"{', '.join(missing)} is missing; this network takes {names}")
+        arrays = {name: _array(name, given[name]) for name in self._inputs}
+        placements = {name: self._place(name, arrays[name]) for name in self._inputs}
+        first = next(iter(placements))
+        for name, placement in placements.items():
+            if placement != placements[first]:
+                raise InputError(
+                    f"{first} is {_size(arrays[first])} and {name} is {_size(arrays[name])}; "
+                    "the inputs of one frame must be of one size"
+                )
+        return Prepared(
+            {name: self._fill(name, arrays[name], placements[name]) for name in arrays}, placements[first]
+        )
+
+    def release(self, prepared: Prepared) -> None:
+        """Take back the buffers of a frame that is over."""
+        for array in prepared.tensors.values():
+            name = self._lent.pop(id(array), None)
+            if name is not None:
+                self._free[name].append(array)
+
+    def _place(self, name: str, array: np.ndarray) -> Optional[Placement]:
+        spec = self._inputs[name]
+        if array.dtype == np.uint8 and spec.preprocessing is not None and array.ndim in (2, 3):
+            return _letterbox(array.shape[0], array.shape[1], spec, enlarge=True)
+        if array.dtype.kind != "f":
+            raise InputError(
+                f"{name} has dtype {array.dtype} and shape {array.shape}; {_wanted(spec)}{_advice(array)}"
+            )
+        if array.shape == spec.shape:
+            return None
+        if (
+            array.ndim != 4
+            or len(spec.shape) != 4
+            or array.shape[:2] != spec.shape[:2]
+            or spec.preprocessing is None
+        ):
+            raise InputError(f"{name} has shape {array.shape}; {_wanted(spec)}{_advice(array)}")
+        height, width = array.shape[2:]
+        if not (0 < height <= spec.shape[2] and 0 < width <= spec.shape[3]):
+            raise InputError(f"{name} has {height}x{width} px, more than the network's; {_wanted(spec)}")
+        return _letterbox(height, width, spec, enlarge=False)
+
+    def _fill(self, name: str, array: np.ndarray, placement: Optional[Placement]) -> np.ndarray:
+        spec = self._inputs[name]
+        if array.dtype.kind == "f" and not self._allow_nonfinite:
+            _check_finite(name, array)
+        if placement is None:
+            return np.ascontiguousarray(array, np.float32)
+        recipe = spec.preprocessing
+        assert recipe is not None  # a placement comes from a recipe
+        tensor = self._free[name].pop() if self._free[name] else np.empty(spec.shape, np.float32)
+        self._lent[id(tensor)] = name
+        bottom, right = placement.top + placement.rows, placement.left + placement.columns
+        inside = tensor[0, :, placement.top : bottom, placement.left : right]
+        if array.dtype == np.uint8:
+            _normalise(_planes(name, array, spec), recipe, inside)
+        else:
+            inside[...] = array[0]
+        _pad(tensor[0], placement, recipe.fill)
+        return tensor
+
+
+def _letterbox(height: int, width: int, spec: InputSpec, enlarge: bool) -> Placement:
+    rows, columns = spec.shape[2:]
+    recipe = spec.preprocessing
+    assert recipe is not None
+    if height < 1 or width < 1:
+        raise InputError(f"{spec.name} is an empty picture, {width} x {height} px")
+    scale = min(rows / height, columns / width)
+    fits = height <= rows and width <= columns
+    size = (height, width)
+    if not fits or (enlarge and scale >= WORTH_ENLARGING):
+        size = (min(max(int(height * scale + 0.5), 1), rows), min(max(int(width * scale + 0.5), 1), columns))
+    vertical, horizontal = recipe.anchor.split("-")
+    return Placement(
+        height,
+        width,
+        top=rows - size[0] if vertical == "bottom" else 0,
+        left=columns - size[1] if horizontal == "right" else 0,
+        rows=size[0],
+        columns=size[1],
+    )
+
+
+def _planes(name: str, picture: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """A uint8 picture as (H, W, channels of the network)."""
+    channels = spec.shape[1]
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.shape[2] == 4 and channels == 3:
+        return picture[..., :3]
+    if picture.shape[2] == 1:
+        return np.broadcast_to(picture, picture.shape[:2] + (channels,))
+    if picture.shape[2] != channels:
+        raise InputError(f"{name} has shape {picture.shape}; {_wanted(spec)}")
+    return picture
+
+
+def _normalise(picture: np.ndarray, recipe: Preprocessing, out: np.ndarray) -> None:
+    """Write ``(picture / 255 - mean) / std``, resized to ``out`` (C, rows, columns), plane by plane."""
+    for channel, plane in enumerate(out):
+        std = recipe.std[channel]
+        source = picture[..., channel]
+        if source.shape != plane.shape:
+            source = resize(source, plane.shape)
+        np.multiply(source, np.float32(1.0 / (255.0 * std)), out=plane, dtype=np.float32)
+        np.subtract(plane, np.float32(recipe.mean[channel] / std), out=plane)
+
+
+def _pad(tensor: np.ndarray, placement: Placement, fill: str) -> None:
+    """Fill the rest of (C, H, W) around the picture."""
+    top, left = placement.top, placement.left
+    bottom, right = top + placement.rows, left + placement.columns
+    rows = slice(top, bottom)
+    if fill == "edge":
+        tensor[:, rows, :left] = tensor[:, rows, left : left + 1]
+        tensor[:, rows, right:] = tensor[:, rows, right - 1 : right]
+        tensor[:, :top] = tensor[:, top : top + 1]
+        tensor[:, bottom:] = tensor[:, bottom - 1 : bottom]
+    else:
+        for border in (tensor[:, rows, :left], tensor[:, rows, right:], tensor[:, :top], tensor[:, bottom:]):
+            border[...] = 0.0
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    # One pass without a temporary array: a sum is NaN or Inf if anything is, and looked at closely only then.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(array.sum(dtype=np.float32))
+    if suspicious:
+        count = int(array.size - np.count_nonzero(np.isfinite(array)))
+        if count:
+            raise InputError(
+                f"{name} holds {count} NaN or Inf; load the bundle with allow_nonfinite=True to let them pass"
+            )
+
+
+def _array(name: str, value: object) -> np.ndarray:
+    if isinstance(value, (str, bytes)) or hasattr(value, "__fspath__"):
+        raise InputError(
+            f"{name} is a file name; read the picture first, with edgekit.runtime.pictures.read_picture"
+        )
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}, a {type(value).__name__}, cannot be read as an array: {error}") from error
+
+
+def _wanted(spec: InputSpec) -> str:
+    tensor = f"a normalised float32 tensor {spec.layout} of shape {spec.shape}"
+    if spec.preprocessing is None:
+        return f"this input is {tensor}"
+    return f"give a uint8 RGB picture (H, W, 3), or {tensor} or with fewer rows and columns"
+
+
+def _advice(array: np.ndarray) -> str:
+    if array.dtype == np.uint16:
+        return ". 16-bit pictures: scale to 8 bits, for full range (picture >> 8).astype('uint8')"
+    if array.dtype.kind == "f" and array.ndim in (2, 3):
+        return ". Pictures of 0 to 1: (picture * 255).round().astype('uint8')"
+    return ""
+
+
+def _size(array: np.ndarray) -> str:
+    height, width = array.shape[:2] if array.ndim < 4 else array.shape[2:]
+    return f"{width} x {height} px" if array.ndim < 4 else f"a tensor of {width} x {height} px"
