@@ -89,7 +89,7 @@ def _trace(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> torch.ex
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(module.eval(), inputs)  # type: ignore[no-any-return]
+            return torch.export.export(module.eval(), inputs)
     except Exception as error:  # torch.export raises whatever the user's forward does
         raise ExportError(
             f"{name}: torch.export cannot trace {type(module).__name__}: {_first_line(error)}; its forward must take tensors, "
@@ -106,7 +106,7 @@ def _decompose(program: torch.export.ExportedProgram, name: str) -> torch.export
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return program.run_decompositions(table)
+            return program.run_decompositions(table)  # type: ignore[no-any-return]
     except Exception as error:
         raise ExportError(f"{name}: torch cannot split its operators into simpler ones: {_first_line(error)}") from error
 
@@ -144,6 +144,11 @@ def _is_written(node: fx.Node) -> bool:
 def _check_emitters(program: torch.export.ExportedProgram, name: str) -> None:
     missing: dict[str, str] = {}
     for node, folded in _calls(program):
+        if not isinstance(node.meta.get("val"), (Tensor, list, tuple)) and str(node.target) not in _SILENT:
+            raise ExportError(
+                f"{name}: the shape of a tensor depends on the values of others (in {module_path(node) or 'the stage itself'}), "
+                "and a graph's shapes are fixed: instead of picking elements by a mask, keep them all with torch.where"
+            )
         if not folded and not _is_written(node):
             missing.setdefault(str(node.target), module_path(node))
     if missing:
@@ -242,10 +247,12 @@ class _Translation:
 
     def _results(self, expected: int) -> list[ir.Value]:
         specs = self.program.graph_signature.output_specs
-        written = [spec.target for spec in specs if spec.kind is not OutputKind.USER_OUTPUT]
+        kept = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)  # writing into an input is the module's own affair
+        written = [spec.target for spec in specs if spec.kind not in kept]
         if written:
             raise ExportError(f"{self.builder.name}: it changes its own buffer {written[0]} when called; a stage keeps no state")
-        (results,) = next(node for node in self.program.graph.nodes if node.op == "output").args
+        (returned,) = next(node for node in self.program.graph.nodes if node.op == "output").args
+        results = [r for r, spec in zip(returned, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
         if len(results) != expected:
             raise ExportError(f"{self.builder.name}: its module returns {len(results)} tensors, its stage names {expected}")
         return [self._as_values(self.known[result]) for result in results]

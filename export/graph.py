@@ -105,7 +105,9 @@ class GraphBuilder:
             return value
         if (array := self.array(value)) is not None:
             return self.constant(array, dtype)
-        return self.typed(self.op("Cast", value, to=int(dtype)), shape_of(value), dtype)
+        cast = self.op("Cast", value, to=int(dtype))
+        cast.shape = value.shape
+        return cast
 
     def operand(self, value: ir.Value | Number, dtype: ir.DataType) -> ir.Value:
         """An operator's argument, tensor or number, as a tensor of ``dtype``."""
@@ -176,7 +178,7 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     """The static shape of a value."""
     if value.shape is None:
         raise ExportError(f"{value.name}: its shape is not known")
-    return tuple(int(side) for side in value.shape)
+    return tuple(int(side) for side in value.shape)  # type: ignore[arg-type]
 
 
 def rank_of(value: ir.Value) -> int:

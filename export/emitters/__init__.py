@@ -47,7 +47,7 @@ def emits(*operators: str) -> Callable[[Emitter], Emitter]:
     def register(emitter: Emitter) -> Emitter:
         for operator in operators:
             if operator in EMITTERS and EMITTERS[operator] is not emitter:
-                raise ValueError(f"{operator} has an emitter already: {EMITTERS[operator].__qualname__}")
+                raise ValueError(f"{operator} has an emitter already: {EMITTERS[operator]}")
             EMITTERS[operator] = emitter
         return emitter
 

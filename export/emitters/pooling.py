@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import onnx_ir as ir
 
@@ -12,70 +13,62 @@ from edgekit.export.emitters.convolution import Ints, each
 from edgekit.export.graph import GraphBuilder, shape_of
 
 
-@emits("aten.max_pool1d.default", "aten.max_pool2d.default", "aten.max_pool3d.default")
 def max_pool(
-    graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0, dilation: Ints = 1,
-    ceil_mode: bool = False,
+    spatial: int, graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0,
+    dilation: Ints = 1, ceil_mode: bool = False,
 ) -> ir.Value:  # fmt: skip
     """Largest element of each window."""
-    spatial = _spatial(x, kernel_size)
     window = each(kernel_size, spatial)
-    return _pool(
-        graph, "MaxPool", x, window, each(stride or window, spatial), each(padding, spatial), ceil_mode,
-        dilations=each(dilation, spatial),
-    )  # fmt: skip
+    strides, pads = each(stride or window, spatial), each(padding, spatial)
+    return _pool(graph, "MaxPool", x, window, strides, pads, each(dilation, spatial))
 
 
-@emits("aten.max_pool2d_with_indices.default", "aten.max_pool3d_with_indices.default")
 def max_pool_with_indices(
-    graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0, dilation: Ints = 1,
-    ceil_mode: bool = False,
+    spatial: int, graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0,
+    dilation: Ints = 1, ceil_mode: bool = False,
 ) -> tuple[ir.Value, None]:  # fmt: skip
     """Core ATen's max pooling; the indices are not computed, since TensorRT cannot, and reading them is refused."""
-    y = max_pool(graph, x, kernel_size, stride, padding, dilation, ceil_mode)
-    return y, None
+    return max_pool(spatial, graph, x, kernel_size, stride, padding, dilation, ceil_mode), None
 
 
-@emits("aten.avg_pool1d.default", "aten.avg_pool2d.default", "aten.avg_pool3d.default")
 def avg_pool(
-    graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True, divisor_override: int | None = None,
+    spatial: int, graph: GraphBuilder, x: ir.Value, kernel_size: Ints, stride: Ints = (), padding: Ints = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> ir.Value:  # fmt: skip
     """Mean of each window; whether padding counts as elements is as in ATen."""
-    spatial = _spatial(x, kernel_size)
     window = each(kernel_size, spatial)
-    pads = each(padding, spatial)
+    strides, pads = each(stride or window, spatial), each(padding, spatial)
     if divisor_override is not None:
         raise ExportError(f"{graph.scope}: average pooling with divisor_override has no ONNX operator; divide after it")
     if ceil_mode and any(pads) and count_include_pad:
         raise ExportError(f"{graph.scope}: average pooling with ceil_mode and counted padding: set one of them to False")
-    return _pool(
-        graph, "AveragePool", x, window, each(stride or window, spatial), pads, ceil_mode,
-        count_include_pad=int(count_include_pad and any(pads)),
-    )  # fmt: skip
+    counted = int(count_include_pad and any(pads))
+    return _pool(graph, "AveragePool", x, window, strides, pads, [1] * spatial, count_include_pad=counted)
 
 
-@emits("aten.adaptive_avg_pool1d.default", "aten.adaptive_avg_pool2d.default", "aten.adaptive_avg_pool3d.default")
-def adaptive_avg_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[int]) -> ir.Value:
-    """Mean over a grid of windows; only grids that divide the input are the same window everywhere."""
+def adaptive_avg_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[int | None]) -> ir.Value:
+    """Mean over a grid of windows; only grids that divide the input have the same window everywhere."""
     return _adaptive(graph, "AveragePool", x, output_size)
 
 
-emits("aten._adaptive_avg_pool2d.default", "aten._adaptive_avg_pool3d.default")(adaptive_avg_pool)
+def adaptive_max_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[int | None]) -> tuple[ir.Value, None]:
+    """Largest element over a grid of windows, without its place."""
+    return _adaptive(graph, "MaxPool", x, output_size), None
 
 
-@emits("aten.adaptive_max_pool1d.default", "aten.adaptive_max_pool2d.default", "aten.adaptive_max_pool3d.default")
-def adaptive_max_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[int]) -> tuple[ir.Value, None]:
-    """Largest element over a grid of windows."""
-    y = _adaptive(graph, "MaxPool", x, output_size)
-    return y, None
+for _rank in (1, 2, 3):
+    emits(f"aten.max_pool{_rank}d.default")(partial(max_pool, _rank))
+    emits(f"aten.max_pool{_rank}d_with_indices.default")(partial(max_pool_with_indices, _rank))
+    emits(f"aten.avg_pool{_rank}d.default")(partial(avg_pool, _rank))
+    emits(f"aten.adaptive_avg_pool{_rank}d.default", f"aten._adaptive_avg_pool{_rank}d.default")(adaptive_avg_pool)
+    emits(f"aten.adaptive_max_pool{_rank}d.default")(adaptive_max_pool)
 
 
-def _adaptive(graph: GraphBuilder, op_type: str, x: ir.Value, output_size: Sequence[int]) -> ir.Value:
+def _adaptive(graph: GraphBuilder, op_type: str, x: ir.Value, output_size: Sequence[int | None]) -> ir.Value:
     shape = shape_of(x)
     sides = shape[-len(output_size) :]
     output = [side if wanted is None else wanted for side, wanted in zip(sides, output_size, strict=True)]
-    if all(wanted == 1 for wanted in output) and len(shape) == len(sides) + 2:
+    if all(wanted == 1 for wanted in output) and len(sides) > 1 and len(shape) == len(sides) + 2:
         return graph.op("Global" + op_type, x)
     if any(side % wanted for side, wanted in zip(sides, output, strict=True)):
         raise ExportError(
@@ -85,29 +78,29 @@ def _adaptive(graph: GraphBuilder, op_type: str, x: ir.Value, output_size: Seque
     window = [side // wanted for side, wanted in zip(sides, output, strict=True)]
     if all(side == 1 for side in window):
         return x
-    return _pool(graph, op_type, x, window, window, [0] * len(window), ceil_mode=False)
-
-
-def _spatial(x: ir.Value, window: Ints) -> int:
-    return len(shape_of(x)) - 2 if isinstance(window, int) or len(window) == 1 else len(window)
+    return _pool(graph, op_type, x, window, window, [0] * len(window), [1] * len(window))
 
 
 def _pool(
-    graph: GraphBuilder, op_type: str, x: ir.Value, window: list[int], stride: list[int], pads: list[int],
-    ceil_mode: bool, **more: int | list[int],
+    graph: GraphBuilder, op_type: str, x: ir.Value, window: list[int], strides: list[int], pads: list[int],
+    dilations: list[int], **attributes: int | list[int],
 ) -> ir.Value:  # fmt: skip
-    """One pooling node; without a batch dimension, or with one spatial dimension, between two reshapes."""
-    shape = shape_of(x)
-    spatial = len(window)
+    """One pooling node; without a batch dimension, or with one spatial dimension, between two reshapes.
+
+    Torch's ceil_mode is written as padding at the end, which pooling never counts: torch leaves out a last window that
+    would start beyond the input, where ONNX's own ceil_mode of opset 13 keeps it.
+    """
+    shape, result = shape_of(x), graph.result.shape
+    ends = []
+    for side, out, k, s, p, d in zip(shape[-len(window) :], result[-len(window) :], window, strides, pads, dilations, strict=True):
+        ends.append(p + max(0, (out - 1) * s + d * (k - 1) + 1 - side - 2 * p))
     lifted = x
-    if spatial == 1:
-        window, stride, pads = [1, *window], [1, *stride], [0, *pads]
-        more = {name: [1, *value] if isinstance(value, list) else value for name, value in more.items()}
-        lead = shape[: len(shape) - 1]
-        lifted = graph.reshape(lifted, (*([1] * (3 - len(shape))), *lead, 1, shape[-1]))
-    elif len(shape) == spatial + 1:
-        lifted = graph.reshape(lifted, (1, *shape))
-    y = graph.op(
-        op_type, lifted, kernel_shape=window, strides=stride, pads=pads + pads, ceil_mode=int(ceil_mode), **more
-    )
-    return y if lifted is x else graph.reshape(y, graph.results[0].shape)
+    if len(window) == 1:
+        window, strides, dilations, pads, ends = [1, *window], [1, *strides], [1, *dilations], [0, *pads], [0, *ends]
+        lifted = graph.reshape(x, (*([1] * (3 - len(shape))), *shape[:-1], 1, shape[-1]))
+    elif len(shape) == len(window) + 1:
+        lifted = graph.reshape(x, (1, *shape))
+    if op_type == "MaxPool":
+        attributes["dilations"] = dilations
+    y = graph.op(op_type, lifted, kernel_shape=window, strides=strides, pads=pads + ends, **attributes)
+    return y if lifted is x else graph.op("Reshape", y, graph.ints(result))

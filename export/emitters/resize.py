@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.export.emitters import emits
@@ -88,5 +89,14 @@ def _resize(graph: GraphBuilder, x: ir.Value, scale_factors: Scales, **attribute
     if scale_factors is not None:
         factors = list(scale_factors) if len(scale_factors) == spatial else [scale_factors[0]] * spatial
         if any(b * f != a for b, f, a in zip(before[2:], factors, after[2:], strict=True)):
-            return graph.op("Resize", x, none, graph.constant([1.0, 1.0, *factors], ir.DataType.FLOAT), **attributes)
+            scales = [_at_least(b, f, a) for b, f, a in zip(before[2:], factors, after[2:], strict=True)]
+            return graph.op("Resize", x, none, graph.constant([1.0, 1.0, *scales], ir.DataType.FLOAT), **attributes)
     return graph.op("Resize", x, none, none, graph.ints(after), **attributes)
+
+
+def _at_least(before: int, factor: float, after: int) -> float:
+    """The factor in float32, not so far rounded down that ``floor(before * factor)`` misses ``after``."""
+    scale = np.float32(factor)
+    while int(before * float(scale)) < after:
+        scale = np.nextafter(scale, np.float32(np.inf))
+    return float(scale)

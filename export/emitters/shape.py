@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import ExportError
@@ -171,6 +172,17 @@ def roll(graph: GraphBuilder, x: ir.Value, shifts: Sequence[int], dims: Sequence
             parts = slice_(graph, x, dim, cut), slice_(graph, x, dim, 0, cut)
             x = graph.typed(graph.op("Concat", *parts, axis=dim), shape, x.dtype)
     return x
+
+
+@emits("aten.unfold.default")
+def unfold(graph: GraphBuilder, x: ir.Value, dimension: int, size: int, step: int) -> ir.Value:
+    """Windows along a dimension, their elements in a new last dimension."""
+    rank, axis = rank_of(x), dimension % rank_of(x)
+    windows = np.add.outer(np.arange(graph.result.shape[axis]) * step, np.arange(size)).astype(np.int32)
+    shape = shape_of(x)
+    picked = graph.op("Gather", x, graph.constant(windows), axis=axis)
+    picked = graph.typed(picked, (*shape[:axis], *windows.shape, *shape[axis + 1 :]), x.dtype)
+    return permute(graph, picked, [*range(axis + 1), *range(axis + 2, rank + 1), axis + 1])
 
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
