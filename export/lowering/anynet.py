@@ -1,0 +1,108 @@
+"""AnyNet's stages, lowered: which rewriting serves which part, and the variants that are worth measuring on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.export.lowering import Shapes, lowers
+from edgekit.export.lowering.batch_norm import Chain, fold_chain
+from edgekit.export.lowering.conv3d_banded import Conv3dBanded
+from edgekit.export.lowering.conv3d_folded import Conv3dFolded
+from edgekit.export.lowering.conv3d_planes import Conv3dPlanes
+from edgekit.export.lowering.phases import Phases
+from edgekit.export.lowering.row_warp import RowWarpVolume
+from edgekit.export.lowering.separable_resize import CentreMean, SeparableResize
+from edgekit.export.lowering.shift_volume import ShiftVolume
+from edgekit.export.lowering.soft_argmin import SoftArgmin
+from edgekit.export.lowering.unet import DecoderStep, Encoder
+from edgekit.models.anynet import SCALES, AnyNet, CoarseStage, RefinedStage
+
+VolumeNetwork = Callable[[Chain, int, tuple[int, int]], nn.Module]
+
+VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
+    "planes": Conv3dPlanes,
+    "banded": lambda chain, slices, size: Conv3dBanded(chain, slices),
+    "conv3d": lambda chain, slices, size: Conv3dFolded(chain),
+}
+
+
+class DisparityHead(nn.Module):
+    """Cost (1, D, h, w) to the disparity (1, 1, H, W) in px of full resolution."""
+
+    def __init__(self, net: AnyNet, scale: int, build: VolumeNetwork, slices: int, first: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        factor = SCALES[scale]
+        low = (size[0] // factor, size[1] // factor)
+        self.network = build(fold_chain(net.volume_postprocess[scale].children()), slices, low)
+        self.argmin = SoftArgmin(slices, first, gain=factor)
+        self.interleave = getattr(self.network, "interleave", Phases(low, 1, 1))
+        self.resize = SeparableResize(low, size, align_corners=False)
+        self.low = low
+
+    def forward(self, cost: Tensor) -> Tensor:
+        scores = self.network(cost)
+        disparity = self.interleave(self.argmin(scores).reshape(1, -1, *scores.shape[-2:]))
+        return self.resize(disparity)  # type: ignore[no-any-return]
+
+
+class LoweredCoarse(nn.Module):
+    """`CoarseStage`, lowered."""
+
+    def __init__(self, net: AnyNet, size: tuple[int, int], build: VolumeNetwork) -> None:
+        super().__init__()
+        disparities = net.options.maxdisplist[0]
+        self.encoder = Encoder(net.feature_extraction)
+        self.volume = ShiftVolume(disparities)
+        self.head = DisparityHead(net, 0, build, disparities, 0, size)
+
+    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        features16, skip8, skip4 = self.encoder(left, right)
+        cost = self.volume(features16[:1], features16[1:])
+        return self.head(cost), features16, skip8, skip4
+
+
+class LoweredRefinement(nn.Module):
+    """`RefinedStage`, lowered."""
+
+    def __init__(self, net: AnyNet, scale: int, size: tuple[int, int], build: VolumeNetwork) -> None:
+        super().__init__()
+        factor, reach = SCALES[scale], net.options.maxdisplist[scale]
+        low = (size[0] // factor, size[1] // factor)
+        self.decoder = DecoderStep(net.feature_extraction.upblocks[scale - 1], low)  # type: ignore[arg-type]
+        self.shrink = CentreMean(factor, gain=1 / factor)
+        self.volume = RowWarpVolume(low, reach)
+        self.head = DisparityHead(net, scale, build, 2 * reach - 1, 1 - reach, size)
+        self.hands_on = scale + 1 < len(SCALES)
+
+    def forward(self, disparity: Tensor, coarser: Tensor, skip: Tensor) -> tuple[Tensor, Tensor] | Tensor:
+        features = self.decoder(skip, coarser)
+        cost = self.volume(features[:1], features[1:], self.shrink(disparity))
+        refined = disparity + self.head(cost)
+        return (refined, features) if self.hands_on else refined
+
+
+@lowers(CoarseStage)
+def lower_coarse(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
+    """Stage 1 with each form of its disparity network."""
+    assert isinstance(module, CoarseStage)
+    size = _size(shapes)
+    return {name: LoweredCoarse(module.net, size, build).eval() for name, build in VOLUME_NETWORKS.items()}
+
+
+@lowers(RefinedStage)
+def lower_refinement(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
+    """Stage 2 or 3 with each form of its disparity network."""
+    assert isinstance(module, RefinedStage)
+    size = _size(shapes)
+    return {
+        name: LoweredRefinement(module.net, module.scale, size, build).eval() for name, build in VOLUME_NETWORKS.items()
+    }
+
+
+def _size(shapes: Shapes) -> tuple[int, int]:
+    """Height and width of the full-resolution tensor that every stage takes first."""
+    height, width = next(iter(shapes.values()))[2:]
+    return height, width
