@@ -32,6 +32,7 @@ BLOCKS = [Block(*found) for found in re.findall(r"^```(bash|python)\n(.*?)^```",
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder but for the checkout's scripts and a checkpoint file as the authors' code writes it."""
     import torch
+
     from edgekit.models.checkpoint import read_state_dict
 
     folder = tmp_path_factory.mktemp("readme")
