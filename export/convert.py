@@ -39,7 +39,13 @@ _SHAPE_ONLY = frozenset({  # their results depend on no element of their tensors
     "aten.zeros_like.default", "aten.ones_like.default", "aten.full_like.default", "aten.empty_like.default",
     "aten.new_zeros.default", "aten.new_ones.default", "aten.new_full.default", "aten.new_empty.default",
 })  # fmt: skip
-_SILENT = frozenset({"aten._assert_tensor_metadata.default", "aten._assert_scalar.default", "aten.sym_constrain_range.default"})
+_SILENT = frozenset(
+    {
+        "aten._assert_tensor_metadata.default",
+        "aten._assert_scalar.default",
+        "aten.sym_constrain_range.default",
+    }
+)
 
 
 def convert(
@@ -66,7 +72,9 @@ def serialize(model: ir.Model) -> bytes:
     """The bytes of the ONNX file; the same model always gives the same bytes."""
     proto = ir.to_proto(model)
     known = {constant.name for constant in proto.graph.initializer}
-    described = [value for value in proto.graph.value_info if value.name not in known]  # constants say it themselves
+    described = [
+        value for value in proto.graph.value_info if value.name not in known
+    ]  # constants say it themselves
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(described)
     return proto.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
@@ -79,9 +87,13 @@ def infer_shapes(model: ir.Model) -> ir.Model:
         ExportError: ONNX's own inference contradicts what torch said.
     """
     try:
-        proto = onnx.shape_inference.infer_shapes(ir.to_proto(model), check_type=True, strict_mode=True, data_prop=True)
+        proto = onnx.shape_inference.infer_shapes(
+            ir.to_proto(model), check_type=True, strict_mode=True, data_prop=True
+        )
     except onnx.shape_inference.InferenceError as error:
-        raise ExportError(f"{model.graph.name}: the graph contradicts ONNX's shape inference: {error}") from error
+        raise ExportError(
+            f"{model.graph.name}: the graph contradicts ONNX's shape inference: {error}"
+        ) from error
     return ir.from_proto(proto)
 
 
@@ -108,7 +120,9 @@ def _decompose(program: torch.export.ExportedProgram, name: str) -> torch.export
             warnings.simplefilter("ignore")
             return program.run_decompositions(table)  # type: ignore[no-any-return]
     except Exception as error:
-        raise ExportError(f"{name}: torch cannot split its operators into simpler ones: {_first_line(error)}") from error
+        raise ExportError(
+            f"{name}: torch cannot split its operators into simpler ones: {_first_line(error)}"
+        ) from error
 
 
 def _calls(program: torch.export.ExportedProgram) -> Iterator[tuple[fx.Node, bool]]:
@@ -121,7 +135,9 @@ def _calls(program: torch.export.ExportedProgram) -> Iterator[tuple[fx.Node, boo
                 reads_input.add(node)
         elif node.op == "call_function":
             shape_only = str(node.target) in _SHAPE_ONLY
-            folded = (shape_only or not any(n in reads_input for n in node.all_input_nodes)) and not _is_random(node)
+            folded = (
+                shape_only or not any(n in reads_input for n in node.all_input_nodes)
+            ) and not _is_random(node)
             if not folded:
                 reads_input.add(node)
             yield node, folded
@@ -201,7 +217,9 @@ class _Translation:
                 name, tensor = next(named)
                 self.known[node] = self.builder.input(name, tensor.shape, dtype_of(tensor))
                 continue
-            held = self.program.state_dict if spec.target in self.program.state_dict else self.program.constants
+            held = (
+                self.program.state_dict if spec.target in self.program.state_dict else self.program.constants
+            )
             tensor = held[str(spec.target)].detach()
             self.known[node] = tensor
             self.names[id(tensor)] = str(spec.target)
@@ -220,7 +238,9 @@ class _Translation:
             source, index = node.args
             item = self.known[source][index]  # type: ignore[index]
             if item is None and node.users:
-                raise ExportError(f"{module_path(node)}: {source} has no ONNX operator that gives its result {index}")
+                raise ExportError(
+                    f"{module_path(node)}: {source} has no ONNX operator that gives its result {index}"
+                )
             return item
         self.builder.scope = module_path(node)
         self.builder.results = _metas(node)
@@ -241,20 +261,29 @@ class _Translation:
 
     def _materialize(self, tensor: Tensor) -> ir.Value:
         if id(tensor) not in self.materialized:  # the tensor is kept, so that its id stays its own
-            value = self.builder.constant(tensor.detach().cpu().numpy(), dtype_of(tensor), self.names.get(id(tensor)))
+            value = self.builder.constant(
+                tensor.detach().cpu().numpy(), dtype_of(tensor), self.names.get(id(tensor))
+            )
             self.materialized[id(tensor)] = tensor, value
         return self.materialized[id(tensor)][1]
 
     def _results(self, expected: int) -> list[ir.Value]:
         specs = self.program.graph_signature.output_specs
-        kept = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)  # writing into an input is the module's own affair
+        kept = (
+            OutputKind.USER_OUTPUT,
+            OutputKind.USER_INPUT_MUTATION,
+        )  # writing into an input is the module's own affair
         written = [spec.target for spec in specs if spec.kind not in kept]
         if written:
-            raise ExportError(f"{self.builder.name}: it changes its own buffer {written[0]} when called; a stage keeps no state")
+            raise ExportError(
+                f"{self.builder.name}: it changes its own buffer {written[0]} when called; a stage keeps no state"
+            )
         (returned,) = next(node for node in self.program.graph.nodes if node.op == "output").args
         results = [r for r, spec in zip(returned, specs, strict=True) if spec.kind is OutputKind.USER_OUTPUT]
         if len(results) != expected:
-            raise ExportError(f"{self.builder.name}: its module returns {len(results)} tensors, its stage names {expected}")
+            raise ExportError(
+                f"{self.builder.name}: its module returns {len(results)} tensors, its stage names {expected}"
+            )
         return [self._as_values(self.known[result]) for result in results]
 
 
@@ -265,7 +294,9 @@ def dtype_of(tensor: Tensor) -> ir.DataType:
         ExportError: a graph cannot hold it.
     """
     if tensor.dtype not in DTYPES:
-        raise ExportError(f"a {tensor.dtype} tensor of shape {tuple(tensor.shape)}: graphs hold {', '.join(map(str, DTYPES))}")
+        raise ExportError(
+            f"a {tensor.dtype} tensor of shape {tuple(tensor.shape)}: graphs hold {', '.join(map(str, DTYPES))}"
+        )
     return DTYPES[tensor.dtype]
 
 

@@ -62,7 +62,9 @@ class GraphBuilder:
         """Append a node with one output, and return that output."""
         return self.multi(op_type, 1, *inputs, **attributes)[0]
 
-    def multi(self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute) -> tuple[ir.Value, ...]:
+    def multi(
+        self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute
+    ) -> tuple[ir.Value, ...]:
         """Append a node with several outputs, and return them."""
         name = self._unique(f"{self.scope}/{op_type}" if self.scope else op_type)
         dtype = _dtype_of_result(op_type, inputs, attributes)
@@ -136,7 +138,9 @@ class GraphBuilder:
 
     def body(self, name: str) -> GraphBuilder:
         """A builder for the body of a ``Scan`` or ``Loop`` of this graph; pass its `graph` as an attribute of `op`."""
-        return GraphBuilder(name=name, scope=f"{self.scope}/{name}" if self.scope else name, _names=self._names)
+        return GraphBuilder(
+            name=name, scope=f"{self.scope}/{name}" if self.scope else name, _names=self._names
+        )
 
     def graph(self, outputs: Mapping[str, ir.Value]) -> ir.Graph:
         """The finished graph, whose outputs carry the names that ``outputs`` gives them.
@@ -164,7 +168,9 @@ class GraphBuilder:
 
     def _initializer(self, array: np.ndarray, name: str) -> ir.Value:
         tensor = ir.tensor(array, name=name)
-        constant = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        constant = ir.Value(
+            name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
         self.constants[name] = constant
         return constant
 

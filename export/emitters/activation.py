@@ -74,7 +74,9 @@ def prelu(graph: GraphBuilder, x: ir.Value, weight: ir.Value) -> ir.Value:
 
 
 @emits("aten.elu.default")
-def elu(graph: GraphBuilder, x: ir.Value, alpha: Number = 1.0, scale: Number = 1.0, input_scale: Number = 1.0) -> ir.Value:
+def elu(
+    graph: GraphBuilder, x: ir.Value, alpha: Number = 1.0, scale: Number = 1.0, input_scale: Number = 1.0
+) -> ir.Value:
     """scale x where positive, scale alpha (exp(input_scale x) - 1) elsewhere; SELU and CELU are cases of it."""
     positive = graph.op("Relu", x)
     negative = graph.op("Min", x, graph.constant(0.0, x.dtype))
@@ -89,7 +91,11 @@ def softplus(graph: GraphBuilder, x: ir.Value, beta: Number = 1.0, threshold: Nu
     """log(1 + exp(beta x)) / beta; torch's threshold only guards against overflow, which the operator does itself."""
     if beta == 1:
         return graph.op("Softplus", x)
-    return graph.op("Div", graph.op("Softplus", graph.op("Mul", x, graph.constant(beta, x.dtype))), graph.constant(beta, x.dtype))
+    return graph.op(
+        "Div",
+        graph.op("Softplus", graph.op("Mul", x, graph.constant(beta, x.dtype))),
+        graph.constant(beta, x.dtype),
+    )
 
 
 @emits("aten.mish.default")

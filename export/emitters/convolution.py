@@ -57,7 +57,9 @@ def conv_transpose(
     )  # fmt: skip
 
 
-emits("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input")(conv_transpose)
+emits("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input")(
+    conv_transpose
+)
 
 
 @emits("aten.convolution.default", "aten._convolution.default")

@@ -14,7 +14,11 @@ Operand = ir.Value | Number
 def common_dtype(*operands: Operand) -> ir.DataType:
     """The data type that torch computes in: float beats whole number beats bool, and a tensor beats a number of its kind."""
     kinds = [_kind(operand) for operand in operands]
-    tensors = [o.dtype for o, kind in zip(operands, kinds, strict=True) if isinstance(o, ir.Value) and kind == max(kinds)]
+    tensors = [
+        o.dtype
+        for o, kind in zip(operands, kinds, strict=True)
+        if isinstance(o, ir.Value) and kind == max(kinds)
+    ]
     if tensors:
         return max(tensors, key=lambda dtype: dtype.bitwidth)  # type: ignore[union-attr,return-value]
     return (BOOL, INT, FLOAT)[max(kinds)]
@@ -22,11 +26,19 @@ def common_dtype(*operands: Operand) -> ir.DataType:
 
 def _kind(operand: Operand) -> int:
     if isinstance(operand, ir.Value):
-        return 2 if operand.dtype is not None and operand.dtype.is_floating_point() else 0 if operand.dtype is BOOL else 1
+        return (
+            2
+            if operand.dtype is not None and operand.dtype.is_floating_point()
+            else 0
+            if operand.dtype is BOOL
+            else 1
+        )
     return 0 if isinstance(operand, bool) else 2 if isinstance(operand, float) else 1
 
 
-def binary(graph: GraphBuilder, op_type: str, a: Operand, b: Operand, dtype: ir.DataType | None = None) -> ir.Value:
+def binary(
+    graph: GraphBuilder, op_type: str, a: Operand, b: Operand, dtype: ir.DataType | None = None
+) -> ir.Value:
     """Both operands in one data type (that of the result unless given), broadcast against each other."""
     dtype = dtype or graph.result.dtype
     return graph.op(op_type, graph.operand(a, dtype), graph.operand(b, dtype))
@@ -129,7 +141,9 @@ def minimum(graph: GraphBuilder, a: Operand, b: Operand) -> ir.Value:
 
 
 @emits("aten.clamp.default", "aten.clamp.Tensor", "aten.clip.default")
-def clamp(graph: GraphBuilder, x: ir.Value, min: Operand | None = None, max: Operand | None = None) -> ir.Value:
+def clamp(
+    graph: GraphBuilder, x: ir.Value, min: Operand | None = None, max: Operand | None = None
+) -> ir.Value:
     """x within bounds, either of which may be absent."""
     dtype = graph.result.dtype
     x = graph.cast(x, dtype)
@@ -211,7 +225,13 @@ def _comparison(name: str, op_type: str) -> None:
     emits(f"aten.{name}.Tensor", f"aten.{name}.Scalar")(emitter)
 
 
-for _name, _op_type in (("eq", "Equal"), ("lt", "Less"), ("le", "LessOrEqual"), ("gt", "Greater"), ("ge", "GreaterOrEqual")):
+for _name, _op_type in (
+    ("eq", "Equal"),
+    ("lt", "Less"),
+    ("le", "LessOrEqual"),
+    ("gt", "Greater"),
+    ("ge", "GreaterOrEqual"),
+):
     _comparison(_name, _op_type)
 
 

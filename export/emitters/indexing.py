@@ -30,7 +30,9 @@ def embedding(graph: GraphBuilder, weight: ir.Value, indices: ir.Value, *options
 
 
 @emits("aten.gather.default")
-def gather(graph: GraphBuilder, x: ir.Value, dim: int, index: ir.Value, sparse_grad: bool = False) -> ir.Value:
+def gather(
+    graph: GraphBuilder, x: ir.Value, dim: int, index: ir.Value, sparse_grad: bool = False
+) -> ir.Value:
     """One element per position of ``index``, chosen along a dimension."""
     return graph.op("GatherElements", x, index, axis=dim)
 
@@ -40,22 +42,34 @@ def index(graph: GraphBuilder, x: ir.Value, indices: Sequence[ir.Value | None]) 
     """x[:, i, j]: adjacent dimensions by index tensors that are broadcast against each other."""
     chosen = [(dim, i) for dim, i in enumerate(indices) if i is not None]
     if any(i.dtype is ir.DataType.BOOL for _, i in chosen):
-        raise ExportError(f"{graph.scope}: a mask as an index gives a result of no static shape: use torch.where")
+        raise ExportError(
+            f"{graph.scope}: a mask as an index gives a result of no static shape: use torch.where"
+        )
     wrapped = [(dim, _non_negative(graph, i, shape_of(x)[dim])) for dim, i in chosen]
     if len(wrapped) == 1:
         dim, only = wrapped[0]
         return graph.op("Gather", x, only, axis=dim)
     dims = [dim for dim, _ in wrapped]
     if dims != list(range(dims[0], dims[0] + len(dims))):
-        raise ExportError(f"{graph.scope}: indices of dimensions that are not neighbours: permute the tensor first")
+        raise ExportError(
+            f"{graph.scope}: indices of dimensions that are not neighbours: permute the tensor first"
+        )
     rank, lead = rank_of(x), dims[0]
     order = [*dims, *(d for d in range(rank) if d not in dims)]
     front = graph.typed(permute(graph, x, order), [shape_of(x)[d] for d in order], x.dtype)
     shape = np.broadcast_shapes(*(shape_of(i) for _, i in wrapped))
-    columns = [graph.op("Unsqueeze", _broadcast(graph, i, shape), graph.ints([len(shape)])) for _, i in wrapped]
-    picked = graph.op("GatherND", front, graph.op("Cast", graph.op("Concat", *columns, axis=len(shape)), to=int(ir.DataType.INT64)))
+    columns = [
+        graph.op("Unsqueeze", _broadcast(graph, i, shape), graph.ints([len(shape)])) for _, i in wrapped
+    ]
+    picked = graph.op(
+        "GatherND",
+        front,
+        graph.op("Cast", graph.op("Concat", *columns, axis=len(shape)), to=int(ir.DataType.INT64)),
+    )
     result = graph.result.shape
-    picked = graph.typed(picked, (*result[lead : lead + len(shape)], *result[:lead], *result[lead + len(shape) :]), x.dtype)
+    picked = graph.typed(
+        picked, (*result[lead : lead + len(shape)], *result[:lead], *result[lead + len(shape) :]), x.dtype
+    )
     back = [*range(len(shape), len(shape) + lead), *range(len(shape)), *range(len(shape) + lead, len(result))]
     return permute(graph, picked, back)
 
@@ -63,7 +77,11 @@ def index(graph: GraphBuilder, x: ir.Value, indices: Sequence[ir.Value | None]) 
 def _non_negative(graph: GraphBuilder, index: ir.Value, length: int) -> ir.Value:
     """Constant indices counted from the front, since TensorRT 8.0 takes no others."""
     array = graph.array(index)
-    return index if array is None or array.min(initial=0) >= 0 else graph.constant(np.where(array < 0, array + length, array))
+    return (
+        index
+        if array is None or array.min(initial=0) >= 0
+        else graph.constant(np.where(array < 0, array + length, array))
+    )
 
 
 def _broadcast(graph: GraphBuilder, index: ir.Value, shape: Sequence[int]) -> ir.Value:
@@ -71,9 +89,13 @@ def _broadcast(graph: GraphBuilder, index: ir.Value, shape: Sequence[int]) -> ir
 
 
 @emits("aten.scatter.src", "aten.scatter.value")
-def scatter(graph: GraphBuilder, x: ir.Value, dim: int, index: ir.Value, source: ir.Value | Number) -> ir.Value:
+def scatter(
+    graph: GraphBuilder, x: ir.Value, dim: int, index: ir.Value, source: ir.Value | Number
+) -> ir.Value:
     """x with elements along a dimension replaced."""
-    updates = source if isinstance(source, ir.Value) else graph.constant(np.full(shape_of(index), source), x.dtype)
+    updates = (
+        source if isinstance(source, ir.Value) else graph.constant(np.full(shape_of(index), source), x.dtype)
+    )
     return graph.op("ScatterElements", x, index, updates, axis=dim)
 
 
@@ -86,7 +108,9 @@ def slice_scatter(
     length = shape_of(x)[dim]
     first, last, _ = slice(start, end, step).indices(length)
     if step != 1:
-        raise ExportError(f"{graph.scope}: an assignment to every {step}th element: build it with cat or where")
+        raise ExportError(
+            f"{graph.scope}: an assignment to every {step}th element: build it with cat or where"
+        )
     parts = [slice_(graph, x, dim, 0, first)] if first > 0 else []
     parts.append(graph.cast(source, graph.result.dtype))
     parts += [slice_(graph, x, dim, last, length)] if last < length else []

@@ -20,7 +20,9 @@ def batch_norm(
 ) -> ir.Value:  # fmt: skip
     """(x - mean) / sqrt(var + eps) weight + bias with the running statistics."""
     if training or mean is None or var is None:
-        raise ExportError(f"{graph.scope}: batch norm without running statistics changes with the batch; call .eval() first")
+        raise ExportError(
+            f"{graph.scope}: batch norm without running statistics changes with the batch; call .eval() first"
+        )
     channels = shape_of(mean)[0]
     weight = weight or graph.constant(np.ones(channels, np.float32))
     bias = bias or graph.constant(np.zeros(channels, np.float32))

@@ -39,9 +39,13 @@ def avg_pool(
     window = each(kernel_size, spatial)
     strides, pads = each(stride or window, spatial), each(padding, spatial)
     if divisor_override is not None:
-        raise ExportError(f"{graph.scope}: average pooling with divisor_override has no ONNX operator; divide after it")
+        raise ExportError(
+            f"{graph.scope}: average pooling with divisor_override has no ONNX operator; divide after it"
+        )
     if ceil_mode and any(pads) and count_include_pad:
-        raise ExportError(f"{graph.scope}: average pooling with ceil_mode and counted padding: set one of them to False")
+        raise ExportError(
+            f"{graph.scope}: average pooling with ceil_mode and counted padding: set one of them to False"
+        )
     counted = int(count_include_pad and any(pads))
     return _pool(graph, "AveragePool", x, window, strides, pads, [1] * spatial, count_include_pad=counted)
 
@@ -51,7 +55,9 @@ def adaptive_avg_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[in
     return _adaptive(graph, "AveragePool", x, output_size)
 
 
-def adaptive_max_pool(graph: GraphBuilder, x: ir.Value, output_size: Sequence[int | None]) -> tuple[ir.Value, None]:
+def adaptive_max_pool(
+    graph: GraphBuilder, x: ir.Value, output_size: Sequence[int | None]
+) -> tuple[ir.Value, None]:
     """Largest element over a grid of windows, without its place."""
     return _adaptive(graph, "MaxPool", x, output_size), None
 
@@ -60,7 +66,9 @@ for _rank in (1, 2, 3):
     emits(f"aten.max_pool{_rank}d.default")(partial(max_pool, _rank))
     emits(f"aten.max_pool{_rank}d_with_indices.default")(partial(max_pool_with_indices, _rank))
     emits(f"aten.avg_pool{_rank}d.default")(partial(avg_pool, _rank))
-    emits(f"aten.adaptive_avg_pool{_rank}d.default", f"aten._adaptive_avg_pool{_rank}d.default")(adaptive_avg_pool)
+    emits(f"aten.adaptive_avg_pool{_rank}d.default", f"aten._adaptive_avg_pool{_rank}d.default")(
+        adaptive_avg_pool
+    )
     emits(f"aten.adaptive_max_pool{_rank}d.default")(adaptive_max_pool)
 
 
@@ -92,11 +100,19 @@ def _pool(
     """
     shape, result = shape_of(x), graph.result.shape
     ends = []
-    for side, out, k, s, p, d in zip(shape[-len(window) :], result[-len(window) :], window, strides, pads, dilations, strict=True):
+    for side, out, k, s, p, d in zip(
+        shape[-len(window) :], result[-len(window) :], window, strides, pads, dilations, strict=True
+    ):
         ends.append(p + max(0, (out - 1) * s + d * (k - 1) + 1 - side - 2 * p))
     lifted = x
     if len(window) == 1:
-        window, strides, dilations, pads, ends = [1, *window], [1, *strides], [1, *dilations], [0, *pads], [0, *ends]
+        window, strides, dilations, pads, ends = (
+            [1, *window],
+            [1, *strides],
+            [1, *dilations],
+            [0, *pads],
+            [0, *ends],
+        )
         lifted = graph.reshape(x, (*([1] * (3 - len(shape))), *shape[:-1], 1, shape[-1]))
     elif len(shape) == len(window) + 1:
         lifted = graph.reshape(x, (1, *shape))

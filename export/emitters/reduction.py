@@ -24,13 +24,17 @@ def reduce(graph: GraphBuilder, op_type: str, x: ir.Value, dim: Dims, keepdim: b
 
 
 @emits("aten.sum.dim_IntList", "aten.sum.default")
-def sum_(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None) -> ir.Value:
+def sum_(
+    graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None
+) -> ir.Value:
     """Sum."""
     return reduce(graph, "ReduceSum", graph.cast(x, graph.result.dtype), dim, keepdim)
 
 
 @emits("aten.mean.dim", "aten.mean.default")
-def mean(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None) -> ir.Value:
+def mean(
+    graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None
+) -> ir.Value:
     """Mean; over everything but batch and channels it is the pooling that every runtime is fast at."""
     x = graph.cast(x, graph.result.dtype)
     rank = rank_of(x)
@@ -42,7 +46,9 @@ def mean(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = Fal
 
 
 @emits("aten.prod.dim_int", "aten.prod.default")
-def prod(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None) -> ir.Value:
+def prod(
+    graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False, dtype: object = None
+) -> ir.Value:
     """Product."""
     return reduce(graph, "ReduceProd", graph.cast(x, graph.result.dtype), dim, keepdim)
 
@@ -94,7 +100,12 @@ def _arg(graph: GraphBuilder, op_type: str, x: ir.Value, dim: int | None, keepdi
 
 @emits("aten.linalg_vector_norm.default")
 def vector_norm(
-    graph: GraphBuilder, x: ir.Value, ord: Number = 2, dim: Dims = None, keepdim: bool = False, dtype: object = None
+    graph: GraphBuilder,
+    x: ir.Value,
+    ord: Number = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    dtype: object = None,
 ) -> ir.Value:
     """Norm of order 1, 2, infinity or any positive one."""
     x = graph.cast(x, graph.result.dtype)
@@ -110,7 +121,9 @@ def vector_norm(
 
 
 @emits("aten.norm.ScalarOpt_dim", "aten.norm.Scalar")
-def norm(graph: GraphBuilder, x: ir.Value, p: Number | None = 2, dim: Dims = None, keepdim: bool = False) -> ir.Value:
+def norm(
+    graph: GraphBuilder, x: ir.Value, p: Number | None = 2, dim: Dims = None, keepdim: bool = False
+) -> ir.Value:
     """torch.norm's spelling of the vector norm."""
     return vector_norm(graph, x, 2 if p is None else p, dim, keepdim)
 
@@ -122,7 +135,13 @@ def logsumexp(graph: GraphBuilder, x: ir.Value, dim: Dims, keepdim: bool = False
 
 
 @emits("aten.var.correction")
-def var(graph: GraphBuilder, x: ir.Value, dim: Dims = None, correction: Number | None = None, keepdim: bool = False) -> ir.Value:
+def var(
+    graph: GraphBuilder,
+    x: ir.Value,
+    dim: Dims = None,
+    correction: Number | None = None,
+    keepdim: bool = False,
+) -> ir.Value:
     """Variance, divided by the count less ``correction``."""
     shape = shape_of(x)
     axes = [axis % len(shape) for axis in ([dim] if isinstance(dim, int) else dim or range(len(shape)))]
@@ -152,11 +171,15 @@ def topk(
 def any_(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False) -> ir.Value:
     """Whether any element is not 0."""
     numbers = graph.cast(graph.cast(x, ir.DataType.BOOL), ir.DataType.FLOAT)
-    return graph.op("Greater", reduce(graph, "ReduceMax", numbers, dim, keepdim), graph.constant(0.5, ir.DataType.FLOAT))
+    return graph.op(
+        "Greater", reduce(graph, "ReduceMax", numbers, dim, keepdim), graph.constant(0.5, ir.DataType.FLOAT)
+    )
 
 
 @emits("aten.all.dim", "aten.all.default", "aten.all.dims")
 def all_(graph: GraphBuilder, x: ir.Value, dim: Dims = None, keepdim: bool = False) -> ir.Value:
     """Whether no element is 0."""
     numbers = graph.cast(graph.cast(x, ir.DataType.BOOL), ir.DataType.FLOAT)
-    return graph.op("Greater", reduce(graph, "ReduceMin", numbers, dim, keepdim), graph.constant(0.5, ir.DataType.FLOAT))
+    return graph.op(
+        "Greater", reduce(graph, "ReduceMin", numbers, dim, keepdim), graph.constant(0.5, ir.DataType.FLOAT)
+    )

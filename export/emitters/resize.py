@@ -23,7 +23,9 @@ def linear(
     return _resize(graph, x, scale_factors, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-@emits("aten.upsample_bilinear2d.default", "aten.upsample_linear1d.default", "aten.upsample_trilinear3d.default")
+@emits(
+    "aten.upsample_bilinear2d.default", "aten.upsample_linear1d.default", "aten.upsample_trilinear3d.default"
+)
 def linear_scales(
     graph: GraphBuilder, x: ir.Value, output_size: object, align_corners: bool, *scales: float | None
 ) -> ir.Value:
@@ -45,18 +47,31 @@ def cubic(
 def nearest(graph: GraphBuilder, x: ir.Value, output_size: object, scale_factors: Scales = None) -> ir.Value:
     """The pixel at floor(position / scale)."""
     return _resize(
-        graph, x, scale_factors, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        graph,
+        x,
+        scale_factors,
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
     )
 
 
-@emits("aten.upsample_nearest2d.default", "aten.upsample_nearest1d.default", "aten.upsample_nearest3d.default")
+@emits(
+    "aten.upsample_nearest2d.default", "aten.upsample_nearest1d.default", "aten.upsample_nearest3d.default"
+)
 def nearest_scales(graph: GraphBuilder, x: ir.Value, output_size: object, *scales: float | None) -> ir.Value:
     """Core ATen's spelling: one scale a side."""
     return nearest(graph, x, output_size, _known(scales))
 
 
-@emits("aten._upsample_nearest_exact1d.vec", "aten._upsample_nearest_exact2d.vec", "aten._upsample_nearest_exact3d.vec")
-def nearest_exact(graph: GraphBuilder, x: ir.Value, output_size: object, scale_factors: Scales = None) -> ir.Value:
+@emits(
+    "aten._upsample_nearest_exact1d.vec",
+    "aten._upsample_nearest_exact2d.vec",
+    "aten._upsample_nearest_exact3d.vec",
+)
+def nearest_exact(
+    graph: GraphBuilder, x: ir.Value, output_size: object, scale_factors: Scales = None
+) -> ir.Value:
     """The pixel whose centre is nearest."""
     return _resize(
         graph, x, scale_factors,
@@ -90,7 +105,9 @@ def _resize(graph: GraphBuilder, x: ir.Value, scale_factors: Scales, **attribute
         factors = list(scale_factors) if len(scale_factors) == spatial else [scale_factors[0]] * spatial
         if any(b * f != a for b, f, a in zip(before[2:], factors, after[2:], strict=True)):
             scales = [_at_least(b, f, a) for b, f, a in zip(before[2:], factors, after[2:], strict=True)]
-            return graph.op("Resize", x, none, graph.constant([1.0, 1.0, *scales], ir.DataType.FLOAT), **attributes)
+            return graph.op(
+                "Resize", x, none, graph.constant([1.0, 1.0, *scales], ir.DataType.FLOAT), **attributes
+            )
     return graph.op("Resize", x, none, none, graph.ints(after), **attributes)
 
 

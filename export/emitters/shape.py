@@ -49,7 +49,9 @@ def t(graph: GraphBuilder, x: ir.Value) -> ir.Value:
 
 
 @emits("aten.movedim.int", "aten.movedim.intlist")
-def movedim(graph: GraphBuilder, x: ir.Value, source: int | Sequence[int], destination: int | Sequence[int]) -> ir.Value:
+def movedim(
+    graph: GraphBuilder, x: ir.Value, source: int | Sequence[int], destination: int | Sequence[int]
+) -> ir.Value:
     """Some dimensions elsewhere, the others in their order."""
     rank = rank_of(x)
     from_ = [d % rank for d in ([source] if isinstance(source, int) else source)]
@@ -100,7 +102,9 @@ def stack(graph: GraphBuilder, tensors: Sequence[ir.Value], dim: int = 0) -> ir.
     """Tensors joined along a new dimension."""
     axis = dim % len(graph.result.shape)
     shape = shape_of(tensors[0])
-    apart = [graph.reshape(graph.cast(x, graph.result.dtype), (*shape[:axis], 1, *shape[axis:])) for x in tensors]
+    apart = [
+        graph.reshape(graph.cast(x, graph.result.dtype), (*shape[:axis], 1, *shape[axis:])) for x in tensors
+    ]
     return apart[0] if len(apart) == 1 else graph.op("Concat", *apart, axis=axis)
 
 
@@ -126,7 +130,12 @@ def unbind(graph: GraphBuilder, x: ir.Value, dim: int = 0) -> tuple[ir.Value, ..
 
 @emits("aten.slice.Tensor")
 def slice_(
-    graph: GraphBuilder, x: ir.Value, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    graph: GraphBuilder,
+    x: ir.Value,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> ir.Value:
     """Every step-th element from start to before end; negative positions count from the end."""
     length = shape_of(x)[dim]
@@ -157,7 +166,12 @@ def flip(graph: GraphBuilder, x: ir.Value, dims: Sequence[int]) -> ir.Value:
     count = len(dims)
     lowest = -(2**31) + 1  # before the first element of any side
     return graph.op(
-        "Slice", x, graph.ints([-1] * count), graph.ints([lowest] * count), graph.ints(dims), graph.ints([-1] * count)
+        "Slice",
+        x,
+        graph.ints([-1] * count),
+        graph.ints([lowest] * count),
+        graph.ints(dims),
+        graph.ints([-1] * count),
     )
 
 
@@ -189,10 +203,14 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 @emits("aten.pad.default")
-def pad(graph: GraphBuilder, x: ir.Value, pad: Sequence[int], mode: str = "constant", value: Number | None = None) -> ir.Value:
+def pad(
+    graph: GraphBuilder, x: ir.Value, pad: Sequence[int], mode: str = "constant", value: Number | None = None
+) -> ir.Value:
     """Elements added (or, where negative, removed) at both ends; ``pad`` runs from the last dimension backwards."""
     if mode not in _PAD_MODES:
-        raise ExportError(f"{graph.scope}: padding mode {mode!r} has no ONNX operator; {', '.join(_PAD_MODES)} have")
+        raise ExportError(
+            f"{graph.scope}: padding mode {mode!r} has no ONNX operator; {', '.join(_PAD_MODES)} have"
+        )
     rank = rank_of(x)
     begin, end = [0] * rank, [0] * rank
     for k in range(len(pad) // 2):
@@ -244,4 +262,3 @@ def unchanged(graph: GraphBuilder, x: ir.Value, *arguments: object, **options: o
 def to(graph: GraphBuilder, x: ir.Value, *arguments: object, **options: object) -> ir.Value:
     """Another data type; devices and layouts leave nothing."""
     return graph.cast(x, graph.result.dtype)
-

@@ -44,7 +44,9 @@ def run(model: ir.Model, *inputs: Tensor) -> list[np.ndarray]:
 class Converted:
     """A function or module in torch beside its graph, proven equal on the inputs it was converted with."""
 
-    def __init__(self, function: Callable[..., object] | nn.Module, *inputs: Tensor, rtol: float, atol: float) -> None:
+    def __init__(
+        self, function: Callable[..., object] | nn.Module, *inputs: Tensor, rtol: float, atol: float
+    ) -> None:
         module = function if isinstance(function, nn.Module) else _Function(function)
         with torch.no_grad():
             expected = module.eval()(*inputs)
@@ -72,3 +74,9 @@ def same() -> Callable[..., Converted]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_of() -> Callable[..., list[np.ndarray]]:
+    """What ONNX Runtime computes with a model from tensors."""
+    return run

@@ -10,7 +10,11 @@ from torch import nn
 
 from edgekit.errors import ExportError
 
-LAYERS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d), 3: (nn.Conv3d, nn.ConvTranspose3d)}
+LAYERS = {
+    1: (nn.Conv1d, nn.ConvTranspose1d),
+    2: (nn.Conv2d, nn.ConvTranspose2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d),
+}
 
 
 @given(
@@ -19,7 +23,15 @@ LAYERS = {1: (nn.Conv1d, nn.ConvTranspose1d), 2: (nn.Conv2d, nn.ConvTranspose2d)
 )  # fmt: skip
 @settings(max_examples=25, deadline=None)
 def test_any_convolution_is_torchs(
-    same, rank: int, transposed: bool, kernel: int, stride: int, padding: int, dilation: int, groups: int, bias: bool
+    same,
+    rank: int,
+    transposed: bool,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    groups: int,
+    bias: bool,
 ) -> None:
     padding = min(padding, dilation * (kernel - 1))
     layer = LAYERS[rank][transposed](
@@ -29,7 +41,9 @@ def test_any_convolution_is_torchs(
 
 
 def test_transposed_convolution_with_output_padding(same) -> None:
-    same(nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1), torch.randn(1, 3, 5, 6), rtol=1e-4)
+    same(
+        nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1), torch.randn(1, 3, 5, 6), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kernel", [2, 3, (3, 2)])

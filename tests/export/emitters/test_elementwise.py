@@ -7,7 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-FLOATS = (torch.tensor([[-2.5, -1.5, -0.5, 0.5], [1.5, 2.5, 7.0, 0.25]]), torch.tensor([1.5, -2.0, 3.0, -0.5]))
+FLOATS = (
+    torch.tensor([[-2.5, -1.5, -0.5, 0.5], [1.5, 2.5, 7.0, 0.25]]),
+    torch.tensor([1.5, -2.0, 3.0, -0.5]),
+)
 INTS = (torch.tensor([[-7, 7, 5, -5], [4, -4, 9, 0]]), torch.tensor([2, -2, 3, 4]))
 
 BINARY = {
@@ -52,7 +55,23 @@ def test_arithmetic_is_torchs(same, name: str, operands: tuple[torch.Tensor, tor
     same(BINARY[name], *operands)
 
 
-UNARY = ["abs", "neg", "exp", "floor", "ceil", "round", "sign", "sin", "cos", "atan", "erf", "trunc", "sinh", "cosh", "expm1"]
+UNARY = [
+    "abs",
+    "neg",
+    "exp",
+    "floor",
+    "ceil",
+    "round",
+    "sign",
+    "sin",
+    "cos",
+    "atan",
+    "erf",
+    "trunc",
+    "sinh",
+    "cosh",
+    "expm1",
+]
 POSITIVE = ["log", "sqrt", "rsqrt", "log2", "log1p", "reciprocal"]
 
 
@@ -66,7 +85,9 @@ def test_functions_of_positive_numbers_are_torchs(same, name: str) -> None:
     same(getattr(torch, name), FLOATS[0].abs() + 0.1)
 
 
-@given(st.sampled_from([torch.float32, torch.int64, torch.int32, torch.bool]), st.sampled_from([2, 0.5, True]))
+@given(
+    st.sampled_from([torch.float32, torch.int64, torch.int32, torch.bool]), st.sampled_from([2, 0.5, True])
+)
 @settings(max_examples=12, deadline=None)
 def test_a_number_promotes_a_tensor_as_torch_does(same, dtype: torch.dtype, number: float) -> None:
     x = torch.tensor([0, 1, 3]).to(dtype)
@@ -76,7 +97,10 @@ def test_a_number_promotes_a_tensor_as_torch_does(same, dtype: torch.dtype, numb
 
 def test_whole_numbers_are_32_bit_in_the_graph(same) -> None:
     converted = same(lambda x: torch.floor(x).long() * 2 + 1, FLOATS[0])
-    assert {value.dtype.name for node in converted.model.graph for value in node.outputs} <= {"FLOAT", "INT32"}
+    assert {value.dtype.name for node in converted.model.graph for value in node.outputs} <= {
+        "FLOAT",
+        "INT32",
+    }
 
 
 def test_lerp_and_friends(same) -> None:

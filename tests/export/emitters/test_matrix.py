@@ -59,7 +59,9 @@ def _trained(layer: nn.Module) -> nn.Module:
     ],
     ids=lambda case: type(case).__name__ if isinstance(case, nn.Module) else "",
 )
-def test_a_normalisation_at_inference_is_torchs(same, layer: nn.Module, shape: tuple[int, ...] | None) -> None:
+def test_a_normalisation_at_inference_is_torchs(
+    same, layer: nn.Module, shape: tuple[int, ...] | None
+) -> None:
     if shape is None:
         x = torch.randn(2, 5, 4)
         same(lambda x: layer.eval()(x, x, x)[0], x, rtol=1e-4)

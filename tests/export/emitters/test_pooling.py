@@ -49,7 +49,9 @@ def test_average_pooling_is_torchs(
         (nn.AdaptiveAvgPool3d((1, 2, 2)), (1, 2, 4, 6, 4)),
     ],
 )
-def test_adaptive_pooling_over_a_grid_that_divides_the_input(same, layer: nn.Module, shape: tuple[int, ...]) -> None:
+def test_adaptive_pooling_over_a_grid_that_divides_the_input(
+    same, layer: nn.Module, shape: tuple[int, ...]
+) -> None:
     same(layer, torch.randn(*shape))
 
 
@@ -59,7 +61,10 @@ def test_adaptive_max_pooling_without_its_indices(same) -> None:
 
 def test_global_pooling_is_the_operator_that_runtimes_are_fast_at(same) -> None:
     assert same(nn.AdaptiveAvgPool2d(1), torch.randn(1, 3, 6, 4)).operators == {"GlobalAveragePool": 1}
-    assert same(lambda x: x.mean((2, 3)), torch.randn(1, 3, 6, 4)).operators == {"GlobalAveragePool": 1, "Reshape": 1}
+    assert same(lambda x: x.mean((2, 3)), torch.randn(1, 3, 6, 4)).operators == {
+        "GlobalAveragePool": 1,
+        "Reshape": 1,
+    }
 
 
 def test_windows_of_different_sizes_are_refused_with_the_sizes(same) -> None:

@@ -13,9 +13,13 @@ SIDES = st.integers(1, 23)
 
 @given(height=SIDES, width=SIDES, to_height=SIDES, to_width=SIDES, align=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_bilinear_to_any_size_is_torchs(same, height: int, width: int, to_height: int, to_width: int, align: bool) -> None:
+def test_bilinear_to_any_size_is_torchs(
+    same, height: int, width: int, to_height: int, to_width: int, align: bool
+) -> None:
     x = torch.randn(1, 2, height, width)
-    same(lambda x: F.interpolate(x, (to_height, to_width), mode="bilinear", align_corners=align), x, atol=1e-4)
+    same(
+        lambda x: F.interpolate(x, (to_height, to_width), mode="bilinear", align_corners=align), x, atol=1e-4
+    )
 
 
 @given(height=SIDES, width=SIDES, to_height=SIDES, to_width=SIDES)
@@ -45,4 +49,6 @@ def test_pixel_shuffle_both_ways(same) -> None:
 
 
 def test_a_resize_to_the_same_size_leaves_no_node(same) -> None:
-    assert same(lambda x: F.interpolate(x, (3, 4), mode="bilinear").relu(), torch.randn(1, 2, 3, 4)).operators == {"Relu": 1}
+    assert same(
+        lambda x: F.interpolate(x, (3, 4), mode="bilinear").relu(), torch.randn(1, 2, 3, 4)
+    ).operators == {"Relu": 1}

@@ -47,7 +47,9 @@ MOVES = {
     "channel_shuffle": lambda x: F.channel_shuffle(torch.cat([x, x], 1), 2),
     "unfold": lambda x: x.unfold(3, 3, 1),
     "tril": lambda x: x.tril(),
-    "meshgrid": lambda x: x + torch.stack(torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")).sum(0),
+    "meshgrid": lambda x: (
+        x + torch.stack(torch.meshgrid(torch.arange(4), torch.arange(5), indexing="ij")).sum(0)
+    ),
 }
 
 
@@ -88,7 +90,11 @@ def test_moves_that_do_nothing_leave_no_node(same) -> None:
 
 
 def test_permuting_sides_of_length_one_is_a_reshape(same) -> None:
-    assert same(lambda x: x[:1, :, :1].permute(1, 2, 0, 3) * 2, X).operators == {"Slice": 2, "Reshape": 1, "Mul": 1}
+    assert same(lambda x: x[:1, :, :1].permute(1, 2, 0, 3) * 2, X).operators == {
+        "Slice": 2,
+        "Reshape": 1,
+        "Mul": 1,
+    }
 
 
 def test_an_input_that_is_also_an_output_keeps_both_names(same) -> None:
