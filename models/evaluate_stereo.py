@@ -84,17 +84,21 @@ def table(results: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     return "\n".join(lines)
 
 
-def block_matching(left: Picture, right: Picture, disparities: int = 192, block: int = 5) -> Map:
+def block_matching(
+    left: Picture, right: Picture, disparities: int = 192, block: int = 5, margin: bool = False
+) -> Map:
     """OpenCV's StereoSGBM (3WAY), the peer to beat: float32 (H, W) px, -1 in holes.
 
-    The left margin that the matcher leaves out is avoided by padding, as OpenCV's samples do.
+    As it comes, the matcher leaves the leftmost `disparities` columns out; with `margin` both pictures are widened on the
+    left first, so that it answers there too.
     """
     matcher = cv2.StereoSGBM.create(
         minDisparity=0, numDisparities=disparities, blockSize=block, P1=24 * block**2, P2=96 * block**2,
         disp12MaxDiff=1, uniquenessRatio=10, speckleWindowSize=100, speckleRange=32, mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
     )  # fmt: skip
-    wide = [cv2.copyMakeBorder(view, 0, 0, disparities, 0, cv2.BORDER_REPLICATE) for view in (left, right)]
-    found = matcher.compute(wide[0], wide[1])[:, disparities:].astype(np.float32) / 16
+    beside = disparities if margin else 0
+    wide = [cv2.copyMakeBorder(view, 0, 0, beside, 0, cv2.BORDER_REPLICATE) for view in (left, right)]
+    found = matcher.compute(wide[0], wide[1])[:, beside:].astype(np.float32) / 16
     return np.where(found < 0, np.float32(-1), found).astype(np.float32)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.models.staged import IMAGENET_MEAN, IMAGENET_STD
-from edgekit.models.stereo_scenes import scene
+from edgekit.models.stereo_scenes import VERSION, scene
 
 Packed = NDArray[np.uint8]
 DISPARITY_STEP = 256  # disparities are kept in 1/256 px, KITTI's own convention
@@ -44,7 +44,7 @@ class ScenePool:
 
     def path(self, index: int) -> Path:
         """Where scene `index` is kept."""
-        return self.directory / f"seed{self.seed}_{self.height}x{self.width}" / f"{index:06d}.npy"
+        return self.directory / f"v{VERSION}_seed{self.seed}_{self.height}x{self.width}" / f"{index:06d}.npy"
 
     def packed(self, index: int) -> Packed:
         """Scene `index` as packed bytes, rendered now if it is not on disk yet; a full disk only costs the caching."""

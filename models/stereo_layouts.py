@@ -8,6 +8,7 @@ and one camera height measures d / k rows there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -104,6 +105,31 @@ def _object(
         falloff = np.linspace(-1, 1, columns, dtype=np.float32)[None, :, None] ** 2
         draw = draw * (1 - np.float32(random.uniform(0.1, 0.6)) * falloff)
     return Surface(field, _paint(draw, coverage), x, y)
+
+
+def _reflection(random: Random, thing: Surface) -> Surface:
+    """What a polished thing mirrors: a faint picture on its middle part that moves less than the thing between the views."""
+    rows, columns = thing.paint.shape[:2]
+    shape = (shapes.ellipse, shapes.rectangle, shapes.blob)[int(random.integers(3))]
+    high, wide = max(5, int(rows * random.uniform(0.3, 0.8))), max(5, int(columns * random.uniform(0.3, 0.8)))
+    opacity = random.uniform(0.1, 0.48)
+    coverage = (shape(random, high, wide) * opacity).astype(np.uint8)
+    slide = float(random.choice([-1, 1]) * random.uniform(1.0, 20.0))
+    nearer = replace(
+        thing.field, level=thing.field.level + 0.02
+    )  # just before the thing, so that it is painted on it
+    x, y = thing.x + (columns - wide) / 2, thing.y + (rows - high) / 2
+    return Surface(nearer, _paint(any_texture(random, high, wide), coverage), x, y, slide)
+
+
+def _polish(random: Random, surfaces: list[Surface], share: float) -> list[Surface]:
+    """Some of the things (not the first, the backdrop) with a reflection each."""
+    polished = list(surfaces)
+    for thing in surfaces[1:]:
+        rows, columns = thing.paint.shape[:2]
+        if 24 < columns < 400 and 24 < rows < 300 and random.random() < share:
+            polished.append(_reflection(random, thing))
+    return polished
 
 
 _SOLID = (shapes.polygon, shapes.rectangle, shapes.ellipse, shapes.blob)
@@ -295,7 +321,7 @@ def road(random: Random, height: int, width: int) -> list[Surface]:
             max(20.0, horizon * 0.9),
         )
         surfaces.append(_object(random, shapes.wire, box, random.uniform(3, 40), 0.05, 4.0))
-    return surfaces
+    return _polish(random, surfaces, 0.25)
 
 
 def clutter(random: Random, height: int, width: int) -> list[Surface]:
@@ -319,7 +345,7 @@ def clutter(random: Random, height: int, width: int) -> list[Surface]:
             random.uniform(0, height) - size[1] / 2,
         )
         surfaces.append(_object(random, _any_shape(random, thin), (*box, size[0], size[1]), disparity, 0.15))
-    return surfaces
+    return _polish(random, surfaces, 0.1)
 
 
 def room(random: Random, height: int, width: int) -> list[Surface]:
@@ -347,7 +373,7 @@ def room(random: Random, height: int, width: int) -> list[Surface]:
         surfaces.append(
             _object(random, _any_shape(random, thin), (x, bottom - h, w, h), disparity, 0.15, 1.5)
         )
-    return surfaces
+    return _polish(random, surfaces, 0.2)
 
 
 def plants(random: Random, height: int, width: int) -> list[Surface]:
@@ -368,7 +394,8 @@ def plants(random: Random, height: int, width: int) -> list[Surface]:
             w, h = reach * random.uniform(0.3, 1.2), reach * random.uniform(0.5, 1.1)
             shape = shapes.leaf if random.random() < 0.75 else shapes.twigs
             x = root_x - w / 2 + random.normal(0, 0.3) * reach
-            leaf = _object(random, shape, (x, root_y - h + random.normal(0, 0.3) * reach, w, h), toward, 0.3)
+            box = (x, root_y - h + random.normal(0, 0.3) * reach, w, h)
+            leaf = _object(random, shape, box, toward, 0.3, texture=plain if random.random() < 0.3 else None)
             if random.random() < 0.6:  # leaves of one plant share a hue
                 paint = leaf.paint.astype(np.float32)
                 grey = paint[..., :3].mean(axis=-1, keepdims=True) / 128
@@ -380,4 +407,4 @@ def plants(random: Random, height: int, width: int) -> list[Surface]:
         surfaces.append(
             _object(random, shapes.rectangle, box, base + random.uniform(3, 30), 0.05, texture=texture)
         )
-    return surfaces
+    return _polish(random, surfaces, 0.1)

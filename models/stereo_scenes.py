@@ -22,6 +22,7 @@ Picture = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 _LAYOUTS: tuple[Callable[[Random, int, int], list[Surface]], ...] = (road, clutter, room, plants)
+VERSION = 2  # of what a seed and an index show; raise it with every change that alters a scene, for scenes are cached
 _SHARES = (0.40, 0.20, 0.20, 0.20)
 
 
@@ -45,10 +46,13 @@ def scene(seed: int, index: int, height: int = 384, width: int = 768, imperfect:
     """Scene number `index` of the endless sequence `seed`.
 
     Args:
-        imperfect: with the cameras' faults (exposure, noise, blur, misalignment, highlights); False gives ideal views.
+        imperfect: with the cameras' faults (exposure, noise, blur, misalignment, highlights)
+            and the things' reflections; False gives ideal views.
     """
     random = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
     surfaces = _LAYOUTS[int(random.choice(len(_LAYOUTS), p=_SHARES))](random, height, width)
+    if not imperfect:
+        surfaces = [surface for surface in surfaces if not surface.slide]
     left = render_view(surfaces, height, width, right=False)
     right = render_view(surfaces, height, width, right=True)
     visible = visible_in_right(left.disparity, right.disparity)

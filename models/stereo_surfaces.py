@@ -80,13 +80,16 @@ class Surface:
     """A disparity field with paint on it.
 
     Attributes:
-        paint: uint8 (h, w, 4), RGB and coverage; pixel (0, 0) lies at left-picture coordinates (x, y).
+        paint: uint8 (h, w, 4), RGB and coverage; pixel (0, 0) lies at left-picture coordinates (x, y). Coverage of a half
+            or less tints what lies behind and leaves its disparity.
+        slide: px by which the paint moves on the surface between the views, as a reflection of something farther does.
     """
 
     field: DisparityField
     paint: Mask
     x: float
     y: float
+    slide: float = 0.0
 
     def nearness(self) -> tuple[float, float, float]:
         """Least, middle and greatest disparity on the painted rectangle, from a coarse grid (px)."""
@@ -123,7 +126,8 @@ def render_view(surfaces: list[Surface], height: int, width: int, right: bool) -
         shape = (y1 - y0, x1 - x0)
         x_left = np.broadcast_to(surface.field.left_x(x, y) if right else x, shape)
         disparity = surface.field.at(x_left, y)
-        map_x = np.ascontiguousarray(x_left - np.float32(surface.x))
+        offset = surface.x - (surface.slide if right else 0.0)
+        map_x = np.ascontiguousarray(x_left - np.float32(offset))
         map_y = np.ascontiguousarray(np.broadcast_to(y - np.float32(surface.y), shape))
         painted = cv2.remap(surface.paint, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         behind = depth[y0:y1, x0:x1]

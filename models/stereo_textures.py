@@ -175,6 +175,22 @@ def lettering(random: Random, height: int, width: int) -> Image:
     return picture.astype(np.float32)
 
 
+def _shadow(random: Random, height: int, width: int) -> Image:
+    """A hard or soft edge between light and shade across a surface, shape (height, width), factors up to 1."""
+    y, x = (
+        np.linspace(-1, 1, height, dtype=np.float32)[:, None],
+        np.linspace(-1, 1, width, dtype=np.float32)[None, :],
+    )
+    angle, place = random.uniform(0, 2 * np.pi), random.uniform(-0.6, 0.6)
+    edge = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)) - np.float32(place)
+    if random.random() < 0.5:
+        edge += octave_noise(random, height, width, 60, 0.7, finest=8.0) * np.float32(
+            random.uniform(0.02, 0.2)
+        )
+    lit = np.clip(edge * np.float32(np.exp(random.uniform(np.log(4), np.log(80)))) + 0.5, 0, 1)
+    return np.asarray(1 - np.float32(random.uniform(0.3, 0.8)) * lit, np.float32)
+
+
 _KINDS: tuple[tuple[Callable[[Random, int, int], Image], float], ...] = (
     (cloudy, 0.27),
     (grainy, 0.14),
@@ -203,6 +219,8 @@ def any_texture(random: Random, height: int, width: int, plainness: float = 1.0)
     if random.random() < 0.6:
         light = octave_noise(random, height, width, random.uniform(40, 200), 0.8, finest=16.0)
         picture *= np.exp(light * np.float32(random.uniform(0.03, 0.25)))[..., None]
+    if random.random() < 0.25:
+        picture *= _shadow(random, height, width)[..., None]
     if random.random() < 0.5:
         grain = octave_noise(random, height, width, random.uniform(1.5, 6), 0.2)
         picture += (grain * np.float32(random.uniform(1, 8)))[..., None]

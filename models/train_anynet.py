@@ -44,14 +44,14 @@ class Recipe:
     """
 
     steps: int = 10000
-    height: int = 256
-    width: int = 512
+    height: int = 224
+    width: int = 640
     batch: int = 4
     seed: int = 1
     scenes: int = 4200
-    rate: float = 8e-3
+    rate: float = 6e-3
     warmup: int = 200
-    coarse_share: float = 0.15
+    coarse_share: float = 0.2
     decay_from: float = 0.4
     exit_weights: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0)
     averaging: float = 0.997
@@ -68,9 +68,11 @@ class Recipe:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 1")
 
     def rate_at(self, step: int) -> float:
-        """Adam's step size at this step."""
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+        """Adam's step size at this step; it warms up twice, for the refinements begin when stage 1 is good already."""
+        joint = step - math.ceil(self.coarse_share * self.steps)
+        since = joint if joint >= 0 else step
+        if since < self.warmup:
+            return self.rate * (since + 1) / self.warmup
         start = self.decay_from * self.steps
         if step < start:
             return self.rate

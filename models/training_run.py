@@ -46,6 +46,10 @@ class Run:
             torch.set_num_threads(training.threads)
         torch.manual_seed(training.recipe.seed)
         self._net = TrainingAnyNet()
+        for volume in self._net.volume_postprocess:
+            # Low costs are the good matches. A first ReLU that cuts them off leaves a refinement nothing to go by, and it
+            # never recovers: it learns to add 0.
+            nn.init.constant_(volume.get_parameter("0.0.bias"), 1.5)
         if training.recipe.initial:
             load_into(self._net, Path(training.recipe.initial))
         self._average = TrainingAnyNet()
