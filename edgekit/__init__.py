@@ -69,6 +69,7 @@ def load(
     clock: "Optional[Clock]" = None,
     allow_nonfinite: bool = False,
     warmup: int = 3,
+    confidence: float = 0.99,
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
@@ -81,6 +82,7 @@ def load(
         clock: where time comes from.
         allow_nonfinite: let NaN and Inf in the inputs pass.
         warmup: frames of the golden input to run first, so that the scheduler knows each stage's duration.
+        confidence: the share of a stage's runs that should not take longer than the scheduler expects.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -89,4 +91,6 @@ def load(
     """
     from edgekit.runtime.session import Session
 
-    return Session.open(path, backend, providers, threads, variants, clock, allow_nonfinite, warmup)
+    return Session.open(
+        path, backend, providers, threads, variants, clock, allow_nonfinite, warmup, confidence
+    )

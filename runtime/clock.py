@@ -19,6 +19,10 @@ class Clock:
         """Sleep on ``condition``, which the caller holds, until it is notified or the instant ``until`` has come."""
         condition.wait(None if until is None else max((until - self.now()) * 1e-3, 0.0))
 
+    def notify_all(self, condition: threading.Condition) -> None:
+        """Wake whoever waits on ``condition``, which the caller holds."""
+        condition.notify_all()
+
 
 class VirtualClock(Clock):
     """A clock for tests and simulations: it stands still until it is advanced."""

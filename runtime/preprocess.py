@@ -38,7 +38,8 @@ class Prepared(NamedTuple):
 class Preprocessor:
     """Turns the arguments of ``infer`` into network inputs, by the recipes of the manifest.
 
-    Buffers are reused: give a frame's tensors back with `release` when nothing reads them any more. Not thread-safe.
+    Buffers are reused: give a frame's tensors back with `release` when nothing reads them any more.
+    Threads may share a preprocessor.
     """
 
     def __init__(self, inputs: Sequence[InputSpec], allow_nonfinite: bool = False) -> None:
@@ -47,12 +48,12 @@ class Preprocessor:
         self._free: Dict[str, List[np.ndarray]] = {spec.name: [] for spec in inputs}
         self._lent: Dict[int, str] = {}
 
-    def prepare(self, given: Mapping[str, object]) -> Prepared:
+    def prepare(self, given: Mapping[str, object], copy: bool = False) -> Prepared:
         """Check and convert every input.
 
         Takes per input: a uint8 picture (H, W, 3) RGB, (H, W, 4) RGBA whose alpha is dropped, or (H, W) or (H, W, 1) grey,
         of any size; or a normalised floating-point tensor NCHW of the network's own size, which goes in as it is, or
-        smaller, which is padded like a picture.
+        smaller, which is padded like a picture. With ``copy``, nothing of what was given is read after the return.
 
         Raises:
             InputError: an input is missing, unknown, of a kind, shape or dtype that cannot be used, holds NaN or Inf, or
@@ -74,9 +75,8 @@ class Preprocessor:
                     f"{first} is {_size(arrays[first])} and {name} is {_size(arrays[name])}; "
                     "the inputs of one frame must be of one size"
                 )
-        return Prepared(
-            {name: self._fill(name, arrays[name], placements[name]) for name in arrays}, placements[first]
-        )
+        tensors = {name: self._fill(name, arrays[name], placements[name], copy) for name in arrays}
+        return Prepared(tensors, placements[first])
 
     def release(self, prepared: Prepared) -> None:
         """Take back the buffers of a frame that is over."""
@@ -84,6 +84,12 @@ class Preprocessor:
             name = self._lent.pop(id(array), None)
             if name is not None:
                 self._free[name].append(array)
+
+    def _buffer(self, name: str) -> np.ndarray:
+        try:
+            return self._free[name].pop()
+        except IndexError:
+            return np.empty(self._inputs[name].shape, np.float32)
 
     def _place(self, name: str, array: np.ndarray) -> Optional[Placement]:
         spec = self._inputs[name]
@@ -107,15 +113,15 @@ class Preprocessor:
             raise InputError(f"{name} has {height}x{width} px, more than the network's; {_wanted(spec)}")
         return _letterbox(height, width, spec, enlarge=False)
 
-    def _fill(self, name: str, array: np.ndarray, placement: Optional[Placement]) -> np.ndarray:
+    def _fill(self, name: str, array: np.ndarray, placement: Optional[Placement], copy: bool) -> np.ndarray:
         spec = self._inputs[name]
         if array.dtype.kind == "f" and not self._allow_nonfinite:
             _check_finite(name, array)
         if placement is None:
-            return np.ascontiguousarray(array, np.float32)
+            return np.array(array, np.float32, order="C") if copy else np.ascontiguousarray(array, np.float32)
         recipe = spec.preprocessing
         assert recipe is not None  # a placement comes from a recipe
-        tensor = self._free[name].pop() if self._free[name] else np.empty(spec.shape, np.float32)
+        tensor = self._buffer(name)
         self._lent[id(tensor)] = name
         bottom, right = placement.top + placement.rows, placement.left + placement.columns
         inside = tensor[0, :, placement.top : bottom, placement.left : right]

@@ -1,0 +1,209 @@
+"""Stages on ONNX Runtime, from the 1.10 of JetPack 4 to today's."""
+
+import ctypes
+import importlib
+import importlib.util
+import os
+import re
+import threading
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.bundle import StageSpec
+from edgekit.errors import BackendError, OptionError
+from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
+
+CPU = "CPUExecutionProvider"
+# Idle worker threads of one stage spin for a while, and take the cores from the next stage: on two cores that made a chain
+# of three sessions twice as slow as the same graph uncut. Sleeping threads cost no more than the noise there, and leave the
+# processor to whoever else is on the robot.
+SLEEP_WHEN_IDLE = ("session.intra_op.allow_spinning", "0")
+QUIET = 3  # errors only: a cancelled stage is no news
+
+
+class _Stage(NamedTuple):
+    session: Any  # onnxruntime.InferenceSession: the package is imported only when it is used, and is untyped before 1.17
+    inputs: Tuple[str, ...]
+    outputs: Tuple[str, ...]
+
+
+def open_backend(providers: Optional[Sequence[str]], threads: Optional[int]) -> "OnnxRuntime":
+    """Import ONNX Runtime and check the options.
+
+    Raises:
+        BackendError: it is not installed, or cannot be imported.
+        OptionError: a provider is not there, or ``threads`` is no positive number.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads={threads!r}: must be a positive whole number")
+    library = _import()
+    available = list(library.get_available_providers())
+    if isinstance(providers, str):
+        providers = [providers]
+    chosen = list(providers) if providers is not None else [CPU]
+    missing = [name for name in chosen if name not in available]
+    if missing or not chosen:
+        raise OptionError(
+            f"providers: this ONNX Runtime has no {', '.join(missing) or 'empty list'}; it has {', '.join(available)}"
+        )
+    return OnnxRuntime(library, chosen, threads or usable_cores())
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+class OnnxRuntime(Backend):
+    """One InferenceSession a stage; tensors stay ONNX Runtime's own between them, and are read without a copy."""
+
+    name = "onnxruntime"
+
+    def __init__(self, library: Any, providers: Sequence[str], threads: int) -> None:
+        self._library = library
+        self.version = str(library.__version__)
+        self.settings = {"providers": list(providers), "threads": threads, "idle_threads": "sleep"}
+        self._options = library.SessionOptions()
+        self._options.intra_op_num_threads = threads
+        self._options.inter_op_num_threads = 1
+        self._options.log_severity_level = QUIET
+        self._options.add_session_config_entry(*SLEEP_WHEN_IDLE)
+        self._stages: Dict[str, _Stage] = {}
+
+    def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
+        """See `Backend.load`."""
+        try:
+            session = self._library.InferenceSession(
+                graph, self._options, providers=self.settings["providers"]
+            )
+        except Exception as error:  # ONNX Runtime's errors have no common class below Exception
+            raise BackendError(
+                f"{source}: ONNX Runtime {self.version} refuses this graph: {_said(error)}"
+            ) from error
+        for kind, found, wanted in (
+            ("reads", [entry.name for entry in session.get_inputs()], list(stage.inputs)),
+            (
+                "writes",
+                [entry.name for entry in session.get_outputs()],
+                [spec.name for spec in stage.outputs],
+            ),
+        ):
+            if sorted(found) != sorted(wanted):
+                raise BackendError(
+                    f"{source}: {stage.name} {kind} {', '.join(found)}, the manifest says {', '.join(wanted)}"
+                )
+        self._stages[stage.name] = _Stage(session, stage.inputs, tuple(spec.name for spec in stage.outputs))
+
+    def start(self, inputs: Mapping[str, np.ndarray]) -> "OnnxRuntimeFrame":
+        """See `Backend.start`."""
+        wrap = self._library.OrtValue.ortvalue_from_numpy  # on the CPU, this borrows the array's memory
+        values = {name: wrap(array) for name, array in inputs.items()}
+        return OnnxRuntimeFrame(self, values, self._library.RunOptions)
+
+    def stage(self, name: str) -> _Stage:
+        """A loaded stage.
+
+        Raises:
+            BackendError: it is not loaded, or the backend was closed.
+        """
+        try:
+            return self._stages[name]
+        except KeyError:
+            raise BackendError(f"{name} is not loaded; was the session closed?") from None
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        self._stages.clear()
+
+
+class OnnxRuntimeFrame(Frame):
+    """A frame whose tensors are OrtValues."""
+
+    def __init__(self, backend: OnnxRuntime, values: Dict[str, Any], new_options: Callable[[], Any]) -> None:
+        self._backend = backend
+        self._values = values
+        self._new_options = new_options
+        self._guard = threading.Lock()
+        self._cancelled = False
+        self._running: Optional[Any] = None  # the RunOptions of the stage that is running
+
+    def run(self, stage: str) -> None:
+        """See `Frame.run`."""
+        loaded = self._backend.stage(stage)
+        options = self._new_options()
+        options.log_severity_level = QUIET
+        with self._guard:
+            if self._cancelled:
+                raise StageCancelled(f"{stage} was cancelled before it began")
+            self._running = options
+        try:
+            # Not an I/O binding: ONNX Runtime 1.10 ignores the terminate flag there.
+            inputs = {name: self._values[name] for name in loaded.inputs}
+            outputs = loaded.session.run_with_ort_values(loaded.outputs, inputs, options)
+        except Exception as error:  # ONNX Runtime's errors have no common class below Exception
+            if self._cancelled:
+                raise StageCancelled(f"{stage} was cancelled") from error
+            raise BackendError(
+                f"{stage} failed in ONNX Runtime {self._backend.version}: {_said(error)}"
+            ) from error
+        finally:
+            with self._guard:
+                self._running = None
+        self._values.update(zip(loaded.outputs, outputs))
+
+    def cancel(self) -> None:
+        """See `Frame.cancel`: ONNX Runtime stops between two operators."""
+        with self._guard:
+            self._cancelled = True
+            if self._running is not None:
+                self._running.terminate = True
+
+    def read(self, name: str) -> np.ndarray:
+        """See `Frame.read`: a view of the OrtValue's memory, which lives as long as the view."""
+        value = self._values[name]
+        if value.device_name() != "cpu":
+            return value.numpy()  # type: ignore[no-any-return]
+        dtype, shape = _DTYPES.get(value.data_type()), value.shape()
+        if dtype is None or 0 in shape:
+            return value.numpy()  # type: ignore[no-any-return]
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = (ctypes.c_char * size).from_address(value.data_ptr())
+        memory.owner = value  # type: ignore[attr-defined]
+        return np.frombuffer(memoryview(memory), np.dtype(dtype)).reshape(shape)
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+}
+
+
+def _import() -> Any:
+    try:
+        library = importlib.import_module("onnxruntime")
+    except (
+        Exception
+    ) as error:  # a build against another numpy fails with AttributeError or ImportError, deep inside
+        installed = importlib.util.find_spec("onnxruntime") is not None
+        what = f"is installed but cannot be imported ({error})" if installed else "is not installed"
+        raise BackendError(
+            f"ONNX Runtime {what}; pip install onnxruntime, or on a Jetson the onnxruntime-gpu wheel of its JetPack"
+        ) from error
+    if not hasattr(library, "InferenceSession"):
+        raise BackendError(
+            "ONNX Runtime is installed incompletely; pip install --force-reinstall onnxruntime"
+        )
+    return library
+
+
+def _said(error: Exception) -> str:
+    """The first line of what ONNX Runtime said, without its own prefixes."""
+    lines: List[str] = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: )+", "", lines[0])[:300]

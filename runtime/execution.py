@@ -1,0 +1,162 @@
+"""One frame's way through the stages: runs what the scheduler allows, and keeps what was reached for anyone to read."""
+
+from typing import Callable, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Manifest
+from edgekit.errors import BackendError
+from edgekit.runtime.backends import Frame, StageCancelled
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.postprocess import answer
+from edgekit.runtime.preprocess import Placement
+from edgekit.runtime.result import Result
+from edgekit.runtime.scheduler import Scheduler
+
+ANSWERING = "answer"  # what making the answer from an exit is called in a latency model
+
+
+class Plan(NamedTuple):
+    """What all frames of a session share: the network, who decides, and what is known of durations."""
+
+    manifest: Manifest
+    scheduler: Scheduler
+    stages: LatencyModel
+    answering: LatencyModel
+    clock: Clock
+
+
+class Call(NamedTuple):
+    """What one caller asked for: instants in ms on the session's clock; ``ready`` is when the inputs were prepared."""
+
+    started: float
+    ready: float
+    budget_ms: Optional[float]
+    placement: Optional[Placement]
+
+    @property
+    def deadline(self) -> Optional[float]:
+        """The instant by which the caller wants the answer."""
+        return None if self.budget_ms is None else self.started + self.budget_ms
+
+
+class Progress(NamedTuple):
+    """What has been reached; replaced as a whole, so that other threads see one consistent state.
+
+    ``stages``: name, beginning and duration in ms of those that have run. ``reason`` is None while more are to come.
+    """
+
+    stages: Tuple[Tuple[str, float, float], ...] = ()
+    predicted: Tuple[Tuple[str, Optional[float]], ...] = ()
+    exits: Tuple[Tuple[str, np.ndarray], ...] = ()
+    reached: float = 0.0  # the instant of the last change
+    reason: Optional[str] = None
+    error: Optional[str] = None
+
+
+class Execution:
+    """One frame. `step` until it says False; `progress` and `result` may be read by other threads meanwhile."""
+
+    def __init__(self, plan: Plan, frame: Frame, call: Call, release: Callable[[], None]) -> None:
+        self.call = call
+        self.progress = Progress(reached=call.ready)
+        self._plan = plan
+        self._frame = frame
+        self._release = release
+        self._stopped: Optional[str] = None
+        self._exits = {stage.name: stage.exit for stage in plan.manifest.stages}
+
+    def decide(self) -> Optional[str]:
+        """The next stage; None, and the frame is over, if there is to be none."""
+        plan, progress = self._plan, self.progress
+        if progress.reason is not None:
+            return None
+        deadline = self.call.deadline
+        if deadline is not None:
+            deadline -= plan.answering.predict(ANSWERING) or 0.0
+        decision = plan.scheduler.next(plan.clock.now(), deadline, len(progress.stages))
+        if decision.stage is not None:
+            predicted = progress.predicted + ((decision.stage, decision.predicted_ms),)
+            self.progress = progress = progress._replace(predicted=predicted)
+        if self._stopped is not None:
+            self.end(self._stopped)
+        elif not decision.run:
+            self.end(decision.reason)
+        else:
+            return decision.stage
+        return None
+
+    def step(self) -> bool:
+        """Decide on the next stage and run it; False if the frame is over."""
+        stage = self.decide()
+        if stage is not None:
+            self.run(stage)
+        return self.progress.reason is None
+
+    def run(self, stage: str) -> None:
+        """Run ``stage``, which `decide` named; the frame is over if it fails or is cancelled."""
+        plan = self._plan
+        begun = plan.clock.now()
+        try:
+            self._frame.run(stage)
+            exit_name = self._exits[stage]
+            reached = None if exit_name is None else self._frame.read(exit_name)
+        except StageCancelled:
+            self.end(self._stopped or "cancelled")
+        except Exception as error:  # whatever a backend raises, what was reached before is still an answer
+            self.end("error", str(error) or type(error).__name__)
+        else:
+            now = plan.clock.now()
+            plan.stages.learn(stage, now - begun)
+            progress = self.progress
+            self.progress = progress._replace(
+                stages=progress.stages + ((stage, begun, now - begun),),
+                exits=progress.exits if reached is None else progress.exits + ((stage, reached),),
+                reached=now,
+            )
+
+    def stop(self, reason: str) -> None:
+        """End the frame from another thread: its running stage is cancelled, and no other begins."""
+        if self._stopped is None:
+            self._stopped = reason
+        self._frame.cancel()
+
+    def end(self, reason: str, error: Optional[str] = None) -> None:
+        """Declare the frame over, on the thread that steps it, and give its inputs back."""
+        if self.progress.reason is None:
+            self.progress = self.progress._replace(reason=reason, error=error, reached=self._plan.clock.now())
+            self._release()
+
+    def result(self, reason: Optional[str] = None) -> Result:
+        """The answer so far; ``reason`` says why, where the frame itself does not.
+
+        Raises:
+            BackendError: the first stage failed, so that there is nothing to answer with.
+        """
+        plan, call, progress = self._plan, self.call, self.progress
+        if progress.error is not None and not progress.exits:
+            raise BackendError(progress.error)
+        begun = plan.clock.now()
+        output = None
+        if progress.exits:
+            output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
+            plan.answering.learn(ANSWERING, plan.clock.now() - begun)
+        elapsed = plan.clock.now() - call.started
+        slack = None if call.budget_ms is None else call.budget_ms - elapsed
+        return Result(
+            output=output,
+            exits=dict(progress.exits),
+            stage=progress.exits[-1][0] if progress.exits else None,
+            elapsed_ms=elapsed,
+            slack_ms=slack,
+            missed=slack is not None and (slack < 0 or output is None),
+            reason=progress.reason or reason or "partial",
+            stage_ms={name: duration for name, _, duration in progress.stages},
+            predicted_ms=dict(progress.predicted),
+            preprocess_ms=call.ready - call.started,
+            budget_ms=call.budget_ms,
+            started=call.started,
+            begun_ms={name: begun - call.started for name, begun, _ in progress.stages},
+            error=progress.error,
+        )

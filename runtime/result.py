@@ -1,0 +1,45 @@
+"""The answer to one frame, and everything about how it came to be."""
+
+from typing import Mapping, NamedTuple, Optional
+
+import numpy as np
+
+
+class Result(NamedTuple):
+    """What a frame's stages reached.
+
+    Attributes:
+        output: the best exit as an answer: ``stereo``: disparity (H, W) float32 px of the picture given;
+            ``classification``: logits (classes,). None if no exit was reached.
+        exits: the raw output of every exit that was reached, by stage, as the network gives it (NCHW). Nothing overwrites
+            it; it may share memory with ``output``.
+        stage: the stage whose exit ``output`` is; None if no exit was reached.
+        elapsed_ms: from the call to the answer.
+        slack_ms: what was left of the budget, negative if it was exceeded; None without a budget.
+        missed: whether the answer came after the deadline, or there is none.
+        reason: why no more stages ran: ``final`` (all have), ``budget`` (the next would have been late), ``cancelled``,
+            ``error`` (a stage failed; see ``error``), or ``partial`` (more are to come).
+        stage_ms: measured duration of every stage that ran.
+        predicted_ms: what the scheduler expected each of them, and the one it decided against, to take at most; None where
+            nothing had been measured.
+        preprocess_ms: from the call until the inputs were ready, waiting for another frame included.
+        budget_ms: as given.
+        started: the instant of the call, in ms on the session's clock.
+        begun_ms: when every stage began, counted from ``started``.
+        error: what the failed stage said.
+    """
+
+    output: Optional[np.ndarray]
+    exits: Mapping[str, np.ndarray]
+    stage: Optional[str]
+    elapsed_ms: float
+    slack_ms: Optional[float]
+    missed: bool
+    reason: str
+    stage_ms: Mapping[str, float]
+    predicted_ms: Mapping[str, Optional[float]]
+    preprocess_ms: float
+    budget_ms: Optional[float]
+    started: float
+    begun_ms: Mapping[str, float]
+    error: Optional[str] = None

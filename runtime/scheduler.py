@@ -1,0 +1,66 @@
+"""Whether the next stage runs: pure decisions from instants it is given; it reads no clock and touches no device."""
+
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+from edgekit.runtime.latency import LatencyModel
+
+
+class Decision(NamedTuple):
+    """What to do next.
+
+    Attributes:
+        run: whether ``stage`` is to run.
+        stage: the stage that was decided on; None after the last.
+        predicted_ms: how long ``stage`` will take at most, with the model's confidence; None if unknown.
+        reason: of running: ``fits``, ``unlimited`` (no deadline) or ``first`` (no answer yet, so one is worked for even
+            if it comes late); of stopping: ``final`` (every stage has run) or ``budget`` (the next answer would be late).
+    """
+
+    run: bool
+    stage: Optional[str]
+    predicted_ms: Optional[float]
+    reason: str
+
+
+class Scheduler:
+    """Runs a stage only if the next answer will be there before the deadline.
+
+    Args:
+        stages: name, and whether it has an exit, in the order in which they run.
+        model: predicts their durations.
+    """
+
+    def __init__(self, stages: Sequence[Tuple[str, bool]], model: LatencyModel) -> None:
+        self._names = [name for name, _ in stages]
+        self._model = model
+        # For the k-th stage: the stages up to the next answer. One that has no exit is only worth running with those
+        # that follow it, so all of them have to fit.
+        self._until_exit: List[List[str]] = []
+        for k in range(len(stages)):
+            end = next((j for j in range(k, len(stages)) if stages[j][1]), None)
+            self._until_exit.append([] if end is None else self._names[k : end + 1])
+        self._first_exit = next((k for k, (_, has_exit) in enumerate(stages) if has_exit), len(stages))
+
+    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+        """Decide on the stage after the ``finished`` first ones.
+
+        Args:
+            now, deadline: instants in ms on one clock; a deadline of None never comes.
+            finished: how many stages of this frame have run.
+        """
+        if finished >= len(self._names) or not self._until_exit[finished]:
+            return Decision(False, None, None, "final")
+        stage = self._names[finished]
+        predicted = self._model.predict(stage)
+        if deadline is None:
+            return Decision(True, stage, predicted, "unlimited")
+        if finished <= self._first_exit:
+            return Decision(True, stage, predicted, "first")
+        needed = 0.0
+        for name in self._until_exit[finished]:
+            duration = self._model.predict(name)
+            if duration is None:
+                return Decision(False, stage, None, "budget")
+            needed += duration
+        fits = now + needed <= deadline
+        return Decision(fits, stage, predicted, "fits" if fits else "budget")
