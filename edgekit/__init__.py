@@ -38,7 +38,7 @@ __all__ = [
 
 
 def export(**options: object) -> "Bundle":
-    """Turn a trained network into a bundle; the options are those of `edgekit.export.bundling.export`.
+    """Turn a trained network into a bundle; the options are those of `edgekit.export.exporter.export`.
 
     Importing `edgekit.export` replaces this function by the package, which is callable with the same options.
 

@@ -21,9 +21,9 @@ from edgekit.manifest import (
     Variant,
     check,
     check_path,
-    decode,
     encode,
 )
+from edgekit.manifest_reading import decode
 
 __all__ = [
     "SCHEMA", "Bundle", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "Preprocessing", "StageSpec", "TensorSpec", "Variant",

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import re
-from typing import NamedTuple
+from typing import Dict, NamedTuple
 
 UNKNOWN = "unknown"
 
@@ -32,6 +32,10 @@ class Fingerprint(NamedTuple):
     processor: str
     threads: str
     backend: str
+
+    def to_json(self) -> Dict[str, str]:
+        """The fields by name."""
+        return dict(self._asdict())
 
     @property
     def key(self) -> str:
