@@ -49,7 +49,7 @@ def _fold_before(graph: ir.Graph, norm: ir.Node, affine: _Affine) -> bool:
     """Into the layer whose result only the batch norm reads."""
     source = norm.inputs[0]
     layer = source.producer() if source is not None else None
-    if layer is None or not _foldable(layer) or _shared(source):
+    if source is None or layer is None or not _foldable(layer) or _shared(source):
         return False
     weight, bias = _parameters(layer, len(affine.scale))
     axis = _output_axis(layer)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import InPlacePass, PassResult
 
-from edgekit.export.graph import IR_VERSION, OPSET
+from edgekit.export.graph import IR_VERSION, OPSET, shape_of
 
 _LARGEST = 4096  # elements that may replace fewer ones
 
@@ -31,10 +31,11 @@ class FoldConstants(InPlacePass):
 
 def _fold(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value]) -> bool:
     held = sum(value.const_value.size for value in inputs if value.const_value is not None)
-    made = sum(math.prod(int(s) for s in out.shape) for out in node.outputs if out.shape is not None)  # type: ignore[arg-type]
-    if made > max(held, _LARGEST) or any(out.is_graph_output() or out.shape is None for out in node.outputs):
+    if any(out.is_graph_output() or out.shape is None for out in node.outputs):
         return False
-    arrays = {value.name: value.const_value.numpy() for value in inputs if value.const_value is not None}
+    if sum(math.prod(shape_of(out)) for out in node.outputs) > max(held, _LARGEST):
+        return False
+    arrays = {str(value.name): value.const_value.numpy() for value in inputs if value.const_value is not None}
     for output, array in zip(node.outputs, _evaluate(node, arrays), strict=True):
         name = output.name
         output.name = f"{name}/computed"  # so that the constant can carry the name
@@ -46,7 +47,7 @@ def _fold(graph: ir.Graph, node: ir.Node, inputs: list[ir.Value]) -> bool:
     return True
 
 
-def _evaluate(node: ir.Node, arrays: dict[str | None, np.ndarray]) -> list[np.ndarray]:
+def _evaluate(node: ir.Node, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
     proto = ir.to_proto(node)
     inputs = [
         onnx.helper.make_tensor_value_info(

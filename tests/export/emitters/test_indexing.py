@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from edgekit.errors import ExportError
 
 X = torch.arange(120.0).reshape(2, 3, 4, 5)
-I = torch.tensor([3, 0, 2])
+ROWS = torch.tensor([3, 0, 2])
 
 
 def _assigned(x: Tensor) -> Tensor:
@@ -21,11 +21,11 @@ def _assigned(x: Tensor) -> Tensor:
 
 
 READS = {
-    "index_select": lambda x: x.index_select(2, I),
+    "index_select": lambda x: x.index_select(2, ROWS),
     "index_select_run": lambda x: x.index_select(3, torch.tensor([1, 2, 3])) * 1,
-    "index": lambda x: x[:, :, I],
+    "index": lambda x: x[:, :, ROWS],
     "index_matrix": lambda x: x[..., torch.tensor([[0, -1], [2, 3]])],
-    "index_two": lambda x: x[:, :, I, torch.tensor([1, 2, 4])],
+    "index_two": lambda x: x[:, :, ROWS, torch.tensor([1, 2, 4])],
     "index_two_broadcast": lambda x: x[:, torch.tensor([[0], [2]]), torch.tensor([1, 3, 2])],
     "gather": lambda x: x.gather(3, (x % 5).long().flip(3)),
     "scatter": lambda x: x.scatter(1, torch.zeros(2, 1, 4, 5, dtype=torch.long), -1.0),
