@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from typing import List, Mapping, Optional, Sequence
 
 # Text stays ASCII: under Python 3.6 with LANG=C, as over ssh on a Jetson, nothing else can be printed.
@@ -66,3 +67,24 @@ def count(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
     return f"{value:.0f}"
+
+
+class Progress:
+    """Tells on stderr how far something has come: a line that rewrites itself on a terminal, a line every 10 s elsewhere."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what = what
+        self._total = total
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.2 if self._terminal else 10.0
+        self._told = time.perf_counter()
+
+    def at(self, done: int) -> None:
+        """Say that ``done`` of the total are done, if it is time to."""
+        now = time.perf_counter()
+        if self._terminal and done == self._total:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        elif now - self._told >= self._every:
+            self._told = now
+            start, end = ("\r\x1b[K", "") if self._terminal else ("", "\n")
+            print(f"{start}{self._what}: {done} of {self._total}", end=end, file=sys.stderr, flush=True)

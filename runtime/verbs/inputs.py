@@ -1,14 +1,14 @@
 """What a verb feeds to a network: the pictures that were named, or the bundle's own golden input."""
 
 import argparse
-import io
 from typing import Dict
 
 import numpy as np
 
 from edgekit.bundle import Bundle, InputSpec, Manifest
-from edgekit.errors import BundleError, OptionError
+from edgekit.errors import OptionError
 from edgekit.runtime.pictures import read_picture
+from edgekit.runtime.session import read_golden
 
 NAMES = ("left", "right", "image")
 
@@ -44,24 +44,9 @@ def require_inputs(args: argparse.Namespace, manifest: Manifest) -> Dict[str, np
     return inputs
 
 
-def read_golden(bundle: Bundle) -> Dict[str, np.ndarray]:
-    """The arrays recorded at export: every network input by its name, and every exit by its stage's.
-
-    Raises:
-        BundleError: the file is damaged.
-    """
-    try:
-        with np.load(io.BytesIO(bundle.read_bytes(bundle.manifest.golden)), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, KeyError) as error:
-        raise BundleError(
-            f"{bundle.manifest.golden} in {bundle.path} cannot be read ({error}); export it again"
-        ) from error
-
-
 def golden_pictures(bundle: Bundle) -> Dict[str, np.ndarray]:
     """The golden input as the uint8 pictures that it would have come from, for inputs that are pictures."""
-    golden = read_golden(bundle)
+    golden, _ = read_golden(bundle)
     return {spec.name: _picture(spec, golden[spec.name]) for spec in bundle.manifest.inputs}
 
 

@@ -2,13 +2,16 @@
 
 import argparse
 import math
-from typing import List, Optional
+from typing import Dict, List, Optional, Sequence
+
+from edgekit.errors import OptionError
+from edgekit.runtime.backends import BACKENDS
 
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--backend``, ``--provider`` and ``--threads``."""
     parser.add_argument(
-        "--backend", choices=("onnxruntime",), help="what executes the stages; by default what is installed"
+        "--backend", choices=BACKENDS, help="what executes the stages; by default what is installed"
     )
     parser.add_argument(
         "--provider",
@@ -55,3 +58,20 @@ def positive(text: str) -> float:
     if not (value > 0.0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
+
+
+def read_variants(pairs: Sequence[str]) -> Optional[Dict[str, str]]:
+    """Variants by stage from ``STAGE=NAME``; None if there are none.
+
+    Raises:
+        OptionError: one is no such pair.
+    """
+    found = {}
+    for pair in pairs:
+        stage, equals, name = pair.partition("=")
+        if not (stage and equals and name):
+            raise OptionError(
+                f"--variant {pair}: give STAGE=NAME, such as stage2=banded; `edgekit inspect` lists them"
+            )
+        found[stage] = name
+    return found or None

@@ -10,7 +10,6 @@ from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.report import print_json, say, table, warn
 from edgekit.runtime.session import Session
-from edgekit.runtime.verbs.inputs import read_golden
 from edgekit.runtime.verbs.inspect import find_damaged
 from edgekit.runtime.verbs.options import add_backend_options, providers_of
 
@@ -109,16 +108,15 @@ def variant_choices(manifest: Manifest) -> List[Dict[str, str]]:
 
 def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Namespace) -> Check:
     """Run the golden input through one choice of variants and compare every exit."""
-    golden = read_golden(bundle)
-    inputs = {spec.name: golden[spec.name] for spec in bundle.manifest.inputs}
     try:
         with Session.open(
             bundle.path, args.backend, providers_of(args), args.threads, variants or None, warmup=0
         ) as session:
-            result = session.infer(**inputs)
-            return Check(
-                session.backend, variants, compare_exits(bundle.manifest, result.exits, golden), None
-            )
+            inputs, golden = session.golden()
+            result = session.infer(budget_ms=None, overrun="return", **inputs)
+            comparisons = compare_exits(bundle.manifest, result.exits, golden)
+            name = f"{session.backend.name} {session.backend.version}"
+            return Check(name, session.variants, comparisons, result.error)
     except BackendError as error:
         return Check(args.backend, variants, (), str(error))
 

@@ -1,0 +1,224 @@
+"""`edgekit bench`: how long every stage and every exit takes on this device, and whether the figures can be believed."""
+
+import argparse
+import os
+import time
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit import __version__, atomic
+from edgekit.bundle import Bundle, read_bundle
+from edgekit.errors import BackendError, BundleError, OptionError
+from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
+from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
+from edgekit.runtime.report import Progress, print_json, say, to_json
+from edgekit.runtime.session import Session
+from edgekit.runtime.statistics import doubts, summarize
+from edgekit.runtime.system import Processors, others_busy, peak_memory_bytes, read_busy, read_processors
+from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
+from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
+from edgekit.runtime.verbs.options import (
+    add_backend_options,
+    add_input_options,
+    positive,
+    positive_whole,
+    providers_of,
+    read_variants,
+    whole,
+)
+
+RUNS, WARMUP = 200, 20
+OTHERS_BUSY = 0.15  # CPUs: more than a quiet system's own services take
+CLOCK_FELL = 0.95  # a CPU clock below this share of its maximum after the run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_input_options(parser)
+    parser.add_argument(
+        "--runs", type=positive_whole, default=RUNS, help=f"frames to measure (default {RUNS})"
+    )
+    parser.add_argument(
+        "--warmup", type=whole, default=WARMUP, help=f"frames before them, not counted (default {WARMUP})"
+    )
+    parser.add_argument(
+        "--rate",
+        type=positive,
+        metavar="HZ",
+        help="also answer frames that come at this rate, as a camera's do",
+    )
+    parser.add_argument(
+        "--budget-ms", type=positive, metavar="MS", help="also answer frames within this budget"
+    )
+    parser.add_argument(
+        "--max-p99", type=positive, metavar="MS", help="exit with 1 if the p99 end to end is above this"
+    )
+    parser.add_argument(
+        "--no-profile", action="store_true", help="leave the bundle as it is: keep no measured profile in it"
+    )
+    add_backend_options(parser)
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="STAGE=NAME", help="graph to take; may be repeated"
+    )
+    parser.add_argument(
+        "--save", metavar="FILE", help="write the JSON document, with every frame's times, to a file"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, report, keep the profile; 1 if the gate was not met."""
+    bundle = read_bundle(args.bundle)
+    if args.save is not None and not os.path.isdir(os.path.dirname(os.path.abspath(args.save))):
+        raise OptionError(
+            f"--save {args.save}: there is no folder {os.path.dirname(args.save)}; create it first"
+        )
+    report = bench(args, bundle)
+    if args.save is not None:
+        frames = [
+            {"stage_ms": dict(frame.stage_ms), "exit_ms": dict(frame.exit_ms)} for frame in report.frames
+        ]
+        text = to_json(dict(to_document(report), frames=frames))
+        atomic.write_file(args.save, (text + "\n").encode("ascii"))
+    if args.json:
+        print_json(to_document(report))
+    else:
+        say(to_lines(report) + ([f"wrote {args.save}"] if args.save else []))
+    return 0 if report.gate is None or report.gate.passed else 1
+
+
+def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
+    """Load the bundle and measure all that was asked for."""
+    inputs = read_inputs(args, bundle.manifest)
+    source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
+    inputs = inputs or golden_pictures(bundle)
+    sizes = {"{1} x {0} px".format(*array.shape[:2]) for array in inputs.values() if array.dtype == np.uint8}
+    memory_before, begin = peak_memory_bytes(), time.perf_counter()
+    with Session.open(
+        bundle.path, args.backend, providers_of(args), args.threads, read_variants(args.variant), warmup=0
+    ) as session:
+        load_ms = (time.perf_counter() - begin) * 1e3
+        processors, busy = read_processors(), read_busy()
+        frames = run_tight(
+            lambda: run_frame(session, inputs), args.warmup, args.runs, Progress("bench", args.runs).at
+        )
+        others = others_busy(busy, read_busy())
+        paced = None if args.rate is None else measure_paced(args, session, inputs)
+        budgeted = None if args.budget_ms is None else measure_budgeted(args, session, inputs)
+        settings = Settings(
+            bundle=bundle.path,
+            network=f"{bundle.manifest.name}, {bundle.manifest.family}, for {bundle.manifest.target}",
+            backend=f"{session.backend.name} {session.backend.version}",
+            backend_settings=session.backend.settings,
+            variants=session.variants,
+            fingerprint=session.fingerprint,
+            inputs=f"{source} ({', '.join(sorted(sizes)) or 'tensors'})",
+            runs=args.runs,
+            warmup=args.warmup,
+            processors=processors,
+            edgekit=__version__,
+        )
+        profile, refused = (
+            (None, None) if args.no_profile or args.variant else keep_profile(bundle, session, frames)
+        )
+    return Report(
+        settings=settings,
+        load_ms=load_ms,
+        memory_before=memory_before,
+        memory_peak=peak_memory_bytes(),
+        others_busy=others,
+        frames=tuple(frames),
+        paced=paced,
+        budgeted=budgeted,
+        gate=None if args.max_p99 is None else check_gate(args.max_p99, frames, budgeted),
+        profile=profile,
+        warnings=tuple(
+            find_warnings(frames, others, processors, read_processors()) + ([refused] if refused else [])
+        ),
+    )
+
+
+def run_frame(session: Session, inputs: Mapping[str, np.ndarray]) -> Frame:
+    """One frame through every stage."""
+    exit_ms: Dict[str, float] = {}
+    stage_ms: Mapping[str, float] = {}
+    for result in session.anytime(budget_ms=None, **inputs):
+        if result.error is not None:
+            raise BackendError(result.error)
+        exit_ms[str(result.stage)] = result.elapsed_ms
+        stage_ms = result.stage_ms
+    return Frame(dict(stage_ms), exit_ms)
+
+
+def measure_paced(args: argparse.Namespace, session: Session, inputs: Mapping[str, np.ndarray]) -> Paced:
+    """Frames that come at the rate that was asked for."""
+    progress = Progress(f"bench at {args.rate:g} frames a second", args.runs)
+    return run_paced(lambda: run_frame(session, inputs), args.rate, args.runs, progress=progress.at)
+
+
+def measure_budgeted(
+    args: argparse.Namespace, session: Session, inputs: Mapping[str, np.ndarray]
+) -> Budgeted:
+    """Frames within the budget that was asked for."""
+    progress = Progress(f"bench within {args.budget_ms:g} ms", args.runs)
+    elapsed: List[float] = []
+    answered: Dict[str, int] = {}
+    missed = 0
+    for done in range(args.runs):
+        result = session.infer(budget_ms=args.budget_ms, overrun="return", **inputs)
+        elapsed.append(result.elapsed_ms)
+        answered[str(result.stage)] = answered.get(str(result.stage), 0) + 1
+        missed += bool(result.missed)
+        progress.at(done + 1)
+    return Budgeted(args.budget_ms, tuple(elapsed), dict(sorted(answered.items())), missed)
+
+
+def keep_profile(
+    bundle: Bundle, session: Session, frames: Sequence[Frame]
+) -> Tuple[Optional[str], Optional[str]]:
+    """Keep the stages' times in the bundle for the scheduler: the file's path, or why it could not be written."""
+    stages = {
+        name: StageProfile(variant, tuple(frame.stage_ms[name] for frame in frames))
+        for name, variant in session.variants.items()
+    }
+    try:
+        return write_profile(bundle, Profile(session.fingerprint, bundle_hash(bundle), stages)), None
+    except BundleError as error:
+        return None, str(error)
+
+
+def check_gate(max_p99: float, frames: Sequence[Frame], budgeted: Optional[Budgeted]) -> Gate:
+    """The p99 end to end against its limit: of the frames within the budget where there is one, else of the last exit."""
+    if budgeted is not None:
+        return Gate(
+            max_p99,
+            summarize(budgeted.elapsed_ms).p99,
+            f"frames within {budgeted.budget_ms:g} ms, end to end",
+        )
+    last = list(frames[0].exit_ms)[-1]
+    return Gate(max_p99, summarize([frame.exit_ms[last] for frame in frames]).p99, f"{last}, end to end")
+
+
+def find_warnings(
+    frames: Sequence[Frame], others: Optional[float], before: Processors, after: Processors
+) -> List[str]:
+    """Reasons not to believe the figures, each with what to do about it."""
+    found = doubts([frame.total_ms for frame in frames])
+    if others is not None and others > OTHERS_BUSY:
+        found.append(
+            f"other programs used {others:.1f} of {before.usable} CPUs meanwhile: these times are theirs too. Stop them"
+            " (see `top`), or compare only ratios within this one run."
+        )
+    slow = [governor for governor in after.governors if governor != "performance"]
+    if slow:
+        found.append(
+            "the CPU governor is {}: clocks follow the load. Fix them with `sudo jetson_clocks` on a Jetson, elsewhere"
+            " `sudo cpupower frequency-set -g performance`.".format("/".join(slow))
+        )
+    if before.mhz and after.mhz and min(after.mhz) < CLOCK_FELL * min(before.mhz):
+        found.append(
+            f"a CPU clock fell from {min(before.mhz):.0f} to {min(after.mhz):.0f} MHz meanwhile: look at `edgekit doctor`"
+            " for heat and power mode."
+        )
+    return found

@@ -1,0 +1,292 @@
+"""`edgekit run`: answer one picture or pair of pictures within a budget, and say which stage answered and why."""
+
+import argparse
+import os
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Bundle, read_bundle
+from edgekit.errors import OptionError
+from edgekit.runtime.accuracy import DisparityErrors, disparity_errors
+from edgekit.runtime.colors import color_disparity, disparity_range
+from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png
+from edgekit.runtime.report import milliseconds, print_json, say, table
+from edgekit.runtime.result import Result
+from edgekit.runtime.session import Session
+from edgekit.runtime.verbs.inputs import require_inputs
+from edgekit.runtime.verbs.options import (
+    add_backend_options,
+    add_input_options,
+    positive,
+    positive_whole,
+    providers_of,
+)
+
+Writer = Callable[[str, np.ndarray], None]
+TOP = 5
+
+
+class Answer(NamedTuple):
+    """One exit's result, and how far it is from the truth where that is known."""
+
+    stage: str
+    result: Result
+    output: np.ndarray
+    errors: Optional[DisparityErrors]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    add_input_options(parser)
+    parser.add_argument(
+        "--budget-ms", type=positive, metavar="MS", help="answer within this; by default every stage runs"
+    )
+    parser.add_argument(
+        "--stage", type=positive_whole, metavar="N", help="stop after stage N, whatever the budget"
+    )
+    parser.add_argument(
+        "--every-exit", action="store_true", help="report (and save) every exit on the way, not only the last"
+    )
+    parser.add_argument(
+        "--save",
+        action="append",
+        metavar="FILE",
+        default=[],
+        help="write the disparity: .png in colour, .npy or .pfm in px",
+    )
+    for kind in ("npy", "pfm"):
+        parser.add_argument(f"--save-{kind}", metavar="FILE", help=f"write the answer as {kind.upper()}")
+    parser.add_argument(
+        "--max-disparity",
+        type=positive,
+        metavar="PX",
+        help="px that the last colour stands for; by default what is there",
+    )
+    parser.add_argument(
+        "--ground-truth", metavar="FILE", help="true disparity (KITTI .png, .pfm, .npy): report EPE and D1"
+    )
+    parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
+    add_backend_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer, report and write."""
+    bundle = read_bundle(args.bundle)
+    files = files_to_write(args, bundle.manifest.task)
+    inputs = require_inputs(args, bundle.manifest)
+    truth = None if args.ground_truth is None else read_disparity(args.ground_truth)
+    if args.stage is not None and args.stage > len(bundle.manifest.stages):
+        raise OptionError(
+            f"--stage {args.stage}: {bundle.manifest.name} has {len(bundle.manifest.stages)} stages"
+        )
+    with Session.open(
+        bundle.path, args.backend, providers_of(args), args.threads, allow_nonfinite=args.allow_nonfinite
+    ) as session:
+        results = answer(session, inputs, args)
+    answers = compare(results, truth)
+    told = answers if args.every_exit else answers[-1:]
+    written = write_answers(files, told)
+    if args.json:
+        print_json(document(bundle, args, told, written))
+    else:
+        say(lines(bundle, args, told, written))
+    return 0
+
+
+def answer(session: Session, inputs: Mapping[str, np.ndarray], args: argparse.Namespace) -> List[Result]:
+    """The results that were asked for, best last: one, or with ``--every-exit`` and ``--stage`` one an exit on the way.
+
+    Raises:
+        OptionError: the budget was over before the first exit.
+    """
+    if args.stage is None and not args.every_exit:
+        results = [session.infer(budget_ms=args.budget_ms, overrun="return", **inputs)]
+    else:
+        results = []
+        wanted = [stage.name for stage in session.stages][: args.stage]
+        for result in session.anytime(budget_ms=args.budget_ms, **inputs):
+            if results and result.stage == results[-1].stage:
+                results.pop()  # the same exit once more: the stage after it failed
+            results.append(result)
+            if result.stage == wanted[-1]:
+                break
+    if not results or results[-1].output is None:
+        first = session.stages[0].name
+        predicted = session.latency.predict(first)
+        needs = "" if predicted is None else f"; {first} alone needs about {predicted:.1f} ms"
+        raise OptionError(
+            f"no exit was reached within {args.budget_ms:g} ms{needs}; give a larger --budget-ms"
+        )
+    return results
+
+
+def compare(results: Sequence[Result], truth: Optional[np.ndarray]) -> List[Answer]:
+    """Every result that has an answer, with its errors where the truth is known."""
+    found = []
+    for result in results:
+        if result.output is not None and result.stage is not None:
+            errors = None if truth is None else disparity_errors(result.output, truth)
+            found.append(Answer(result.stage, result, result.output, errors))
+    return found
+
+
+def write_answers(files: Mapping[str, Writer], told: Sequence[Answer]) -> Dict[str, str]:
+    """Write the last answer to the files, and those before it beside them; which file holds which stage's answer."""
+    written = {}
+    for path, write in files.items():
+        for one in told:
+            place = path if one is told[-1] else beside(path, one.stage)
+            write(place, one.output)
+            written[place] = one.stage
+    return written
+
+
+def files_to_write(args: argparse.Namespace, task: str) -> Dict[str, Writer]:
+    """Which function writes which file, by its path.
+
+    Raises:
+        OptionError: an extension is unknown or contradicts its option, or two options name one file.
+    """
+    writers: Dict[str, Writer] = {
+        ".png": lambda path, output: write_png(path, color_disparity(output, args.max_disparity)),
+        ".npy": write_npy,
+        ".pfm": write_pfm,
+    }
+    wanted = [("--save", path, os.path.splitext(path)[1].lower()) for path in args.save]
+    wanted += [(f"--save-{kind}", getattr(args, f"save_{kind}"), f".{kind}") for kind in ("npy", "pfm")]
+    files: Dict[str, Writer] = {}
+    for option, path, kind in wanted:
+        if path is None:
+            continue
+        if kind not in writers:
+            what = f"ends in {kind!r}" if kind else "has no extension"
+            raise OptionError(f"{option} {path} {what}: give .png (colours), .npy or .pfm (px)")
+        if task != "stereo" and kind != ".npy":
+            raise OptionError(f"{option} {path}: the answer is no picture; --save-npy writes its logits")
+        extension = os.path.splitext(path)[1].lower()
+        if extension in writers and extension != kind:
+            raise OptionError(
+                f"{option} {path} ends in {extension!r}, and {option} writes {kind}; use --save {path}"
+            )
+        if os.path.abspath(path) in files:
+            raise OptionError(f"{path} would be written twice; give each answer its own file")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise OptionError(f"{option} {path}: there is no folder {os.path.dirname(path)}; create it first")
+        files[os.path.abspath(path)] = writers[kind]
+    return files
+
+
+def beside(path: str, stage: str) -> str:
+    """Where an earlier exit is written: ``disparity.stage1.png`` beside ``disparity.png``."""
+    stem, extension = os.path.splitext(path)
+    return f"{stem}.{stage}{extension}"
+
+
+def top_classes(logits: np.ndarray) -> List[Tuple[int, float]]:
+    """The most likely classes and their probabilities (softmax)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max())
+    probabilities = shifted / shifted.sum()
+    return [(int(index), float(probabilities[index])) for index in np.argsort(-probabilities)[:TOP]]
+
+
+def document(
+    bundle: Bundle,
+    args: argparse.Namespace,
+    told: List[Answer],
+    written: Mapping[str, str],
+) -> Dict[str, object]:
+    """What is printed with ``--json``."""
+    last = told[-1].result
+    return {
+        "bundle": bundle.path,
+        "budget_ms": args.budget_ms,
+        "stage": last.stage,
+        "reason": last.reason,
+        "elapsed_ms": last.elapsed_ms,
+        "slack_ms": last.slack_ms,
+        "missed": last.missed,
+        "stages": {
+            stage.name: {
+                "predicted_p99_ms": last.predicted_ms.get(stage.name),
+                "measured_ms": last.stage_ms.get(stage.name),
+            }
+            for stage in bundle.manifest.stages
+        },
+        "exits": [_exit_json(bundle.manifest.task, one) for one in told],
+        "written": dict(written),
+    }
+
+
+def _exit_json(task: str, one: Answer) -> Dict[str, object]:
+    output = one.output
+    found: Dict[str, object] = {
+        "stage": one.stage,
+        "elapsed_ms": one.result.elapsed_ms,
+        "shape": list(output.shape),
+    }
+    if task == "classification":
+        found["top"] = [{"class": index, "probability": share} for index, share in top_classes(output)]
+    else:
+        found["range"] = [float(output.min()), float(output.max())]
+        found["errors"] = None if one.errors is None else one.errors._asdict()
+    return found
+
+
+def lines(
+    bundle: Bundle,
+    args: argparse.Namespace,
+    told: List[Answer],
+    written: Mapping[str, str],
+) -> List[str]:
+    """What is printed for people."""
+    manifest, last = bundle.manifest, told[-1].result
+    number = [stage.name for stage in manifest.stages].index(told[-1].stage) + 1
+    said = [
+        f"{told[-1].stage} answered ({number} of {len(manifest.stages)}) in {last.elapsed_ms:.1f} ms: {_why(args, last)}"
+    ]
+    if args.budget_ms is not None and last.slack_ms is not None:
+        left = f"{last.slack_ms:.1f} ms to spare" if not last.missed else f"MISSED by {-last.slack_ms:.1f} ms"
+        said.append(f"budget {args.budget_ms:g} ms, {left}")
+    rows = [
+        [
+            stage.name,
+            milliseconds(last.predicted_ms.get(stage.name)),
+            milliseconds(last.stage_ms.get(stage.name)),
+        ]
+        for stage in manifest.stages
+    ]
+    said += ["", *table(["stage", "predicted p99 ms", "measured ms"], rows), ""]
+    for one in told:
+        said += _answer_lines(manifest.task, one)
+    for path, stage in written.items():
+        kind = ""
+        if path.endswith(".png"):
+            output = next(one.output for one in told if one.stage == stage)
+            kind = " ({:.1f} px blue to {:.1f} px red)".format(*disparity_range(output, args.max_disparity))
+        said.append(f"wrote {path}{kind}")
+    return said
+
+
+def _why(args: argparse.Namespace, result: Result) -> str:
+    reasons = {
+        "final": "it is the last stage",
+        "budget": "the next stage does not fit into what is left of the budget",
+        "cancelled": "the run was cancelled",
+        "error": f"the next stage failed ({result.error})",
+        "partial": f"--stage {args.stage}",
+    }
+    return reasons.get(result.reason, result.reason)
+
+
+def _answer_lines(task: str, one: Answer) -> List[str]:
+    output = one.output
+    if task == "classification":
+        rows = [[index, f"{100 * share:.2f} %"] for index, share in top_classes(output)]
+        return [f"{one.stage}:", *table(["class", "probability"], rows)]
+    low, high = float(output.min()), float(output.max())
+    text = f"{one.stage}: disparity {output.shape[1]} x {output.shape[0]} px, {low:.1f} to {high:.1f} px"
+    if one.errors is not None:
+        text += f"; EPE {one.errors.epe:.2f} px, D1 {100 * one.errors.d1:.2f} % of {one.errors.pixels:,} px"
+    return [text]
