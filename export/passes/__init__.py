@@ -1,6 +1,7 @@
 """What is made simpler in a converted graph before it is written, in this order; each pass is a class with one `call`.
 
-Only what pays: batch norms that a convolution absorbs, constants, what nothing reads, what is held twice. Everything else
+Only what pays: batch norms and padding that a convolution absorbs, constants, reshapes of reshapes, what nothing reads,
+what is held twice. Everything else
 (fusing activations, layouts, kernels) the runtimes do themselves, and better.
 """
 
@@ -11,6 +12,8 @@ from onnx_ir.passes.common import DeduplicateInitializersPass, RemoveUnusedNodes
 
 from edgekit.export.passes.fold_batch_norm import FoldBatchNorm
 from edgekit.export.passes.fold_constants import FoldConstants
+from edgekit.export.passes.fold_padding import FoldPadding
+from edgekit.export.passes.merge_reshapes import MergeReshapes
 
 
 def simplify(model: ir.Model) -> ir.Model:
@@ -18,6 +21,8 @@ def simplify(model: ir.Model) -> ir.Model:
     passes = (
         FoldConstants(),
         FoldBatchNorm(),
+        FoldPadding(),
+        MergeReshapes(),
         RemoveUnusedNodesPass(),
         DeduplicateInitializersPass(size_limit=1 << 24),
     )
