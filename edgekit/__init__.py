@@ -68,7 +68,7 @@ def load(
     variants: Optional[Mapping[str, str]] = None,
     clock: "Optional[Clock]" = None,
     allow_nonfinite: bool = False,
-    warmup: int = 3,
+    warmup: int = 5,
     confidence: float = 0.99,
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.

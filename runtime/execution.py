@@ -14,31 +14,44 @@ from edgekit.runtime.preprocess import Placement
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Scheduler
 
-ANSWERING = "answer"  # what making the answer from an exit is called in a latency model
+# What else takes time of a budget, by its name in a latency model: making the answer from an exit, and waking the caller.
+ANSWERING, WAKING = "answering", "waking"
 
 
 class Plan(NamedTuple):
-    """What all frames of a session share: the network, who decides, and what is known of durations."""
+    """What all frames of a session share: the network, who decides, and what is known of durations.
+
+    ``overhead`` predicts `ANSWERING` and `WAKING`, ``stages`` the stages.
+    """
 
     manifest: Manifest
     scheduler: Scheduler
     stages: LatencyModel
-    answering: LatencyModel
+    overhead: LatencyModel
     clock: Clock
 
 
 class Call(NamedTuple):
-    """What one caller asked for: instants in ms on the session's clock; ``ready`` is when the inputs were prepared."""
+    """What one caller asked for: instants in ms on the session's clock.
+
+    ``ready`` is when the inputs were prepared; ``reserve_ms`` is what the stages must leave of the budget.
+    """
 
     started: float
     ready: float
     budget_ms: Optional[float]
+    reserve_ms: float
     placement: Optional[Placement]
 
     @property
     def deadline(self) -> Optional[float]:
         """The instant by which the caller wants the answer."""
         return None if self.budget_ms is None else self.started + self.budget_ms
+
+    @property
+    def exit_by(self) -> Optional[float]:
+        """The instant by which the last exit must be there for that."""
+        return None if self.budget_ms is None else self.started + self.budget_ms - self.reserve_ms
 
 
 class Progress(NamedTuple):
@@ -72,10 +85,7 @@ class Execution:
         plan, progress = self._plan, self.progress
         if progress.reason is not None:
             return None
-        deadline = self.call.deadline
-        if deadline is not None:
-            deadline -= plan.answering.predict(ANSWERING) or 0.0
-        decision = plan.scheduler.next(plan.clock.now(), deadline, len(progress.stages))
+        decision = plan.scheduler.next(plan.clock.now(), self.call.exit_by, len(progress.stages))
         if decision.stage is not None:
             predicted = progress.predicted + ((decision.stage, decision.predicted_ms),)
             self.progress = progress = progress._replace(predicted=predicted)
@@ -141,7 +151,7 @@ class Execution:
         output = None
         if progress.exits:
             output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
-            plan.answering.learn(ANSWERING, plan.clock.now() - begun)
+            plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
         elapsed = plan.clock.now() - call.started
         slack = None if call.budget_ms is None else call.budget_ms - elapsed
         return Result(

@@ -14,11 +14,12 @@ from typing import Deque, Dict, Iterable, List, Optional, Sequence
 WINDOW = 256
 # Stage runs whose median is the slowdown: a step shows after three of them, less than one frame of four stages.
 RECENT = 5
+# Half a millisecond more or less says nothing about the device, only about what else was scheduled just then; without this
+# floor, the shortest stages would decide the slowdown of the longest.
+GRAIN = 0.5
 # Until a stage has shown its own spread, its quantile lies at least this far above its median, fading over FEW runs.
 ASSUMED_SPREAD = 0.25
 FEW = 100
-# How far one run moves a stage's median: slow, because the slowdown takes what is fast.
-MEDIAN_STEP = 0.01
 
 
 class LatencyModel:
@@ -40,51 +41,47 @@ class LatencyModel:
         return self._slowdown
 
     def start(self, stage: str, durations: Sequence[float]) -> None:
-        """Begin with ``durations`` in ms, measured before: the warm-up's, or a profile's."""
-        distribution = self._stages[stage]
-        distribution.median = sorted(durations)[len(durations) // 2]
+        """Begin anew with ``durations`` in ms, measured before: the warm-up's, or a profile's."""
+        distribution = self._stages[stage] = _Distribution()
         for duration in durations[-WINDOW:]:
-            distribution.add(duration / distribution.median)
+            distribution.add(duration)
 
     def learn(self, stage: str, duration: float) -> None:
         """Take in that ``stage`` has just taken ``duration`` ms."""
         distribution = self._stages[stage]
-        if not duration > 0:
-            return
-        if distribution.median is None:
-            distribution.median = duration / self._slowdown
-        distribution.add(duration / (distribution.median * self._slowdown))
-        self._recent.append(duration / distribution.median)
-        self._slowdown = sorted(self._recent)[RECENT // 2]
-        distribution.median *= (
-            1 + MEDIAN_STEP if duration > distribution.median * self._slowdown else 1 - MEDIAN_STEP
-        )
+        usual = distribution.quantile(0.5)
+        if usual is not None:
+            self._recent.append((duration + GRAIN) / (usual + GRAIN))
+            self._slowdown = sorted(self._recent)[RECENT // 2]
+        distribution.add(duration / self._slowdown)
 
     def predict(self, stage: str) -> Optional[float]:
         """The duration in ms that ``stage`` stays below with `confidence`; None if it was never seen."""
         distribution = self._stages[stage]
-        if distribution.median is None:
+        quantile, usual = distribution.quantile(self.confidence), distribution.quantile(0.5)
+        if quantile is None or usual is None:
             return None
-        return distribution.median * self._slowdown * distribution.quantile(self.confidence)
+        assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - distribution.count / FEW)
+        return max(quantile, usual * assumed) * self._slowdown
 
 
 class _Distribution:
-    """The last durations of one stage, relative to what its median and the slowdown made expect."""
+    """The last durations of one stage, as they would have been without the slowdown."""
 
     def __init__(self) -> None:
-        self.median: Optional[float] = None
         self._order: Deque[float] = deque(maxlen=WINDOW)
         self._sorted: List[float] = []
 
-    def add(self, ratio: float) -> None:
+    @property
+    def count(self) -> int:
+        return len(self._sorted)
+
+    def add(self, duration: float) -> None:
         if len(self._order) == WINDOW:
             del self._sorted[bisect_left(self._sorted, self._order[0])]
-        self._order.append(ratio)
-        insort(self._sorted, ratio)
+        self._order.append(duration)
+        insort(self._sorted, duration)
 
-    def quantile(self, confidence: float) -> float:
+    def quantile(self, share: float) -> Optional[float]:
         count = len(self._sorted)
-        assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - count / FEW)
-        if not count:
-            return assumed
-        return max(self._sorted[min(int(confidence * count), count - 1)], assumed)
+        return self._sorted[min(int(share * count), count - 1)] if count else None

@@ -1,6 +1,5 @@
 """A loaded bundle on one backend: frames in, the best answers that their budgets allow out."""
 
-import io
 import math
 import os
 import threading
@@ -10,19 +9,22 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Typ
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
-from edgekit.errors import BackendError, BundleError, EdgekitError, OptionError
+from edgekit.errors import BackendError, EdgekitError, OptionError
 from edgekit.runtime.backends import Backend, open_backend
 from edgekit.runtime.clock import Clock
-from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
+from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, read_fingerprint
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.loading import choose_variants, read_golden
 from edgekit.runtime.preprocess import Preprocessor
 from edgekit.runtime.profile import Profile, read_profile
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Scheduler
 
 OVERRUN = ("return", "finish")
+# Of a budget, for what is not a stage: a machine that wakes threads late must not keep frames from beginning at all.
+MOST_RESERVED = 0.1
 
 
 class Session:
@@ -45,7 +47,7 @@ class Session:
         variants: Optional[Mapping[str, str]] = None,
         clock: Optional[Clock] = None,
         allow_nonfinite: bool = False,
-        warmup: int = 3,
+        warmup: int = 5,
         confidence: float = 0.99,
     ) -> None:
         """Load every stage into ``backend``, which the session owns from then on; see `open` for the arguments."""
@@ -69,8 +71,8 @@ class Session:
         names = [stage.name for stage in self.stages]
         self.latency = LatencyModel(names, confidence)
         scheduler = Scheduler([(stage.name, stage.exit is not None) for stage in self.stages], self.latency)
-        answering = LatencyModel([ANSWERING], confidence)
-        self._plan = Plan(bundle.manifest, scheduler, self.latency, answering, self.clock)
+        overhead = LatencyModel((ANSWERING, WAKING), confidence)
+        self._plan = Plan(bundle.manifest, scheduler, self.latency, overhead, self.clock)
         self._preprocessor = Preprocessor(bundle.manifest.inputs, allow_nonfinite)
         self._turn = threading.Lock()
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
@@ -87,7 +89,7 @@ class Session:
         variants: Optional[Mapping[str, str]] = None,
         clock: Optional[Clock] = None,
         allow_nonfinite: bool = False,
-        warmup: int = 3,
+        warmup: int = 5,
         confidence: float = 0.99,
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
@@ -145,15 +147,19 @@ class Session:
         budget_ms = check_budget(budget_ms)
         if overrun not in OVERRUN:
             raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
-        execution = self._begin(started, budget_ms, inputs)
-        if execution.call.deadline is None or overrun == "finish":
+        if budget_ms is None or overrun == "finish":
+            execution = self._begin(started, budget_ms, inputs)
             with self._turn:
                 while execution.step():
                     pass
             return execution.result()
+        execution = self._begin(started, budget_ms, inputs, waking=True)
         job = Job(execution, self.clock)
         self._worker.add(job)
-        job.wait(execution.call.deadline)
+        until = execution.call.exit_by
+        job.wait(until)
+        reached = execution.progress.reached if job.done() else until
+        self._plan.overhead.learn(WAKING, self.clock.now() - (reached or started))
         if not job.done():
             execution.stop("budget")
         return execution.result("budget")
@@ -221,12 +227,15 @@ class Session:
         budget_ms: Optional[float],
         inputs: Mapping[str, object],
         copy: bool = False,
+        waking: bool = False,
         plan: Optional[Plan] = None,
     ) -> Execution:
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
         prepared = self._preprocessor.prepare(inputs, copy)
-        call = Call(started, self.clock.now(), budget_ms, prepared.placement)
+        overhead = [self._plan.overhead.predict(name) or 0.0 for name in (ANSWERING, WAKING)[: 1 + waking]]
+        reserve = min(sum(overhead), MOST_RESERVED * (budget_ms or 0.0))
+        call = Call(started, self.clock.now(), budget_ms, reserve, prepared.placement)
         frame = self.backend.start(prepared.tensors)
         return Execution(plan or self._plan, frame, call, lambda: self._preprocessor.release(prepared))
 
@@ -289,47 +298,6 @@ def check_budget(budget_ms: Optional[float]) -> Optional[float]:
             f"budget_ms={budget_ms!r}: must be a positive number of milliseconds, or None for no budget"
         )
     return None if math.isinf(budget) else budget
-
-
-def choose_variants(
-    manifest: Manifest, backend: str, profile: Optional[Profile], wanted: Optional[Mapping[str, str]]
-) -> Dict[str, str]:
-    """The variant to take for every stage: the one wanted, else the one measured to be fastest, else the default.
-
-    Raises:
-        OptionError: a stage or variant that is wanted does not exist.
-    """
-    stages = {stage.name: stage for stage in manifest.stages}
-    for name, variant in (wanted or {}).items():
-        if name not in stages:
-            raise OptionError(f"variants: there is no {name!r}; the stages are {', '.join(stages)}")
-        known = [one.name for one in stages[name].variants]
-        if variant not in known:
-            raise OptionError(f"variants: {name} has no {variant!r}; it has {', '.join(known)}")
-    chosen = {}
-    for name, stage in stages.items():
-        measured = profile.stages[name].variant if profile is not None and name in profile.stages else None
-        default = stage.defaults.get(backend, stage.variants[0].name)
-        chosen[name] = (wanted or {}).get(name) or measured or default
-    return chosen
-
-
-def read_golden(bundle: Bundle) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
-    """A bundle's golden network inputs by name, and the exits that they must give, by stage.
-
-    Raises:
-        BundleError: they are damaged or missing.
-    """
-    manifest = bundle.manifest
-    try:
-        with np.load(io.BytesIO(bundle.read_bytes(manifest.golden)), allow_pickle=False) as arrays:
-            inputs = {spec.name: arrays[spec.name] for spec in manifest.inputs}
-            exits = {stage.name: arrays[stage.name] for stage in manifest.stages if stage.exit is not None}
-    except (OSError, ValueError, KeyError) as error:
-        raise BundleError(
-            f"{bundle.path}: {manifest.golden} does not hold what it should: {error}"
-        ) from error
-    return inputs, exits
 
 
 def _texts(values: object) -> List[str]:

@@ -1,0 +1,51 @@
+"""What loading a bundle takes from it besides its graphs: which variants to run, and the golden arrays."""
+
+import io
+from typing import Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Bundle, Manifest
+from edgekit.errors import BundleError, OptionError
+from edgekit.runtime.profile import Profile
+
+
+def choose_variants(
+    manifest: Manifest, backend: str, profile: Optional[Profile], wanted: Optional[Mapping[str, str]]
+) -> Dict[str, str]:
+    """The variant to take for every stage: the one wanted, else the one measured to be fastest, else the default.
+
+    Raises:
+        OptionError: a stage or variant that is wanted does not exist.
+    """
+    stages = {stage.name: stage for stage in manifest.stages}
+    for name, variant in (wanted or {}).items():
+        if name not in stages:
+            raise OptionError(f"variants: there is no {name!r}; the stages are {', '.join(stages)}")
+        known = [one.name for one in stages[name].variants]
+        if variant not in known:
+            raise OptionError(f"variants: {name} has no {variant!r}; it has {', '.join(known)}")
+    chosen = {}
+    for name, stage in stages.items():
+        measured = profile.stages[name].variant if profile is not None and name in profile.stages else None
+        default = stage.defaults.get(backend, stage.variants[0].name)
+        chosen[name] = (wanted or {}).get(name) or measured or default
+    return chosen
+
+
+def read_golden(bundle: Bundle) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+    """A bundle's golden network inputs by name, and the exits that they must give, by stage.
+
+    Raises:
+        BundleError: they are damaged or missing.
+    """
+    manifest = bundle.manifest
+    try:
+        with np.load(io.BytesIO(bundle.read_bytes(manifest.golden)), allow_pickle=False) as arrays:
+            inputs = {spec.name: arrays[spec.name] for spec in manifest.inputs}
+            exits = {stage.name: arrays[stage.name] for stage in manifest.stages if stage.exit is not None}
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(
+            f"{bundle.path}: {manifest.golden} does not hold what it should: {error}"
+        ) from error
+    return inputs, exits
