@@ -36,7 +36,8 @@ class Recipe:
         seed: of the initial weights, the scenes, their order, crops and augmentation.
         scenes: distinct scenes; after that many pairs they come again with other crops.
         rate: Adam's greatest step size, reached after `warmup` steps.
-        coarse_share: share of the steps, at the start, that train stage 1 alone: it is cheap and decides most.
+        joins: shares of the steps after which exits 2, 3 and 4 are trained too. Stage 1 alone is cheap and decides most;
+            and a stage that starts together with the next one can be left behind, adding 0 for good.
         decay_from: share of the steps after which the step size falls along a half cosine to nearly 0.
         exit_weights: weights of the exits' losses.
         averaging: decay of the running average of the weights that is shipped.
@@ -51,7 +52,7 @@ class Recipe:
     scenes: int = 4200
     rate: float = 6e-3
     warmup: int = 200
-    coarse_share: float = 0.2
+    joins: tuple[float, float, float] = (0.2, 0.26, 0.3)
     decay_from: float = 0.4
     exit_weights: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0)
     averaging: float = 0.997
@@ -68,9 +69,8 @@ class Recipe:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 1")
 
     def rate_at(self, step: int) -> float:
-        """Adam's step size at this step; it warms up twice, for the refinements begin when stage 1 is good already."""
-        joint = step - math.ceil(self.coarse_share * self.steps)
-        since = joint if joint >= 0 else step
+        """Adam's step size at this step; it warms up again when an exit joins, to leave the trained ones in peace."""
+        since = min(step - begin for begin in (0, *self._begins()) if begin <= step)
         if since < self.warmup:
             return self.rate * (since + 1) / self.warmup
         start = self.decay_from * self.steps
@@ -81,7 +81,10 @@ class Recipe:
 
     def exits_at(self, step: int) -> int:
         """How many exits are trained at this step."""
-        return 1 if step < self.coarse_share * self.steps else 4
+        return 1 + sum(begin <= step for begin in self._begins())
+
+    def _begins(self) -> list[int]:
+        return [math.ceil(share * self.steps) for share in self.joins]
 
 
 @dataclass(frozen=True)
@@ -296,8 +299,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, default=default.rate, help="greatest step size (default %(default)s)"
     )
     parser.add_argument(
-        "--coarse-share", type=float, default=default.coarse_share,
-        help="share of the steps that train stage 1 alone (default %(default)s)",
+        "--joins", default=",".join(str(share) for share in default.joins),
+        help="shares of the steps after which exits 2, 3 and 4 are trained too (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--decay-from", type=float, default=default.decay_from,
+        help="share of the steps after which the step size falls (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--init", default="", help="start from these weights instead of random ones")
     parser.add_argument("--threads", type=int, default=0, help="torch's threads (default: torch's choice)")
@@ -320,9 +327,15 @@ def run(arguments: argparse.Namespace) -> int:
         height, width = (int(side) for side in str(arguments.size).lower().split("x"))
     except ValueError:
         raise OptionError(f"--size {arguments.size}: write HEIGHTxWIDTH, such as 256x512") from None
+    try:
+        joins = tuple(float(share) for share in str(arguments.joins).split(","))
+        if len(joins) != 3:
+            raise ValueError
+    except ValueError:
+        raise OptionError(f"--joins {arguments.joins}: write three shares, such as 0.2,0.26,0.3") from None
     recipe = Recipe(
         steps=arguments.steps, height=height, width=width, batch=arguments.batch, seed=arguments.seed,
-        scenes=arguments.scenes, rate=arguments.rate, coarse_share=arguments.coarse_share, initial=arguments.init,
+        scenes=arguments.scenes, rate=arguments.rate, joins=joins, decay_from=arguments.decay_from, initial=arguments.init,
     )  # fmt: skip
     weights = train(
         Training(

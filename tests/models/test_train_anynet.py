@@ -22,7 +22,7 @@ from edgekit.models.evaluate_stereo import epe_d1
 from edgekit.models.stereo_batches import ScenePool
 from edgekit.models.train_anynet import CARD, CHECKPOINT, LOG, WEIGHTS, Recipe, Training, train
 
-RECIPE = Recipe(steps=6, height=64, width=64, batch=2, seed=4, scenes=3, warmup=2, coarse_share=0.3)
+RECIPE = Recipe(steps=6, height=64, width=64, batch=2, seed=4, scenes=3, warmup=2, joins=(0.2, 0.4, 0.6))
 
 
 @pytest.fixture(autouse=True)
