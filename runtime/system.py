@@ -58,15 +58,30 @@ def listed(root: str, path: str) -> List[str]:
 
 
 def peak_memory_bytes(root: str = "/") -> Optional[int]:
-    """The most memory that this process has held at once, from VmHWM."""
-    for line in (read_text(root, "proc/self/status") or "").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    """The most memory that this process has held at once, since it began or since `reset_peak_memory`."""
+    return _own_memory(root, "VmHWM:")
+
+
+def resident_memory_bytes(root: str = "/") -> Optional[int]:
+    """The memory that this process holds now."""
+    return _own_memory(root, "VmRSS:")
+
+
+def reset_peak_memory(root: str = "/") -> None:
+    """Let the peak begin anew at what is held now, where the kernel can (Linux 4.0 and later, proc(5))."""
     try:
-        import resource
-    except ImportError:
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if root == "/" else None
+        with open(os.path.join(root, "proc/self/clear_refs"), "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+def _own_memory(root: str, key: str) -> Optional[int]:
+    for line in (read_text(root, "proc/self/status") or "").splitlines():
+        words = line.split()
+        if words[:1] == [key] and len(words) > 1 and words[1].isdigit():
+            return int(words[1]) * 1024
+    return None
 
 
 def read_processors(root: str = "/") -> Processors:

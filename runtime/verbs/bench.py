@@ -15,7 +15,16 @@ from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_pr
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.statistics import doubts, summarize
-from edgekit.runtime.system import Processors, others_busy, peak_memory_bytes, read_busy, read_processors
+from edgekit.runtime.system import (
+    Processors,
+    others_busy,
+    peak_memory_bytes,
+    read_busy,
+    read_processors,
+    reset_peak_memory,
+    resident_memory_bytes,
+)
+from edgekit.runtime.variants import fastest, time_variants, variant_choices
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
@@ -29,6 +38,8 @@ from edgekit.runtime.verbs.options import (
 )
 
 RUNS, WARMUP = 200, 20
+ROUNDS = 30  # frames per variant before the measurement, to find the fastest
+FASTEST, DEFAULT = "fastest", "default"
 OTHERS_BUSY = 0.15  # CPUs: more than a quiet system's own services take
 CLOCK_FELL = 0.95  # a CPU clock below this share of its maximum after the run
 
@@ -59,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_backend_options(parser)
     parser.add_argument(
-        "--variant", action="append", default=[], metavar="STAGE=NAME", help="graph to take; may be repeated"
+        "--variants",
+        default=FASTEST,
+        metavar="WHICH",
+        help="fastest: time every graph of every stage first (default); default: take the bundle's; or STAGE=NAME,...",
     )
     parser.add_argument(
         "--save", metavar="FILE", help="write the JSON document, with every frame's times, to a file"
@@ -94,10 +108,10 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
     inputs = inputs or golden_pictures(bundle)
     sizes = {"{1} x {0} px".format(*array.shape[:2]) for array in inputs.values() if array.dtype == np.uint8}
-    memory_before, begin = peak_memory_bytes(), time.perf_counter()
-    with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, read_variants(args.variant), warmup=0
-    ) as session:
+    variants, timed, refused = choose_variants(args, bundle, inputs)
+    reset_peak_memory()
+    memory_before, begin = resident_memory_bytes(), time.perf_counter()
+    with open_session(args, bundle, variants) as session:
         load_ms = (time.perf_counter() - begin) * 1e3
         processors, busy = read_processors(), read_busy()
         frames = run_tight(
@@ -119,9 +133,10 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             processors=processors,
             edgekit=__version__,
         )
-        profile, refused = (
-            (None, None) if args.no_profile or args.variant else keep_profile(bundle, session, frames)
-        )
+        profile = None
+        if not args.no_profile and args.variants in (FASTEST, DEFAULT):
+            profile, unwritten = keep_profile(bundle, session, frames)
+            refused += unwritten
     return Report(
         settings=settings,
         load_ms=load_ms,
@@ -131,12 +146,47 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
         frames=tuple(frames),
         paced=paced,
         budgeted=budgeted,
+        timed=timed,
         gate=None if args.max_p99 is None else check_gate(args.max_p99, frames, budgeted),
         profile=profile,
-        warnings=tuple(
-            find_warnings(frames, others, processors, read_processors()) + ([refused] if refused else [])
-        ),
+        warnings=tuple(find_warnings(frames, others, processors, read_processors()) + refused),
     )
+
+
+def open_session(args: argparse.Namespace, bundle: Bundle, variants: Optional[Mapping[str, str]]) -> Session:
+    """Load the bundle with the backend that was asked for."""
+    return Session.open(bundle.path, args.backend, providers_of(args), args.threads, variants, warmup=0)
+
+
+def choose_variants(
+    args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, np.ndarray]
+) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
+    """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
+    if args.variants == DEFAULT:
+        return None, {}, []
+    if args.variants != FASTEST:
+        return read_variants(args.variants), {}, []
+    choices = variant_choices(bundle.manifest)
+    if len(choices) == 1:
+        return None, {}, []
+    sessions: List[Session] = []
+    tried, refused = [], []
+    try:
+        for choice in choices:
+            try:
+                sessions.append(open_session(args, bundle, choice))
+                tried.append(choice)
+            except BackendError as error:
+                refused.append(f"a variant cannot run here and was left out: {error}")
+        frames = [lambda session=session: run_frame(session, inputs).stage_ms for session in sessions]
+        rounds = min(args.runs, ROUNDS)
+        timed = time_variants(tried, frames, rounds, Progress("timing every variant", rounds).at)
+    finally:
+        for session in sessions:
+            session.close()
+    if not timed:
+        raise BackendError("; ".join(refused))
+    return fastest(timed), timed, refused
 
 
 def run_frame(session: Session, inputs: Mapping[str, np.ndarray]) -> Frame:
@@ -176,16 +226,16 @@ def measure_budgeted(
 
 def keep_profile(
     bundle: Bundle, session: Session, frames: Sequence[Frame]
-) -> Tuple[Optional[str], Optional[str]]:
-    """Keep the stages' times in the bundle for the scheduler: the file's path, or why it could not be written."""
+) -> Tuple[Optional[str], List[str]]:
+    """Keep the stages' times in the bundle for the scheduler: the file's path, and why it could not be written."""
     stages = {
         name: StageProfile(variant, tuple(frame.stage_ms[name] for frame in frames))
         for name, variant in session.variants.items()
     }
     try:
-        return write_profile(bundle, Profile(session.fingerprint, bundle_hash(bundle), stages)), None
+        return write_profile(bundle, Profile(session.fingerprint, bundle_hash(bundle), stages)), []
     except BundleError as error:
-        return None, str(error)
+        return None, [str(error)]
 
 
 def check_gate(max_p99: float, frames: Sequence[Frame], budgeted: Optional[Budgeted]) -> Gate:

@@ -59,7 +59,8 @@ class Gate(NamedTuple):
 class Report(NamedTuple):
     """Everything that one call of `bench` found.
 
-    ``memory_before`` and ``memory_peak`` are the process's largest memory in bytes before loading and at the end;
+    ``timed`` are median ms per stage and variant where these were compared.
+    ``memory_before`` is the process's memory in bytes before loading, ``memory_peak`` the most since then;
     ``others_busy`` is how many CPUs other programs used meanwhile; each is None where the system does not tell.
     """
 
@@ -71,6 +72,7 @@ class Report(NamedTuple):
     frames: Tuple[Frame, ...]
     paced: Optional[Paced]
     budgeted: Optional[Budgeted]
+    timed: Mapping[str, Mapping[str, float]]
     gate: Optional[Gate]
     profile: Optional[str]
     warnings: Tuple[str, ...]
@@ -97,6 +99,7 @@ def to_document(report: Report) -> Dict[str, object]:
             name: {"model": models[name].to_json(), "end_to_end": dict(end.to_json(), fps=1e3 / end.mean)}
             for name, end in ends.items()
         },
+        "variants_p50_ms": {stage: dict(medians) for stage, medians in report.timed.items()},
         "paced": None if report.paced is None else _paced_json(report.paced),
         "budgeted": None if report.budgeted is None else _budgeted_json(report.budgeted),
         "gate": None if report.gate is None else dict(report.gate._asdict(), passed=report.gate.passed),
@@ -107,7 +110,10 @@ def to_document(report: Report) -> Dict[str, object]:
 
 def to_lines(report: Report) -> List[str]:
     """The report for people."""
-    blocks = [_settings(report), _stages(report), _exits(report)]
+    blocks = [_settings(report)]
+    if report.timed:
+        blocks.append(_variants(report))
+    blocks += [_stages(report), _exits(report)]
     if report.paced is not None:
         blocks.append(_paced(report.paced, report.frames))
     if report.budgeted is not None:
@@ -151,6 +157,21 @@ def _settings(report: Report) -> List[str]:
     return [f"{name.ljust(12)} {text}" for name, text in pairs]
 
 
+def _variants(report: Report) -> List[str]:
+    rows: List[List[str]] = []
+    for stage, medians in report.timed.items():
+        if len(medians) > 1:
+            for name, median in sorted(medians.items(), key=lambda pair: pair[1]):
+                taken = "<-" if report.settings.variants[stage] == name else ""
+                rows.append(
+                    ["" if rows and rows[-1][0] == stage else stage, name, milliseconds(median), taken]
+                )
+    return [
+        "Equal graphs in turns, median ms (boundary: stage)",
+        *table(["stage", "variant", "p50", ""], rows, left=2),
+    ]
+
+
 def _stages(report: Report) -> List[str]:
     summaries = stage_summaries(report.frames)
     whole = sum(summary.mean for summary in summaries.values())
@@ -183,7 +204,7 @@ def _paced(paced: Paced, frames: Sequence[Frame]) -> List[str]:
         f"Frames at {paced.rate:g} a second, ms (boundary: end to end)",
         *table(["frames", *FIGURES], rows),
         f"The gaps between frames change the median by {share:+.0f} %. Of {len(paced.frames)} frames answered {paced.late}"
-        f" were late (the next had come), {paced.dropped} more were dropped.",
+        f" were late (the next had come), {paced.dropped} were dropped.",
     ]
 
 
@@ -238,10 +259,15 @@ def _figures(summary: Summary) -> List[str]:
 
 
 def _pairs(mapping: Mapping[str, object]) -> str:
-    return ", ".join(
-        "{} {}".format(name, "/".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
-        for name, value in mapping.items()
-    )
+    words = []
+    for name, value in mapping.items():
+        if isinstance(value, Mapping):
+            words += [f"{key} {one}" for key, one in value.items()]
+        else:
+            words.append(
+                "{} {}".format(name, "/".join(map(str, value)) if isinstance(value, (list, tuple)) else value)
+            )
+    return ", ".join(words)
 
 
 def _megabytes(value: Optional[int]) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional
 
 from edgekit.errors import OptionError
 from edgekit.runtime.backends import BACKENDS
@@ -60,18 +60,18 @@ def positive(text: str) -> float:
     return value
 
 
-def read_variants(pairs: Sequence[str]) -> Optional[Dict[str, str]]:
-    """Variants by stage from ``STAGE=NAME``; None if there are none.
+def read_variants(text: str) -> Dict[str, str]:
+    """Variants by stage from ``STAGE=NAME,STAGE=NAME``.
 
     Raises:
-        OptionError: one is no such pair.
+        OptionError: something in it is no such pair.
     """
     found = {}
-    for pair in pairs:
+    for pair in text.split(","):
         stage, equals, name = pair.partition("=")
         if not (stage and equals and name):
             raise OptionError(
-                f"--variant {pair}: give STAGE=NAME, such as stage2=banded; `edgekit inspect` lists them"
+                f"--variants {text}: give fastest, default, or STAGE=NAME such as stage2=banded; `edgekit inspect` lists them"
             )
         found[stage] = name
-    return found or None
+    return found

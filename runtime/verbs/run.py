@@ -170,11 +170,11 @@ def files_to_write(args: argparse.Namespace, task: str) -> Dict[str, Writer]:
             raise OptionError(
                 f"{option} {path} ends in {extension!r}, and {option} writes {kind}; use --save {path}"
             )
-        if os.path.abspath(path) in files:
+        if os.path.abspath(path) in [os.path.abspath(other) for other in files]:
             raise OptionError(f"{path} would be written twice; give each answer its own file")
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
             raise OptionError(f"{option} {path}: there is no folder {os.path.dirname(path)}; create it first")
-        files[os.path.abspath(path)] = writers[kind]
+        files[path] = writers[kind]
     return files
 
 

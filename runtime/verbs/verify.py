@@ -10,6 +10,7 @@ from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.report import print_json, say, table, warn
 from edgekit.runtime.session import Session
+from edgekit.runtime.variants import variant_choices
 from edgekit.runtime.verbs.inspect import find_damaged
 from edgekit.runtime.verbs.options import add_backend_options, providers_of
 
@@ -95,15 +96,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(_lines(bundle, damaged, checks, args.files_only))
     return 0 if ok else 1
-
-
-def variant_choices(manifest: Manifest) -> List[Dict[str, str]]:
-    """Choices of one variant per stage in which every variant occurs, as few as possible."""
-    most = max(len(stage.variants) for stage in manifest.stages)
-    return [
-        {stage.name: stage.variants[number % len(stage.variants)].name for stage in manifest.stages}
-        for number in range(most)
-    ]
 
 
 def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Namespace) -> Check:

@@ -1,0 +1,48 @@
+"""Equal graphs of one stage, timed side by side on this device, because guesses about which is fastest are wrong."""
+
+from typing import Callable, Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from edgekit.bundle import Manifest
+
+
+def variant_choices(manifest: Manifest) -> List[Dict[str, str]]:
+    """Choices of one variant per stage in which every variant occurs; as few as possible."""
+    most = max(len(stage.variants) for stage in manifest.stages)
+    return [
+        {stage.name: stage.variants[number % len(stage.variants)].name for stage in manifest.stages}
+        for number in range(most)
+    ]
+
+
+def time_variants(
+    choices: Sequence[Mapping[str, str]],
+    frames: Sequence[Callable[[], Mapping[str, float]]],
+    rounds: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Dict[str, Dict[str, float]]:
+    """The median ms of every stage's variants, in turns, so that a neighbour or a falling clock slows all of them.
+
+    Args:
+        choices: the variant per stage that each of ``frames`` runs.
+        frames: run one frame and return the ms of its stages.
+        rounds: how often each takes its turn; one more before them is not counted.
+        progress: told how many rounds are done.
+    """
+    times: Dict[str, Dict[str, List[float]]] = {}
+    for done in range(rounds + 1):
+        for choice, frame in zip(choices, frames):
+            for stage, duration in frame().items():
+                if done:
+                    times.setdefault(stage, {}).setdefault(choice[stage], []).append(duration)
+        progress(done)
+    return {
+        stage: {name: float(np.median(found)) for name, found in by_variant.items()}
+        for stage, by_variant in times.items()
+    }
+
+
+def fastest(times: Mapping[str, Mapping[str, float]]) -> Dict[str, str]:
+    """The variant with the smallest median, per stage."""
+    return {stage: min(medians, key=lambda name: medians[name]) for stage, medians in times.items()}
