@@ -27,7 +27,7 @@ from edgekit.manifest_reading import decode
 
 __all__ = [
     "SCHEMA", "Bundle", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
-    "read_bundle", "write_bundle",
+    "check_destination", "read_bundle", "write_bundle",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -142,7 +142,7 @@ def write_bundle(
             the disk is full; the manifest contradicts itself or ``files``.
     """
     path = os.path.realpath(os.fspath(path))
-    _check_destination(path, overwrite)
+    check_destination(path, overwrite)
     for name in files:
         check_path(name, path)
         if name in (MANIFEST, "__main__.py", "runtime.zip") or name.split("/")[0] in MADE_ON_THE_DEVICE:
@@ -171,6 +171,27 @@ def write_bundle(
         )
         raise BundleError(f"{path} cannot be written: {_reason(error)}; {advice}") from error
     return Bundle(path, manifest)
+
+
+def check_destination(path: "Union[str, os.PathLike[str]]", overwrite: bool = False) -> None:
+    """Refuse a place where no bundle can be written, before the slow work of making one.
+
+    Raises:
+        BundleError: the directory around it is missing or not writable, something is there and ``overwrite`` is false, or
+            what is there is no bundle.
+    """
+    path = os.path.realpath(os.fspath(path))
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        raise BundleError(f"{path} cannot be written: the directory {parent} does not exist")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"{path} cannot be written: the directory {parent} is not writable")
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise BundleError(f"{path} exists; choose another name, or allow overwriting")
+    if not os.path.isdir(path) or (os.listdir(path) and not os.path.isfile(os.path.join(path, MANIFEST))):
+        raise BundleError(f"{path} exists and is no bundle; it will not be overwritten")
 
 
 def runtime_archive() -> bytes:
@@ -204,18 +225,6 @@ def runtime_archive() -> bytes:
             entry.external_attr = 0o644 << 16
             zipped.writestr(entry, sources[name])
     return archive.getvalue()
-
-
-def _check_destination(path: str, overwrite: bool) -> None:
-    parent = os.path.dirname(path)
-    if not os.path.isdir(parent):
-        raise BundleError(f"{path} cannot be written: the directory {parent} does not exist")
-    if not os.path.lexists(path):
-        return
-    if not overwrite:
-        raise BundleError(f"{path} exists; choose another name, or allow overwriting")
-    if not os.path.isdir(path) or (os.listdir(path) and not os.path.isfile(os.path.join(path, MANIFEST))):
-        raise BundleError(f"{path} exists and is no bundle; it will not be overwritten")
 
 
 def _check_listed(manifest: Manifest, source: str) -> None:
