@@ -136,12 +136,17 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     defaults = {name: _defaults(variants) for name, variants in graphs.items()}
     rows: list[ParityRow] = []
     if request.parity:
-        chains = {backend: {name: chosen[backend] for name, chosen in defaults.items()} for backend in lowering.PREFERENCES}
+        chains = {
+            backend: {name: chosen[backend] for name, chosen in defaults.items()}
+            for backend in lowering.PREFERENCES
+        }
         rows = prove(runs, graphs, chains, exits)
         clock.done("proved parity")
     files = {_graph_path(s, v): data for s, variants in graphs.items() for v, data in variants.items()}
     files[GOLDEN] = _npz({**samples, **exits})
-    manifest = _manifest(request, target, model, runs, graphs, defaults, _provenance(request, rows), destination)
+    manifest = _manifest(
+        request, target, model, runs, graphs, defaults, _provenance(request, rows), destination
+    )
     bundle = write_bundle(destination, manifest, files, request.overwrite)
     clock.done("wrote the bundle")
     return Exported(bundle, rows, dropped, clock.total())
@@ -166,7 +171,9 @@ def stage_graphs(stage_run: StageRun, target: Target) -> tuple[dict[str, bytes],
             graphs[variant] = serialize(model)
     if not graphs:
         details = "\n".join(f"{name}:\n{text}" for name, text in refused.items())
-        raise ExportError(f"{stage.name} cannot run on {target.name} (TensorRT {target.tensorrt}):\n{details}")
+        raise ExportError(
+            f"{stage.name} cannot run on {target.name} (TensorRT {target.tensorrt}):\n{details}"
+        )
     return graphs, refused
 
 
@@ -199,12 +206,16 @@ def _size(request: Request) -> tuple[int, int] | None:
     if request.size is None:
         return None
     sides = tuple(request.size)
-    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    if len(sides) != 2 or not all(
+        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+    ):
         raise OptionError(f"size={request.size!r}: must be (height, width) in px, such as (384, 1248)")
     return sides
 
 
-def _reference(model: StagedModel, runs: Sequence[StageRun], samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _reference(
+    model: StagedModel, runs: Sequence[StageRun], samples: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """The uncut network's exits by stage.
 
     Raises:
@@ -214,7 +225,9 @@ def _reference(model: StagedModel, runs: Sequence[StageRun], samples: Mapping[st
         exits = list(model.reference(*samples.values()))
     wanted = {r.stage.name: r.outputs[r.stage.exit] for r in runs if r.stage.exit is not None}
     if len(exits) != len(wanted):
-        raise ExportError(f"reference() returns {len(exits)} exits, the stages have {len(wanted)}: {', '.join(wanted)}")
+        raise ExportError(
+            f"reference() returns {len(exits)} exits, the stages have {len(wanted)}: {', '.join(wanted)}"
+        )
     for (name, tensor), exit_ in zip(wanted.items(), exits, strict=True):
         if tensor.shape != exit_.shape:
             raise ExportError(
@@ -270,7 +283,9 @@ def _stage(run: StageRun, graphs: Mapping[str, bytes], defaults: Mapping[str, st
         outputs=tuple(_tensor(n, tensor, run.stage.units.get(n)) for n, tensor in run.outputs.items()),
         macs=run.macs,
         parameters=run.parameters,
-        variants=tuple(Variant(v, _graph_path(name, v), 32, "float32", len(data)) for v, data in graphs.items()),
+        variants=tuple(
+            Variant(v, _graph_path(name, v), 32, "float32", len(data)) for v, data in graphs.items()
+        ),
         defaults=defaults,
     )
 

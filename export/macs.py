@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 
-class CostCounter(TorchDispatchMode):
+class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own class is untyped
     """While active, counts what is run; elementwise operators, pooling and resizes count nothing.
 
     Attributes:
@@ -20,13 +20,17 @@ class CostCounter(TorchDispatchMode):
     """
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self.parameters = 0
         self._unread = {id(parameter): parameter.numel() for parameter in module.parameters()}
 
-    def __torch_dispatch__(  # noqa: D105
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for argument in torch.utils._pytree.tree_leaves((args, kwargs)):

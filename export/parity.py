@@ -73,7 +73,9 @@ class Graphs:
             ExportError: ONNX Runtime refuses the graph.
         """
         session = self._session(stage, variant)
-        feeds = {entry.name: _as_graph_holds(tensors[entry.name], entry.type) for entry in session.get_inputs()}
+        feeds = {
+            entry.name: _as_graph_holds(tensors[entry.name], entry.type) for entry in session.get_inputs()
+        }
         names = [entry.name for entry in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -82,7 +84,9 @@ class Graphs:
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
-            options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow the next stage
+            options.add_session_config_entry(
+                "session.force_spinning_stop", "1"
+            )  # idle threads would slow the next stage
             try:
                 self._sessions[key] = onnxruntime.InferenceSession(
                     self._graphs[stage][variant], options, providers=["CPUExecutionProvider"]
@@ -129,7 +133,9 @@ def prove(
                 rows.append(compare(run, f"chain: {chain}", run.stage.exit, known[run.stage.exit], want))
     if not all(row.passed for row in rows):
         raise ParityError(
-            "exported stages do not compute what the network computes:\n" + table(rows) + "\nThis is a fault of edgekit, or of "
+            "exported stages do not compute what the network computes:\n"
+            + table(rows)
+            + "\nThis is a fault of edgekit, or of "
             "a lowering or an emitter of your own; --no-parity writes the bundle all the same"
         )
     return rows
@@ -141,7 +147,9 @@ def compare(run: StageRun, variant: str, name: str, got: np.ndarray, reference: 
     tolerance = PIXELS if unit == "px" else RELATIVE
     want = _array(reference).astype(np.float64)
     if got.shape != want.shape:
-        raise ParityError(f"{run.stage.name}.{variant}: {name} has shape {got.shape}, the reference {want.shape}")
+        raise ParityError(
+            f"{run.stage.name}.{variant}: {name} has shape {got.shape}, the reference {want.shape}"
+        )
     error = np.abs(got.astype(np.float64) - want)
     error[~np.isfinite(error)] = np.inf
     scale = max(float(np.abs(want).max(initial=0)), 1e-12) if tolerance.relative else 1.0
@@ -155,13 +163,18 @@ def compare(run: StageRun, variant: str, name: str, got: np.ndarray, reference: 
 
 def table(rows: Sequence[ParityRow]) -> str:
     """The rows as text, the failures marked."""
-    width = [max(len(text) for text in column) for column in zip(*((r.stage, r.variant, r.tensor) for r in rows), strict=True)]
+    width = [
+        max(len(text) for text in column)
+        for column in zip(*((r.stage, r.variant, r.tensor) for r in rows), strict=True)
+    ]
     width = [max(w, len(head)) for w, head in zip(width, ("stage", "variant", "tensor"), strict=True)]
     lines = [
         f"{'stage':{width[0]}}  {'variant':{width[1]}}  {'tensor':{width[2]}}  {'99.9 %':>9}  {'worst':>9}  {'limit':>9}  unit"
     ]
     for r in rows:
-        figures = f"{r.typical:9.2e}  {r.worst:9.2e}  {r.limit:9.2e}  {r.unit}{'' if r.passed else '  FAILED'}"
+        figures = (
+            f"{r.typical:9.2e}  {r.worst:9.2e}  {r.limit:9.2e}  {r.unit}{'' if r.passed else '  FAILED'}"
+        )
         lines.append(f"{r.stage:{width[0]}}  {r.variant:{width[1]}}  {r.tensor:{width[2]}}  {figures}")
     return "\n".join(lines)
 
@@ -177,10 +190,15 @@ def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()  # type: ignore[no-any-return]
+    return tensor.detach().cpu().numpy()
 
 
-_KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+_KINDS = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
 
 
 def _as_graph_holds(array: np.ndarray, kind: str) -> np.ndarray:

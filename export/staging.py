@@ -40,7 +40,7 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
     """
     if not stages:
         raise ExportError("stages() returns none; a bundle needs at least one stage with an exit")
-    written: dict[str, str] = {name: "the network's input" for name in inputs}
+    written: dict[str, str] = dict.fromkeys(inputs, "the network's input")
     if len(written) < len(inputs):
         raise ExportError(f"two inputs have one name: {', '.join(inputs)}")
     later = {name: stage.name for stage in stages for name in stage.outputs}
@@ -61,7 +61,9 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
                 )
             written[name] = stage.name
         if stage.exit is not None and stage.exit not in stage.outputs:
-            raise ExportError(f"{stage.name}: its exit {stage.exit!r} is none of its outputs {', '.join(stage.outputs)}")
+            raise ExportError(
+                f"{stage.name}: its exit {stage.exit!r} is none of its outputs {', '.join(stage.outputs)}"
+            )
     if all(stage.exit is None for stage in stages):
         raise ExportError("no stage has an exit; name the output that is an answer in Stage.exit")
 
@@ -82,7 +84,9 @@ def run_stages(model: StagedModel, stages: Sequence[Stage], inputs: Mapping[str,
             with torch.no_grad(), CostCounter(module) as cost:
                 returned: object = module(*taken.values())
         except Exception as error:  # whatever the user's module raises
-            raise ExportError(f"{stage.name}: {type(module).__name__} raised {type(error).__name__}: {error}") from error
+            raise ExportError(
+                f"{stage.name}: {type(module).__name__} raised {type(error).__name__}: {error}"
+            ) from error
         outputs = _named(stage, returned)
         known.update(outputs)
         runs.append(StageRun(stage, taken, outputs, cost.macs, cost.parameters))
@@ -96,7 +100,13 @@ def exits_of(runs: Sequence[StageRun]) -> dict[str, Tensor]:
 
 
 def _named(stage: Stage, returned: object) -> dict[str, Tensor]:
-    tensors = [returned] if isinstance(returned, Tensor) else list(returned) if isinstance(returned, (tuple, list)) else None
+    tensors = (
+        [returned]
+        if isinstance(returned, Tensor)
+        else list(returned)
+        if isinstance(returned, (tuple, list))
+        else None
+    )
     if tensors is None or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise ExportError(
             f"{stage.name}: its module returns a {type(returned).__name__}; it must return a tensor, or a tuple of tensors in "
@@ -115,7 +125,9 @@ def _check_exits(task: str, runs: Sequence[StageRun]) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in exits.items()}
     listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     if len(set(shapes.values())) > 1:
-        raise ExportError(f"exits of different kinds: {listed}; every exit answers the same question in the same shape")
+        raise ExportError(
+            f"exits of different kinds: {listed}; every exit answers the same question in the same shape"
+        )
     rank = {"stereo": 4, "classification": 2}.get(task)
     if rank is None:
         raise ExportError(f"task {task!r} is unknown; edgekit knows stereo and classification")
@@ -124,4 +136,6 @@ def _check_exits(task: str, runs: Sequence[StageRun]) -> None:
         raise ExportError(f"exits of a {task} network are {wanted}: {listed}")
     for name, tensor in exits.items():
         if not torch.isfinite(tensor).all():
-            raise ExportError(f"{name}: its exit holds NaN or Inf on an ordinary picture; the weights are damaged")
+            raise ExportError(
+                f"{name}: its exit holds NaN or Inf on an ordinary picture; the weights are damaged"
+            )

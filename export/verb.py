@@ -1,0 +1,219 @@
+"""`edgekit export`: a trained network in, a bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import OptionError
+
+if TYPE_CHECKING:
+    from edgekit.export.exporter import Exported
+
+_SLOW = 1.0  # seconds from which on a step is worth a line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options."""
+    add = parser.add_argument
+    add(
+        "--model", required=True, help="a family (see edgekit models), or package.module:function of your own"
+    )
+    add("--checkpoint", metavar="FILE", help="trained weights; by default those that edgekit ships")
+    add("--target", default="jetson", help="the device (see edgekit targets); by default jetson, any of them")
+    add("--size", metavar="HxW", help="size in px of the pictures it will see; by default the family's")
+    add(
+        "--config",
+        metavar="K=V",
+        action="append",
+        default=[],
+        nargs="+",
+        help="options that the checkpoint does not tell, under the authors' names, or a JSON file of them",
+    )
+    add("--out", metavar="DIR", help="the bundle to write; by default MODEL.edgekit here")
+    add("--force", action="store_true", help="replace the bundle that is there")
+    add(
+        "--no-parity",
+        action="store_true",
+        help="do not prove that the graphs compute what the network computes",
+    )
+    add("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and print what was inferred, the stages, and the next command."""
+    size = parse_size(args.size)
+    config = parse_config([word for words in args.config for word in words])
+    if ":" in args.model:
+        sys.path.insert(0, os.getcwd())  # the user's own package is usually here
+    from edgekit.export.exporter import Request
+    from edgekit.export.exporter import run as export
+
+    request = Request(
+        args.model, args.checkpoint, args.target, size, config, args.out, args.force, not args.no_parity
+    )
+    exported = export(request, _say)
+    print(json.dumps(_document(exported), indent=1) if args.json else _text(exported))
+    return 0
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``384x1248`` to (384, 1248), height first.
+
+    Raises:
+        OptionError: it is no such thing.
+    """
+    if text is None:
+        return None
+    sides = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if sides is None:
+        raise OptionError(f"--size {text}: must be HEIGHTxWIDTH in px, such as 384x1248")
+    return int(sides[1]), int(sides[2])
+
+
+def parse_config(words: Sequence[str]) -> dict[str, object]:
+    """``growth=8-16-32``, ``maxdisplist=[12,3,3]`` or a JSON file to options; values are JSON where they can be read as such.
+
+    Raises:
+        OptionError: a word is neither, a file is no JSON object, or an option is given twice.
+    """
+    config: dict[str, object] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        given = {name: _value(value)} if equals and not Path(word).is_file() else _file(word)
+        for key, item in given.items():
+            if key in config:
+                raise OptionError(f"--config: {key} is given twice")
+            config[key] = item
+    return config
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _file(name: str) -> dict[str, object]:
+    path = Path(name)
+    if not path.is_file():
+        raise OptionError(f"--config {name}: neither NAME=VALUE nor a JSON file")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise OptionError(f"--config {name}: not readable as JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise OptionError(
+            f"--config {name}: must hold a JSON object of options, it holds a {type(document).__name__}"
+        )
+    return document
+
+
+def _say(text: str, seconds: float) -> None:
+    if seconds >= _SLOW or sys.stderr.isatty():
+        print(f"{text}: {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def _document(exported: Exported) -> dict[str, object]:
+    return {
+        "bundle": exported.bundle.path,
+        "manifest": exported.bundle.manifest.to_json(),
+        "parity": [vars(row) for row in exported.parity],
+        "dropped": dict(exported.dropped),
+        "seconds": round(exported.seconds, 3),
+    }
+
+
+def _text(exported: Exported) -> str:
+    manifest = exported.bundle.manifest
+    options = "  ".join(
+        f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in manifest.options.items()
+    )
+    first = manifest.inputs[0]
+    picture = first.preprocessing
+    size = f"{picture.height}x{picture.width}" if picture else "-"
+    lines = [
+        f"{manifest.family} ({manifest.task}) for {manifest.target}, weights {manifest.provenance['checkpoint']}",
+        f"options  {options}",
+        f"inputs   {', '.join(spec.name for spec in manifest.inputs)}: pictures of {size}, tensors {list(first.shape)}",
+        "",
+        *_stage_table(exported),
+        "",
+        *(
+            f"left out {name}, which {manifest.target} cannot run:\n{why}"
+            for name, why in exported.dropped.items()
+        ),
+        _parity_line(exported),
+        f"{exported.bundle.path} ({_bytes(sum(f.bytes for f in manifest.files.values()))}, {exported.seconds:.1f} s)",
+        f"next: edgekit bench {shlex.quote(os.path.relpath(exported.bundle.path))}",
+    ]
+    return "\n".join(lines)
+
+
+def _stage_table(exported: Exported) -> list[str]:
+    head = ("stage", "exit", "MACs", "parameters", "bytes", "99.9 %", "variants (* ONNX Runtime, + TensorRT)")
+    rows: list[tuple[str, ...]] = [head]
+    stages = exported.bundle.manifest.stages
+    for stage in stages:
+        marks = [
+            variant.name
+            + "*" * (stage.defaults.get("onnxruntime") == variant.name)
+            + "+" * (stage.defaults.get("tensorrt") == variant.name)
+            for variant in stage.variants
+        ]
+        size = _bytes(max(variant.bytes for variant in stage.variants))
+        macs = f"{stage.macs / 1e6:.1f} M"
+        rows.append(
+            (
+                stage.name,
+                stage.exit or "-",
+                macs,
+                f"{stage.parameters:,}",
+                size,
+                _error(exported, stage.name),
+                " ".join(marks),
+            )
+        )
+    total = (
+        f"{sum(stage.macs for stage in stages) / 1e6:.1f} M",
+        f"{sum(stage.parameters for stage in stages):,}",
+    )
+    rows.append(("sum", "", *total, "", "", ""))
+    width = [max(len(row[k]) for row in rows) for k in range(len(head))]
+    left = (0, 1, 6)
+    return [
+        "  ".join(
+            f"{cell:<{w}}" if k in left else f"{cell:>{w}}"
+            for k, (cell, w) in enumerate(zip(row, width, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _error(exported: Exported, stage: str) -> str:
+    """The largest error of a stage's answer, of all its graphs and chains."""
+    exits = {spec.name: spec.exit for spec in exported.bundle.manifest.stages}
+    rows = [row for row in exported.parity if row.stage == stage and row.tensor == exits[stage]]
+    if not rows:
+        return "-"
+    worst = max(rows, key=lambda row: row.typical)
+    return f"{worst.typical:.1e}{' px' if worst.unit == 'px' else ''}"
+
+
+def _parity_line(exported: Exported) -> str:
+    if not exported.parity:
+        return "parity was not checked (--no-parity)"
+    graphs = len({(row.stage, row.variant) for row in exported.parity})
+    return f"parity holds: {len(exported.parity)} tensors of {graphs} runs agree with the network in torch"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} KB"
