@@ -17,7 +17,7 @@ _LOWERINGS: dict[type[nn.Module], Lowering] = {}
 
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("planes", "scan", "banded", "conv3d", "plain"),
+    "onnxruntime": ("winograd", "planes", "scan", "banded", "conv3d", "plain"),
     "tensorrt": ("conv3d", "unrolled", "banded", "scan", "planes", "plain"),
 }
 

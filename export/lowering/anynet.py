@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from edgekit.export.lowering.batch_norm import Chain, fold_chain
 from edgekit.export.lowering.conv3d_banded import Conv3dBanded
 from edgekit.export.lowering.conv3d_folded import Conv3dFolded
 from edgekit.export.lowering.conv3d_planes import Conv3dPlanes
+from edgekit.export.lowering.conv3d_winograd import Conv3dWinograd
 from edgekit.export.lowering.phases import Phases
 from edgekit.export.lowering.row_warp import RowWarpVolume
-from edgekit.export.lowering.separable_resize import CentreMean, SeparableResize
+from edgekit.export.lowering.separable_resize import BlockResize, CentreMean
 from edgekit.export.lowering.shift_volume import ShiftVolume
 from edgekit.export.lowering.soft_argmin import SoftArgmin
 from edgekit.export.lowering.unet import DecoderStep, Encoder
@@ -23,6 +25,7 @@ from edgekit.models.anynet import SCALES, AnyNet, CoarseStage, RefinedStage
 VolumeNetwork = Callable[[Chain, int, tuple[int, int]], nn.Module]
 
 VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
+    "winograd": Conv3dWinograd,
     "planes": Conv3dPlanes,
     "banded": lambda chain, slices, size: Conv3dBanded(chain, slices),
     "conv3d": lambda chain, slices, size: Conv3dFolded(chain),
@@ -30,17 +33,18 @@ VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
 
 
 class DisparityHead(nn.Module):
-    """Cost (1, D, h, w) to the disparity (1, 1, H, W) in px of full resolution."""
+    """Cost (1, D, h, w), already multiplied by ``gain``, to the disparity (1, 1, H, W) in px of full resolution."""
 
     def __init__(self, net: AnyNet, scale: int, build: VolumeNetwork, slices: int, first: int, size: tuple[int, int]) -> None:
         super().__init__()
         factor = SCALES[scale]
         low = (size[0] // factor, size[1] // factor)
-        self.network = build(fold_chain(net.volume_postprocess[scale].children()), slices, low)
+        chain = fold_chain(net.volume_postprocess[scale].children())
+        self.gain = float(chain.scale)
+        self.network = build(replace(chain, scale=torch.ones(1)), slices, low)
         self.argmin = SoftArgmin(slices, first, gain=factor)
         self.interleave = getattr(self.network, "interleave", Phases(low, 1, 1))
-        self.resize = SeparableResize(low, size, align_corners=False)
-        self.low = low
+        self.resize = BlockResize(low, factor)
 
     def forward(self, cost: Tensor) -> Tensor:
         scores = self.network(cost)
@@ -54,9 +58,9 @@ class LoweredCoarse(nn.Module):
     def __init__(self, net: AnyNet, size: tuple[int, int], build: VolumeNetwork) -> None:
         super().__init__()
         disparities = net.options.maxdisplist[0]
-        self.encoder = Encoder(net.feature_extraction)
-        self.volume = ShiftVolume(disparities)
+        self.encoder = Encoder(net.feature_extraction, size)
         self.head = DisparityHead(net, 0, build, disparities, 0, size)
+        self.volume = ShiftVolume(8 * net.options.init_channels, disparities, self.head.gain)
 
     def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         features16, skip8, skip4 = self.encoder(left, right)
@@ -73,8 +77,8 @@ class LoweredRefinement(nn.Module):
         low = (size[0] // factor, size[1] // factor)
         self.decoder = DecoderStep(net.feature_extraction.upblocks[scale - 1], low)  # type: ignore[arg-type]
         self.shrink = CentreMean(factor, gain=1 / factor)
-        self.volume = RowWarpVolume(low, reach)
         self.head = DisparityHead(net, scale, build, 2 * reach - 1, 1 - reach, size)
+        self.volume = RowWarpVolume(self.decoder.channels, low, reach, self.head.gain)
         self.hands_on = scale + 1 < len(SCALES)
 
     def forward(self, disparity: Tensor, coarser: Tensor, skip: Tensor) -> tuple[Tensor, Tensor] | Tensor:

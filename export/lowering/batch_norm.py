@@ -44,9 +44,10 @@ class Activation(nn.Module):
         super().__init__()
         self.scale = nn.Buffer(scale.detach().view(-1, 1, 1).clone())
         self.shift = nn.Buffer(shift.detach().view(-1, 1, 1).clone())
+        self.unscaled = bool((self.scale == 1).all())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x * self.scale + self.shift)
+        return torch.relu((x if self.unscaled else x * self.scale) + self.shift)
 
 
 def affine(norm: nn.Module) -> tuple[Tensor, Tensor]:

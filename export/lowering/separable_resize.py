@@ -1,7 +1,7 @@
 """Bilinear resizing without a Resize: up as two small matrix products, down by a whole even factor as one strided convolution.
 
 before: y = resize(x)
-after:  y = rows @ x @ columns^T                                                     (up)
+after:  y = rows @ x @ columns^T                                                     (up; in blocks by a whole factor)
         y[i, j] = mean of x[s i + s/2 - 1 .. s i + s/2, s j + s/2 - 1 .. s j + s/2]  (down by s)
 """
 
@@ -32,6 +32,43 @@ class SeparableResize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.matmul(self.rows, torch.matmul(x, self.columns))
+
+
+class BlockResize(nn.Module):
+    """Bilinear enlarging of (1, 1, h, w) by a whole ``factor``, corners not aligned.
+
+    Every block of rows or columns has the same small interpolation matrix, so the products are as small as the blocks are.
+    """
+
+    def __init__(self, before: tuple[int, int], factor: int) -> None:
+        super().__init__()
+        self.after = (before[0] * factor, before[1] * factor)
+        (row_block, self.row_index), (column_block, self.column_index) = (_overlapping_blocks(side) for side in before)
+        self.rows = nn.Buffer(_block_matrix(row_block, factor))
+        self.columns = nn.Buffer(_block_matrix(column_block, factor).T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        blocks = x.reshape(height, width).index_select(1, self.column_index)
+        wide = torch.matmul(blocks.reshape(-1, self.columns.shape[0]), self.columns).reshape(height, -1)
+        blocks = wide.index_select(0, self.row_index).reshape(-1, self.rows.shape[1], wide.shape[1])
+        return torch.matmul(self.rows, blocks).reshape(1, 1, *self.after)
+
+
+def _overlapping_blocks(side: int, least: int = 16) -> tuple[int, nn.Buffer]:
+    """Length of the shortest equal blocks of at least ``least``, and for each block its samples and one neighbour each side.
+
+    The neighbour of the border is the border itself, as in a bilinear resize.
+    """
+    block = next(n for n in range(min(least, side), side + 1) if side % n == 0)
+    starts = torch.arange(0, side, block).view(-1, 1)
+    index = (starts + torch.arange(-1, block + 1)).clamp(0, side - 1)
+    return block, nn.Buffer(index.flatten())
+
+
+def _block_matrix(block: int, factor: int) -> Tensor:
+    """(factor block, block + 2): the interpolation of a block from its samples and one neighbour each side."""
+    return interpolation_matrix((block + 2) * factor, block + 2, align_corners=False)[factor:-factor].float().contiguous()
 
 
 class CentreMean(nn.Module):
