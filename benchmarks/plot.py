@@ -36,7 +36,7 @@ def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point]
     axes.set_xticks(ticks, [f"{t}" for t in ticks])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("time for one pair, ms")
+    axes.set_xlabel("time for one pair, ms (networks: tensor to tensor; StereoSGBM: picture to disparity)")
     axes.set_ylabel("D1: wrong pixels, %\n(no answer counts as wrong)")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
