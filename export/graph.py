@@ -81,13 +81,13 @@ class GraphBuilder:
             ExportError: a whole number does not fit 32 bits, which TensorRT 8 cannot hold.
         """
         array = np.asarray(value)
-        if dtype is not None or array.dtype == np.float64:
-            array = array.astype((dtype or ir.DataType.FLOAT).numpy())
         if array.dtype.kind in "iu" and array.size and (array.max() > INT32.max or array.min() < INT32.min):
             raise ExportError(
                 f"{self.scope or self.name}: the constant {array.max() if array.max() > INT32.max else array.min()} "
                 "does not fit 32 bits, and TensorRT 8 has no 64-bit numbers; keep it within +-2^31"
             )
+        if dtype is not None or array.dtype == np.float64:
+            array = array.astype((dtype or ir.DataType.FLOAT).numpy())
         array = np.ascontiguousarray(array).reshape(array.shape)
         key = (array.dtype.str, array.shape, array.tobytes())
         if name is None and key in self._contents:

@@ -1,0 +1,150 @@
+"""Small staged models of a user's own, as `--model toy_networks:NAME` finds them: one that works and ones that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekit.models.staged import ImageInput, Stage
+
+
+class First(nn.Module):
+    """Picture to logits and features."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.Hardswish()
+        )
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.stem(image)
+        return self.head(features.mean((2, 3))), features
+
+
+class Second(nn.Module):
+    """Features to better logits."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(8, 8, 3, padding=1, groups=4), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1)
+        )
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.head(self.body(features).flatten(1))  # type: ignore[no-any-return]
+
+
+class Toy:
+    """Two stages, each with an exit."""
+
+    family = "toy"
+    task = "classification"
+
+    def __init__(self, classes: int = 5, size: tuple[int, int] = (32, 32)) -> None:
+        torch.manual_seed(0)
+        self.options: Mapping[str, object] = {"classes": classes}
+        self.inputs = (ImageInput("image", *size),)
+        self.first, self.second = First(classes), Second(classes)
+
+    def stages(self) -> Sequence[Stage]:
+        return [
+            Stage("stage1", self.first, ("image",), ("logits1", "features"), "logits1"),
+            Stage("stage2", self.second, ("features",), ("logits2",), "logits2"),
+        ]
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        logits, features = self.first(inputs[0])
+        return [logits, self.second(features)]
+
+
+def build(config: Mapping[str, object], size: tuple[int, int] | None) -> Toy:
+    """The one that works."""
+    return Toy(int(str(config.get("classes", 5))), size or (32, 32))
+
+
+class _Wrong(Toy):
+    def __init__(self, *stages: Stage) -> None:
+        super().__init__()
+        self._stages = stages
+
+    def stages(self) -> Sequence[Stage]:
+        return self._stages
+
+
+def _with(**second: object) -> _Wrong:
+    toy = Toy()
+    first = Stage("stage1", toy.first, ("image",), ("logits1", "features"), "logits1")
+    fields = {
+        "name": "stage2",
+        "module": toy.second,
+        "inputs": ("features",),
+        "outputs": ("logits2",),
+        "exit": "logits2",
+    }
+    return _Wrong(first, Stage(**{**fields, **second}))  # type: ignore[arg-type]
+
+
+class _Returns(nn.Module):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> object:
+        logits = x.mean((2, 3))
+        return {
+            "a list of numbers": [1.0],
+            "two": (logits, logits),
+            "six classes": F.pad(logits, (0, 6 - logits.shape[1])),
+            "nan": logits[:, :5] * float("nan"),
+            "error": logits[:, :5] if self.what != "error" else logits.view(7, 7),
+        }[self.what]
+
+
+class _Samples(nn.Module):
+    """Reads a picture at computed places, which TensorRT 8.2 cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleDict({"warp": _Warp()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner["warp"](x).mean((2, 3))[:, :5]  # type: ignore[no-any-return]
+
+
+class _Warp(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.grid_sample(x, x[:, :2].permute(0, 2, 3, 1), align_corners=True)
+
+
+WRONG = {
+    "missing": lambda: _with(inputs=("feature_maps",)),
+    "cycle": lambda: _with(inputs=("features", "logits2")),
+    "reused": lambda: _with(outputs=("features",), exit="features"),
+    "same_stage": lambda: _with(name="stage1"),
+    "no_such_exit": lambda: _with(exit="answer"),
+    "number_list": lambda: _with(module=_Returns("a list of numbers")),
+    "too_many": lambda: _with(module=_Returns("two")),
+    "other_classes": lambda: _with(module=_Returns("six classes")),
+    "nan": lambda: _with(module=_Returns("nan")),
+    "raises": lambda: _with(module=_Returns("error")),
+    "sampler": lambda: _with(module=_Samples()),
+    "no_stages": lambda: _Wrong(),
+    "no_exit": lambda: _Wrong(Stage("stage1", Toy().first, ("image",), ("logits1", "features"))),
+    "reference": lambda: _with(exit=None),
+}
+
+
+def wrong(config: Mapping[str, object]) -> object:
+    """The one that ``config`` names."""
+    return WRONG[str(config["kind"])]()
+
+
+def no_model() -> int:
+    """No staged model at all."""
+    return 3
