@@ -147,14 +147,20 @@ class Propagation(torch.autograd.Function):
 
 
 def disparity_loss(
-    exits: Sequence[Tensor], truth: Tensor, weights: Sequence[float], greatest: float
+    exits: Sequence[Tensor], truth: Tensor, weights: Sequence[float], greatest: float, softening: float = 0.0
 ) -> Tensor:
-    """Weighted smooth-L1 over the pixels whose true disparity (B, 1, H, W) lies between 0 and `greatest` px."""
+    """Weighted smooth-L1 over the pixels whose true disparity (B, 1, H, W) lies between 0 and `greatest` px.
+
+    With `softening` c > 0 (px) an error e counts c log(1 + e / c): what no match can tell, such as a surface that
+    the right camera does not see, then pulls less than an error that can be mended.
+    """
     valid = (truth > 0) & (truth < greatest)
     share = valid.float()
     count = share.sum().clamp(min=1)
     total = truth.new_zeros(())
     for prediction, weight in zip(exits, weights, strict=False):
         error = F.smooth_l1_loss(prediction, truth, reduction="none")
+        if softening:
+            error = softening * torch.log1p(error / softening)
         total = total + weight * (error * share).sum() / count
     return total

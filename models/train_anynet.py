@@ -40,6 +40,7 @@ class Recipe:
             and a stage that starts together with the next one can be left behind, adding 0 for good.
         decay_from: share of the steps after which the step size falls along a half cosine to nearly 0.
         exit_weights: weights of the exits' losses.
+        softening: errors well above this many px count less (see `disparity_loss`); 0 for none.
         averaging: decay of the running average of the weights that is shipped.
         initial: weights to start from, or empty for a fresh start.
     """
@@ -55,6 +56,7 @@ class Recipe:
     joins: tuple[float, float, float] = (0.2, 0.26, 0.3)
     decay_from: float = 0.4
     exit_weights: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0)
+    softening: float = 0.0
     averaging: float = 0.997
     greatest: float = 192.0
     initial: str = ""
@@ -306,6 +308,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decay-from", type=float, default=default.decay_from,
         help="share of the steps after which the step size falls (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--softening", type=float, default=default.softening,
+        help="errors well above this many px count less; 0 for none (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--init", default="", help="start from these weights instead of random ones")
     parser.add_argument("--threads", type=int, default=0, help="torch's threads (default: torch's choice)")
     parser.add_argument(
@@ -335,7 +341,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"--joins {arguments.joins}: write three shares, such as 0.2,0.26,0.3") from None
     recipe = Recipe(
         steps=arguments.steps, height=height, width=width, batch=arguments.batch, seed=arguments.seed,
-        scenes=arguments.scenes, rate=arguments.rate, joins=joins, decay_from=arguments.decay_from, initial=arguments.init,
+        scenes=arguments.scenes, rate=arguments.rate, joins=joins, decay_from=arguments.decay_from,
+        softening=arguments.softening, initial=arguments.init,
     )  # fmt: skip
     weights = train(
         Training(

@@ -101,7 +101,7 @@ class Run:
         self._net.train()
         truth = torch.from_numpy(batch.disparity)
         predictions = self._net(torch.from_numpy(batch.left), torch.from_numpy(batch.right), exits)
-        loss = disparity_loss(predictions, truth, recipe.exit_weights, recipe.greatest)
+        loss = disparity_loss(predictions, truth, recipe.exit_weights, recipe.greatest, recipe.softening)
         self._adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._net.parameters(), _CLIP)
@@ -187,8 +187,10 @@ class Run:
                 f"{path} is not a training checkpoint of edgekit ({error}); start anew without it"
             ) from error
         ours = json.loads(json.dumps(asdict(self._recipe)))
-        differing = [f"{name} was {facts['recipe'].get(name)!r}, now {ours[name]!r}" for name in ours
-                     if facts["recipe"].get(name) != ours[name]]  # fmt: skip
+        theirs = {**json.loads(json.dumps(asdict(type(self._recipe)()))), **facts["recipe"]}
+        differing = [
+            f"{name} was {theirs[name]!r}, now {ours[name]!r}" for name in ours if theirs[name] != ours[name]
+        ]
         if differing:
             raise OptionError(
                 f"{path} was made with other options: {'; '.join(differing)}. "

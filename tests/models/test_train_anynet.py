@@ -169,6 +169,16 @@ def test_unknown_pixels_have_no_part_in_the_loss() -> None:
     assert disparity_loss([right], truth, (1.0,), 192.0).item() == 0
 
 
+def test_a_softened_loss_still_prefers_the_smaller_error_and_caps_the_pull_of_the_large_one() -> None:
+    truth = torch.full((1, 1, 1, 3), 50.0)
+    found = torch.tensor([[[[50.5, 53.0, 120.0]]]], requires_grad=True)
+    disparity_loss([found], truth, (1.0,), 192.0, softening=8.0).backward()  # type: ignore[no-untyped-call]
+    assert found.grad is not None
+    small, middle, large = found.grad.flatten().tolist()
+    assert 0 < large < 0.25 * middle
+    assert small > large
+
+
 def test_d1_counts_errors_above_3_px_and_5_percent_and_holes() -> None:
     truth = np.array([[10, 10, 100, 100, 50, 0]], np.float32)
     found = np.array([[12.9, 13.1, 104, 106, -1, 7]], np.float32)
