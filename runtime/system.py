@@ -3,6 +3,9 @@
 Everything is read from files under a root that tests replace. What cannot be read is None, never 0.
 """
 
+import contextlib
+import ctypes
+import gc
 import os
 import time
 from typing import List, NamedTuple, Optional, Tuple
@@ -69,11 +72,17 @@ def resident_memory_bytes(root: str = "/") -> Optional[int]:
 
 def reset_peak_memory(root: str = "/") -> None:
     """Let the peak begin anew at what is held now, where the kernel can (Linux 4.0 and later, proc(5))."""
-    try:
-        with open(os.path.join(root, "proc/self/clear_refs"), "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:
-        pass
+    with contextlib.suppress(OSError), open(
+        os.path.join(root, "proc/self/clear_refs"), "w", encoding="ascii"
+    ) as file:
+        file.write("5")
+
+
+def return_freed_memory() -> None:
+    """Let the C library give back what was freed, so that what is measured next is not measured on top of it."""
+    gc.collect()
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _own_memory(root: str, key: str) -> Optional[int]:

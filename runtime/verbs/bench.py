@@ -23,6 +23,7 @@ from edgekit.runtime.system import (
     read_processors,
     reset_peak_memory,
     resident_memory_bytes,
+    return_freed_memory,
 )
 from edgekit.runtime.variants import fastest, time_variants, variant_choices
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
@@ -109,6 +110,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     inputs = inputs or golden_pictures(bundle)
     sizes = {"{1} x {0} px".format(*array.shape[:2]) for array in inputs.values() if array.dtype == np.uint8}
     variants, timed, refused = choose_variants(args, bundle, inputs)
+    return_freed_memory()
     reset_peak_memory()
     memory_before, begin = resident_memory_bytes(), time.perf_counter()
     with open_session(args, bundle, variants) as session:

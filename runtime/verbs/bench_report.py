@@ -161,11 +161,10 @@ def _variants(report: Report) -> List[str]:
     rows: List[List[str]] = []
     for stage, medians in report.timed.items():
         if len(medians) > 1:
-            for name, median in sorted(medians.items(), key=lambda pair: pair[1]):
+            order = sorted(medians, key=lambda name: medians[name])
+            for name in order:
                 taken = "<-" if report.settings.variants[stage] == name else ""
-                rows.append(
-                    ["" if rows and rows[-1][0] == stage else stage, name, milliseconds(median), taken]
-                )
+                rows.append([stage if name == order[0] else "", name, milliseconds(medians[name]), taken])
     return [
         "Equal graphs in turns, median ms (boundary: stage)",
         *table(["stage", "variant", "p50", ""], rows, left=2),

@@ -7,8 +7,8 @@ import numpy as np
 
 from edgekit.bundle import Bundle, InputSpec, Manifest
 from edgekit.errors import OptionError
+from edgekit.runtime.loading import read_golden
 from edgekit.runtime.pictures import read_picture
-from edgekit.runtime.session import read_golden
 
 NAMES = ("left", "right", "image")
 

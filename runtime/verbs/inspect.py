@@ -168,7 +168,22 @@ def _provenance(bundle: Bundle) -> List[str]:
     provenance = bundle.manifest.provenance
     keys = [key for key in PROVENANCE_FIRST if key in provenance]
     keys += sorted(set(provenance) - set(keys))
-    return ["Provenance"] + [f"  {key.ljust(18)} {provenance[key]}" for key in keys]
+    return ["Provenance"] + [f"  {key.ljust(18)} {_told(key, provenance[key])}" for key in keys]
+
+
+def _told(key: str, value: object) -> str:
+    if key == "parity" and isinstance(value, list) and value:
+        # Rows of stage, variant, tensor, typical error, worst error, unit: see edgekit.export.parity.
+        worst: Dict[str, float] = {}
+        for row in value:
+            worst[str(row[-1])] = max(worst.get(str(row[-1]), 0.0), float(row[-2]))
+        errors = ", ".join(f"{error:.2g} {unit}" for unit, error in worst.items())
+        return f"{len(value)} tensors compared at export, largest difference {errors} (each in --json)"
+    return (
+        f"{len(value)} entries (in --json)"
+        if isinstance(value, (list, dict)) and len(str(value)) > 100
+        else str(value)
+    )
 
 
 def _indented(lines: List[str]) -> List[str]:

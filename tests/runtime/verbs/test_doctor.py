@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from edgekit.runtime.jetson import PowerMode, fastest_mode, read_jetson
-from edgekit.runtime.system import Busy, others_busy, peak_memory_bytes, read_busy, read_load, read_processors
+from edgekit.runtime.system import (
+    Busy,
+    others_busy,
+    peak_memory_bytes,
+    read_busy,
+    read_load,
+    read_processors,
+)
 
 TX2_MODES = """\
 # /etc/nvpmodel.conf of a TX2

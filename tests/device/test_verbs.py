@@ -1,0 +1,130 @@
+"""The verbs of a bundle as they are used on a robot: `python3 BUNDLE VERB`, by this very interpreter, from another folder."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Dict, List
+
+import numpy as np
+import pytest
+
+from edgekit.bundle import read_bundle
+from edgekit.runtime.pictures import read_disparity, read_picture, write_png
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: "pytest.TempPathFactory") -> str:
+    """A copy of $EDGEKIT_BUNDLE, as scp leaves it on a robot."""
+    source = os.environ.get("EDGEKIT_BUNDLE")
+    if not source:
+        pytest.skip("needs a bundle: set EDGEKIT_BUNDLE to its folder")
+    place = str(tmp_path_factory.mktemp("robot") / "net.edgekit")
+    shutil.copytree(source, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def pictures(bundle: str, tmp_path_factory: "pytest.TempPathFactory") -> List[str]:
+    """Options that name one picture per network input, of a size that is not the network's."""
+    folder = tmp_path_factory.mktemp("pictures")
+    options = []  # type: List[str]
+    for number, spec in enumerate(read_bundle(bundle).manifest.inputs):
+        path = str(folder / (spec.name + ".png"))
+        write_png(path, np.random.RandomState(number).randint(0, 256, (201, 333, 3)).astype(np.uint8))
+        options += ["--" + spec.name, path]
+    return options
+
+
+def call(bundle: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    # Nothing of edgekit's but the bundle: no checkout on the path, and the poorest locale there is.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "LC_", "LANG"))}
+    return subprocess.run(
+        [sys.executable, bundle] + [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        cwd=os.path.dirname(bundle),
+        env=dict(clean, LC_ALL="C", **environment),
+    )
+
+
+def document(process: "subprocess.CompletedProcess[str]") -> Dict[str, object]:
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_it_computes_here_what_it_computed_where_it_was_exported(bundle: str) -> None:
+    process = call(bundle, "verify", "--all-variants")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.endswith("Every answer is right.\n")
+
+
+def test_it_says_what_it_holds(bundle: str) -> None:
+    stages = [stage.name for stage in read_bundle(bundle).manifest.stages]
+    assert [stage["name"] for stage in document(call(bundle, "inspect", "--json"))["stages"]] == stages  # type: ignore
+    assert call(bundle, "inspect").returncode == 0
+
+
+def test_it_measures_every_stage_and_keeps_the_profile(bundle: str) -> None:
+    found = document(call(bundle, "bench", "--runs", 3, "--warmup", 1, "--rate", 5, "--json"))
+    stages = [stage.name for stage in read_bundle(bundle).manifest.stages]
+    assert list(found["stages"]) == stages  # type: ignore
+    assert os.path.isfile(str(found["profile"]))
+    report = call(bundle, "bench", "--runs", 2, "--variants", "default", "--max-p99", 1e6)
+    assert report.returncode == 0 and "too few for a 99th percentile" in report.stdout, report.stderr
+
+
+def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: str, pictures: List[str]) -> None:
+    folder = os.path.dirname(bundle)
+    saved = [os.path.join(folder, name) for name in ("d.npy", "d.pfm", "d.png")]
+    options = [word for path in saved for word in ("--save", path)]
+    if read_bundle(bundle).manifest.task != "stereo":
+        saved, options = [], []
+    found = document(call(bundle, "run", "--budget-ms", 60000, "--json", *(pictures + options)))
+    assert found["reason"] == "final" and found["missed"] is False
+    if saved:
+        disparity = np.load(saved[0])
+        assert disparity.shape == (201, 333) and np.isfinite(disparity).all()
+        assert np.array_equal(read_disparity(saved[1]), disparity)
+        assert read_picture(saved[2]).shape == (201, 333, 3)
+
+
+def test_it_says_what_this_device_is(bundle: str) -> None:
+    found = document(call(bundle, "doctor", "--json"))
+    assert found["software"]["python"] == sys.version.split()[0]  # type: ignore
+    assert call(bundle, "doctor").returncode == 0
+
+
+def test_a_damaged_copy_is_refused_in_one_sentence(bundle: str, pictures: List[str]) -> None:
+    copy = os.path.join(os.path.dirname(bundle), "damaged.edgekit")
+    shutil.copytree(bundle, copy)
+    graph = os.path.join(copy, read_bundle(bundle).manifest.stages[0].variants[0].graph)
+    with open(graph, "r+b") as file:
+        file.seek(100)
+        byte = file.read(1)
+        file.seek(100)
+        file.write(bytes([byte[0] ^ 255]))
+    assert call(copy, "verify").returncode == 1
+    process = call(copy, "bench", "--runs", 1)
+    assert (
+        process.returncode == 2
+        and len(process.stderr.splitlines()) == 1
+        and "Traceback" not in process.stderr
+    )
+
+
+def test_mistakes_are_one_sentence(bundle: str) -> None:
+    for arguments in (
+        ["benhc"],
+        ["bench", "--run", "3"],
+        ["run"],
+        ["run", "--image", "nowhere.png"],
+        ["export"],
+    ):
+        process = call(bundle, *arguments)
+        assert process.returncode == 2 and process.stdout == ""
+        assert process.stderr.startswith("edgekit: ") and len(process.stderr.splitlines()) == 1
