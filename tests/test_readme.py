@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+ATTEMPTS = 3  # of a block with a budget in it: whether a budget is met is also up to what else the machine does
 
 
 class Block(NamedTuple):
@@ -55,7 +56,10 @@ def test_every_command_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
     for block in run:
         text = f"set -euo pipefail\n{block.text}" if block.language == "bash" else block.text
         shell = ["bash", "-c"] if block.language == "bash" else [sys.executable, "-c"]
-        process = subprocess.run([*shell, text], cwd=folder, env=environment, capture_output=True, text=True)
+        for _ in range(ATTEMPTS if "--budget-ms" in text else 1):
+            process = subprocess.run([*shell, text], cwd=folder, env=environment, capture_output=True, text=True)
+            if process.returncode == 0:
+                break
         assert process.returncode == 0, f"{block.text}\n{process.stdout}\n{process.stderr}"
     for written in ("disparity.png", "anynet.edgekit/manifest.json", "kitti.edgekit/manifest.json"):
         assert (folder / written).is_file()
