@@ -15,12 +15,14 @@ from edgekit.export.lowering.conv3d_folded import Conv3dFolded
 from edgekit.export.lowering.conv3d_planes import Conv3dPlanes
 from edgekit.export.lowering.conv3d_winograd import Conv3dWinograd
 from edgekit.export.lowering.phases import Phases
+from edgekit.export.lowering.propagation import LoweredPropagation
 from edgekit.export.lowering.row_warp import RowWarpVolume
 from edgekit.export.lowering.separable_resize import BlockResize, CentreMean
 from edgekit.export.lowering.shift_volume import ShiftVolume
 from edgekit.export.lowering.soft_argmin import SoftArgmin
+from edgekit.export.lowering.spn_scan import propagate_columns
 from edgekit.export.lowering.unet import DecoderStep, Encoder
-from edgekit.models.anynet import SCALES, AnyNet, CoarseStage, RefinedStage
+from edgekit.models.anynet import SCALES, AnyNet, CoarseStage, PropagationStage, RefinedStage
 
 VolumeNetwork = Callable[[Chain, int, tuple[int, int]], nn.Module]
 
@@ -35,7 +37,9 @@ VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
 class DisparityHead(nn.Module):
     """Cost (1, D, h, w), already multiplied by ``gain``, to the disparity (1, 1, H, W) in px of full resolution."""
 
-    def __init__(self, net: AnyNet, scale: int, build: VolumeNetwork, slices: int, first: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, net: AnyNet, scale: int, build: VolumeNetwork, slices: int, first: int, size: tuple[int, int]
+    ) -> None:
         super().__init__()
         factor = SCALES[scale]
         low = (size[0] // factor, size[1] // factor)
@@ -102,8 +106,16 @@ def lower_refinement(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     assert isinstance(module, RefinedStage)
     size = _size(shapes)
     return {
-        name: LoweredRefinement(module.net, module.scale, size, build).eval() for name, build in VOLUME_NETWORKS.items()
+        name: LoweredRefinement(module.net, module.scale, size, build).eval()
+        for name, build in VOLUME_NETWORKS.items()
     }
+
+
+@lowers(PropagationStage)
+def lower_propagation(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
+    """Stage 4, its recurrence as a loop."""
+    assert isinstance(module, PropagationStage) and module.net.refine_spn is not None
+    return {"scan": LoweredPropagation(module.net.refine_spn, _size(shapes), propagate_columns).eval()}
 
 
 def _size(shapes: Shapes) -> tuple[int, int]:

@@ -73,7 +73,9 @@ def fold_chain(blocks: Sequence[nn.Module] | Iterator[nn.Module]) -> Chain:
     return Chain(*affine(triples[0][0]), (*folded, kernels[-1]))
 
 
-def conv2d(kernel: Kernel, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0) -> nn.Conv2d:
+def conv2d(
+    kernel: Kernel, stride: int | tuple[int, int] = 1, padding: int | tuple[int, int] = 0
+) -> nn.Conv2d:
     """A fixed 2-D convolution with this kernel."""
     outputs, inputs, *size = kernel.weight.shape
     conv = nn.Conv2d(inputs, outputs, (size[0], size[1]), stride, padding, bias=kernel.bias is not None)

@@ -19,7 +19,9 @@ class Conv3dBanded(nn.Module):
     def __init__(self, chain: Chain, slices: int) -> None:
         super().__init__()
         self.activation = Activation(chain.scale, chain.shift)
-        self.convs = nn.ModuleList(conv2d(banded(kernel, slices), padding=1) for kernel in scores_chain(chain))
+        self.convs = nn.ModuleList(
+            conv2d(banded(kernel, slices), padding=1) for kernel in scores_chain(chain)
+        )
 
     def forward(self, cost: Tensor) -> Tensor:
         x = self.activation(cost)

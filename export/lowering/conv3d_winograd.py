@@ -41,7 +41,9 @@ def filtering(outputs: int) -> Filtering:
     points = POINTS[: size - 1]
     square = _vandermonde(points, size)
     forward = torch.linalg.inv(square).T
-    return Filtering(forward.contiguous(), _vandermonde(points, 3), _vandermonde(points, outputs).T.contiguous())
+    return Filtering(
+        forward.contiguous(), _vandermonde(points, 3), _vandermonde(points, outputs).T.contiguous()
+    )
 
 
 class Conv3dWinograd(nn.Module):
@@ -73,12 +75,19 @@ class WinogradLayer(nn.Module):
         tiles = [filtering(min(TILE, slices - start)) for start in range(0, slices, TILE)]
         self.points = sum(tile.taps.shape[0] for tile in tiles)
         # The slices before the first and after the last are zero: their columns are left out.
-        self.forward_matrix = nn.Buffer(_block_diagonal([t.forward for t in tiles], overlap=2)[:, 1:-1].float())
+        self.forward_matrix = nn.Buffer(
+            _block_diagonal([t.forward for t in tiles], overlap=2)[:, 1:-1].float()
+        )
         self.inverse_matrix = nn.Buffer(_block_diagonal([t.inverse for t in tiles], overlap=0).float())
         weights = [torch.einsum("pk,cnkyx->pcnyx", tile.taps, kernel.weight.double()) for tile in tiles]
         weight = torch.cat(weights).flatten(0, 1).float()
         self.conv = nn.Conv2d(
-            weight.shape[1] * self.points, weight.shape[0], 3, padding=1, groups=self.points, bias=kernel.bias is not None
+            weight.shape[1] * self.points,
+            weight.shape[0],
+            3,
+            padding=1,
+            groups=self.points,
+            bias=kernel.bias is not None,
         )
         self.conv.weight = nn.Parameter(weight, requires_grad=False)
         if kernel.bias is not None:
@@ -92,7 +101,9 @@ class WinogradLayer(nn.Module):
         slices = x.shape[0]
         transformed = torch.matmul(self.forward_matrix, x.reshape(slices, -1))
         products = self.conv(transformed.reshape(1, -1, *self.size))
-        return torch.matmul(self.inverse_matrix, products.reshape(self.points, -1)).reshape(slices, -1, *self.size)
+        return torch.matmul(self.inverse_matrix, products.reshape(self.points, -1)).reshape(
+            slices, -1, *self.size
+        )
 
 
 class TapSum(nn.Module):

@@ -66,6 +66,8 @@ def half_phases(kernel: Kernel, rows: int) -> Kernel:
                 y, x = 2 * half_row + tap // 3 - 1, 2 * half_column + tap % 3 - 1
                 for block in range(rows):
                     source = kernel.weight[:, :, tap // 3, tap % 3]
-                    weight[half_row, half_column, :, block, :, y % 4, x % 4, block + 1 + y // 4, 1 + x // 4] = source
+                    weight[
+                        half_row, half_column, :, block, :, y % 4, x % 4, block + 1 + y // 4, 1 + x // 4
+                    ] = source
     bias = None if kernel.bias is None else kernel.bias.view(1, -1, 1).expand(4, outputs, rows).flatten()
     return Kernel(weight.flatten(4, 6).flatten(0, 3), bias)

@@ -42,7 +42,9 @@ class RowWarpVolume(nn.Module):
         column = torch.maximum(whole.long(), self.lowest)
         index = ((column + self.origins) + self.taps).reshape(1, -1).expand(channels, -1)
         samples = F.pad(right, (2 * self.reach, 2 * self.reach)).reshape(channels, -1).gather(1, index)
-        difference = left.reshape(channels, 1, height, width) - samples.reshape(channels, window, height, width)
+        difference = left.reshape(channels, 1, height, width) - samples.reshape(
+            channels, window, height, width
+        )
         near, far = difference[:, :-1], difference[:, 1:]
         distance = (near + (position - whole) * (far - near)).abs()
         return torch.matmul(self.gain, distance.reshape(channels, -1)).reshape(1, window - 1, height, width)

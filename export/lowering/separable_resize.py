@@ -23,7 +23,9 @@ def interpolation_matrix(outputs: int, inputs: int, align_corners: bool) -> Tens
 class SeparableResize(nn.Module):
     """Bilinear resize of (..., h, w) to (..., H, W), times ``gain``."""
 
-    def __init__(self, before: tuple[int, int], after: tuple[int, int], align_corners: bool, gain: float = 1.0) -> None:
+    def __init__(
+        self, before: tuple[int, int], after: tuple[int, int], align_corners: bool, gain: float = 1.0
+    ) -> None:
         super().__init__()
         rows = interpolation_matrix(after[0], before[0], align_corners)
         columns = interpolation_matrix(after[1], before[1], align_corners).T.contiguous()
@@ -43,7 +45,9 @@ class BlockResize(nn.Module):
     def __init__(self, before: tuple[int, int], factor: int) -> None:
         super().__init__()
         self.after = (before[0] * factor, before[1] * factor)
-        (row_block, self.row_index), (column_block, self.column_index) = (_overlapping_blocks(side) for side in before)
+        (row_block, self.row_index), (column_block, self.column_index) = (
+            _overlapping_blocks(side) for side in before
+        )
         self.rows = nn.Buffer(_block_matrix(row_block, factor))
         self.columns = nn.Buffer(_block_matrix(column_block, factor).T.contiguous())
 
@@ -68,20 +72,26 @@ def _overlapping_blocks(side: int, least: int = 16) -> tuple[int, nn.Buffer]:
 
 def _block_matrix(block: int, factor: int) -> Tensor:
     """(factor block, block + 2): the interpolation of a block from its samples and one neighbour each side."""
-    return interpolation_matrix((block + 2) * factor, block + 2, align_corners=False)[factor:-factor].float().contiguous()
+    return (
+        interpolation_matrix((block + 2) * factor, block + 2, align_corners=False)[factor:-factor]
+        .float()
+        .contiguous()
+    )
 
 
 class CentreMean(nn.Module):
-    """Bilinear shrinking of (B, 1, H, W) by a whole even ``factor``, corners not aligned, times ``gain``."""
+    """Bilinear shrinking of every channel of (B, C, H, W) by a whole even ``factor``, corners not aligned, times ``gain``."""
 
     def __init__(self, factor: int, gain: float = 1.0) -> None:
         super().__init__()
         if factor < 2 or factor % 2:
             raise ValueError(f"factor {factor}: only an even factor samples between four pixels")
-        weight = torch.zeros(1, 1, factor, factor)
-        middle = slice(factor // 2 - 1, factor // 2 + 1)
-        weight[..., middle, middle] = gain / 4
+        half = factor // 2  # a window ends at the second pixel of the middle: what follows weighs nothing
+        weight = torch.zeros(1, 1, half + 1, half + 1)
+        weight[..., half - 1 :, half - 1 :] = gain / 4
         self.conv = conv2d(Kernel(weight), stride=factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)  # type: ignore[no-any-return]
+        batch, channels, height, width = x.shape
+        shrunk = self.conv(x.reshape(-1, 1, height, width))
+        return shrunk.reshape(batch, channels, *shrunk.shape[2:])  # type: ignore[no-any-return]

@@ -1,0 +1,58 @@
+"""Spatial propagation as an ONNX Scan over columns, four nodes a step.
+
+before: h[i, t] = (1 - a - l - b) x[i, t] + a h[i - 1, t - 1] + l h[i, t - 1] + b h[i + 1, t - 1], one node a column and term
+after:  Scan over t:  h = own[t] + sum over k of gates[t, k] * h[neighbour[k]]
+
+A torch custom operator stands for the loop, so that a trace holds one node; its emitter writes the Scan. Channels lie last,
+which lets a step fetch a neighbour's channels as one run of memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from edgekit.export.emitters import emits
+from edgekit.export.graph import GraphBuilder, shape_of
+
+
+@torch.library.custom_op("edgekit::propagate_columns", mutates_args=())
+def propagate_columns(own: Tensor, gates: Tensor) -> Tensor:
+    """h of own (T, H, C) and gates (T, 3, H, C) from above, level and below; gates that lead outside must be 0."""
+    rows = _neighbours(own.shape[1])
+    state = torch.zeros_like(own[0])
+    columns = []
+    for column, gate in zip(own, gates, strict=True):
+        state = column + (gate * state[rows]).sum(dim=0)
+        columns.append(state)
+    return torch.stack(columns)
+
+
+@propagate_columns.register_fake
+def _(own: Tensor, gates: Tensor) -> Tensor:
+    return torch.empty_like(own)
+
+
+@emits("edgekit.propagate_columns.default")
+def emit_propagate_columns(graph: GraphBuilder, own: ir.Value, gates: ir.Value) -> ir.Value:
+    """A Scan whose state is one column (H, C)."""
+    columns, height, channels = shape_of(own)
+    body = graph.body("column")
+    state = body.input("h", (height, channels))
+    x = body.input("x", (height, channels))
+    gate = body.input("gate", (3, height, channels))
+    neighbours = body.op("Gather", state, body.constant(_neighbours(height).numpy().astype(np.int32)), axis=0)
+    weighted = body.op("Mul", neighbours, gate)
+    after = body.op("Add", body.op("ReduceSum", weighted, body.ints([0]), keepdims=0), x)
+    after = body.typed(after, (height, channels), own.dtype)
+    initial = graph.constant(np.zeros((height, channels), np.float32))
+    step = body.graph({"h_next": after, "column": after})
+    return graph.multi("Scan", 2, initial, own, gates, body=step, num_scan_inputs=2)[1]
+
+
+def _neighbours(height: int) -> Tensor:
+    """(3, H): the rows above, level and below; at the border the row itself, whose gate is 0."""
+    rows = torch.arange(height)
+    return torch.stack((rows - 1, rows, rows + 1)).clamp(0, height - 1)
