@@ -29,7 +29,9 @@ ZSH = "autoload -U +X compinit bashcompinit && compinit && bashcompinit\n"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the shell's name."""
     parser.add_argument(
-        "shell", choices=("bash", "zsh"), help='for example: eval "$(edgekit completion bash)"'
+        "shell",
+        choices=("bash", "zsh"),
+        help="source what is printed, or save it where your shell keeps completions",
     )
 
 
@@ -50,7 +52,7 @@ def script() -> str:
     options: List[str] = []
     choices: List[str] = []
     for name, parser in parsers.items():
-        options.append('        {}) words="{}";;'.format(name, " ".join(parser.option_names())))
+        options.append('        {}) words="{}";;'.format(name, " ".join(_offered(parser))))
         for action in parser._actions:
             if action.choices and action.option_strings:
                 pattern = "|".join(f'"{name} {option}"' for option in action.option_strings)
@@ -60,3 +62,8 @@ def script() -> str:
                     '        "{0} {0}") words="{1}";;'.format(name, " ".join(map(str, action.choices)))
                 )
     return SCRIPT.format(verbs=" ".join(parsers), choices="\n".join(choices), options="\n".join(options))
+
+
+def _offered(parser: Parser) -> List[str]:
+    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    return [name for action in shown for name in action.option_strings if name.startswith("--")]

@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Dict, List, NamedTuple, Optional
 
 from edgekit import __version__
+from edgekit.bundle import read_bundle
+from edgekit.errors import BackendError
 from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.report import print_json, say
 from edgekit.runtime.system import Processors, read_load, read_processors, read_text
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     jetson = read_jetson(args.root)
     load = read_load(args.root)
     findings = examine(software, processors, jetson, load)
-    bundle = None if args.bundle is None else _examine_bundle(args.bundle)
+    bundle = None if args.bundle is None else _examine_bundle(args.bundle, findings)
     if args.json:
         print_json(
             {
@@ -54,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
     say(_software_lines(software) + _machine_lines(processors, load, args.root))
     say(_jetson_lines(jetson) if jetson else ["Jetson         no"])
     if bundle is not None:
-        say(["bundle         {}".format(", ".join(f"{key} {value}" for key, value in bundle.items()))])
+        say(
+            [
+                f"bundle         {bundle['name']} for {bundle['target']}, fingerprint {bundle['fingerprint'] or UNKNOWN}"
+            ]
+        )
     say([""] + (_finding_lines(findings) or ["Nothing found that makes this device slow."]))
     return 0
 
@@ -128,17 +134,26 @@ def _mode_command(jetson: Jetson) -> Optional[str]:
     return None if best is None else f"sudo nvpmodel -m {best.number} && sudo jetson_clocks"
 
 
-def _examine_bundle(path: str) -> Dict[str, object]:
-    from edgekit.bundle import read_bundle
+def _examine_bundle(path: str, findings: List[Finding]) -> Dict[str, object]:
+    """Load a bundle as it would be loaded to run, and add what is wrong with it here to ``findings``."""
+    from edgekit.runtime.session import Session
 
-    bundle = read_bundle(path)
-    target = bundle.manifest.target
-    return {
-        "path": path,
-        "name": bundle.manifest.name,
-        "target": target,
-        "stages": len(bundle.manifest.stages),
+    manifest = read_bundle(path).manifest
+    found: Dict[str, object] = {
+        "name": manifest.name,
+        "target": manifest.target,
+        "fingerprint": None,
+        "profile": None,
     }
+    try:
+        with Session.open(path, warmup=0) as session:
+            found["fingerprint"], found["profile"] = session.fingerprint.key, session.profile is not None
+    except BackendError as error:
+        findings.append(Finding(f"{manifest.name} cannot run here: {error}", None))
+    if found["profile"] is False:
+        what = f"{manifest.name} was not measured on this device: it runs default graphs, and predicts from its warm-up only"
+        findings.append(Finding(what, f"edgekit bench {path}"))
+    return found
 
 
 def _read_memory(root: str) -> Dict[str, Optional[int]]:

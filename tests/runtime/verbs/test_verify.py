@@ -166,3 +166,20 @@ def test_a_bundle_copied_to_another_name_is_the_same_bundle(stereo, tmp_path):
         [sys.executable, "renamed", "--help"], capture_output=True, text=True, cwd=tmp_path
     )
     assert "usage: python3 renamed VERB" in helped.stdout
+
+
+def test_doctor_says_whether_a_bundle_runs_and_was_measured_here(edgekit, own_stereo):
+    bundle = own_stereo()
+    found = json.loads(edgekit("doctor", bundle, "--json").stdout)
+    assert found["bundle"]["profile"] is False and found["bundle"]["fingerprint"]
+    assert any(finding["mend"] == f"edgekit bench {bundle}" for finding in found["findings"])
+    assert edgekit("bench", bundle, "--runs", 3).returncode == 0
+    found = json.loads(edgekit("doctor", bundle, "--json").stdout)
+    assert found["bundle"]["profile"] is True
+    assert not any(finding["mend"] == f"edgekit bench {bundle}" for finding in found["findings"])
+
+
+def test_doctor_says_why_a_bundle_cannot_run_here(edgekit, own_stereo):
+    bundle = own_stereo(lambda files: {**files, "stages/stage1.plain.onnx": b"no graph"})
+    found = json.loads(edgekit("doctor", bundle, "--json").stdout)
+    assert any("tiny cannot run here" in finding["what"] for finding in found["findings"])
