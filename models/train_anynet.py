@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,22 +190,20 @@ def finish(run: Run, training: Training) -> Path:
     weights = training.out / WEIGHTS
     run.export(weights)
     accuracy = run.measure_real(training.measure) if training.measure else {}
-    card = card_of(training.recipe, run, accuracy)
+    card = card_of(run, accuracy)
     write_atomically(training.out / CARD, (json.dumps(card, indent=2) + "\n").encode())
     return weights
 
 
-def card_of(recipe: Recipe, run: Run, accuracy: Mapping[str, list[tuple[float, float]]]) -> dict[str, object]:
+def card_of(run: Run, accuracy: Mapping[str, list[tuple[float, float]]]) -> dict[str, object]:
     """What a user should know about the weights, as JSON values."""
     exits = ("stage1", "stage2", "stage3", "stage4")
     return {
         "family": "anynet",
         "options": run.options,
         "data": "stereo pairs rendered by edgekit (models/stereo_scenes.py): procedural, exact ground truth, no pictures",
-        "recipe": asdict(recipe),
         "command": "edgekit train anynet --out DIR",
-        "steps": run.step,
-        "seconds": round(run.seconds),
+        "trainings": run.trainings(),
         "parameters": run.parameters,
         "accuracy": {
             pair: {

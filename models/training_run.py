@@ -28,6 +28,7 @@ from edgekit.models.anynet_training import TrainingAnyNet, disparity_loss
 from edgekit.models.evaluate_stereo import StereoPair, load_pairs, measure
 from edgekit.models.staged import IMAGENET_MEAN, IMAGENET_STD
 from edgekit.models.stereo_batches import Batch, BatchSource, ScenePool
+from edgekit.models.stereo_scenes import VERSION
 
 if TYPE_CHECKING:
     from edgekit.models.train_anynet import Training
@@ -50,8 +51,9 @@ class Run:
             # Low costs are the good matches. A first ReLU that cuts them off leaves a refinement nothing to go by, and it
             # never recovers: it learns to add 0.
             nn.init.constant_(volume.get_parameter("0.0.bias"), 1.5)
-        if training.recipe.initial:
-            load_into(self._net, Path(training.recipe.initial))
+        self._earlier: list[dict[str, object]] = []
+        if training.recipe.initial and not training.resume:
+            self._earlier = load_into(self._net, Path(training.recipe.initial))
         self._average = TrainingAnyNet()
         self._average.load_state_dict(self._net.state_dict())
         self._adam = torch.optim.Adam(self._net.parameters(), lr=training.recipe.rate, eps=1e-7)
@@ -161,10 +163,11 @@ class Run:
                 if key in state:
                     tensors[f"adam.{key}.{name}"] = state[key]
         facts = {
-            "recipe": asdict(self._recipe),
+            "recipe": self._recipe_facts(),
             "step": self.step,
             "seconds": self.seconds,
             "recent": list(self._recent),
+            "earlier": self._earlier,
         }
         data = save(
             {name: tensor.contiguous() for name, tensor in tensors.items()}, {"training": json.dumps(facts)}
@@ -186,7 +189,7 @@ class Run:
             raise CheckpointError(
                 f"{path} is not a training checkpoint of edgekit ({error}); start anew without it"
             ) from error
-        ours = json.loads(json.dumps(asdict(self._recipe)))
+        ours = json.loads(json.dumps(self._recipe_facts()))
         theirs = {**json.loads(json.dumps(asdict(type(self._recipe)()))), **facts["recipe"]}
         differing = [
             f"{name} was {theirs[name]!r}, now {ours[name]!r}" for name in ours if theirs[name] != ours[name]
@@ -205,6 +208,7 @@ class Run:
                     state[key] = torch.empty_like(parameter).copy_(state[key])
                 self._adam.state[parameter] = state
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+        self._earlier = list(facts.get("earlier", []))
         self._recent.extend((float(loss), list(errors)) for loss, errors in facts["recent"])
 
     def settle_statistics(self, batches: int = 24) -> None:
@@ -232,7 +236,16 @@ class Run:
     def export(self, path: Path) -> None:
         """Write the averaged weights as safetensors, under the names of `anynet.AnyNet`."""
         state = {name: tensor.contiguous() for name, tensor in self._average.state_dict().items()}
-        write_atomically(path, save(state, {"format": "pt"}))
+        write_atomically(path, save(state, {"format": "pt", "trainings": json.dumps(self.trainings())}))
+
+    def trainings(self) -> list[dict[str, object]]:
+        """The recipes that made the weights, first to last: those of the initial weights, then this one."""
+        done = {"steps_done": self.step, "seconds": round(self.seconds), "scenes_version": VERSION}
+        return [*self._earlier, {**self._recipe_facts(), **done}]
+
+    def _recipe_facts(self) -> dict[str, object]:
+        """The recipe as JSON values; of the initial weights only the file's name, for folders differ between machines."""
+        return {**asdict(self._recipe), "initial": Path(self._recipe.initial).name}
 
     def measure_real(self, root: Path) -> dict[str, list[tuple[float, float]]]:
         """(EPE px, D1 %) of every exit of the averaged weights on the real pairs below `root`."""
@@ -258,15 +271,18 @@ def predict(net: nn.Module, left: NDArray[np.uint8], right: NDArray[np.uint8]) -
     return [exit_[0, 0, above:, :width].numpy() for exit_ in exits]
 
 
-def load_into(net: nn.Module, path: Path) -> None:
-    """Fill a network from a safetensors file.
+def load_into(net: nn.Module, path: Path) -> list[dict[str, object]]:
+    """Fill a network from a safetensors file, and return the recipes that made the weights, as far as the file tells.
 
     Raises:
         CheckpointError: the file cannot be read or is of another network.
     """
     try:
         net.load_state_dict(load_file(path))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        with safetensors.safe_open(path, "pt") as file:
+            trainings: list[dict[str, object]] = json.loads((file.metadata() or {}).get("trainings", "[]"))
+        return trainings
+    except (OSError, safetensors.SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be used as initial weights: {error}") from error
 
 

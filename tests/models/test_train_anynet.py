@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.anynet import AnyNet, propagate
@@ -86,10 +86,24 @@ def test_the_weights_of_a_finished_training_fill_the_plain_network_and_come_with
     AnyNet().load_state_dict(load_file(weights))
     card = json.loads((tmp_path / CARD).read_text())
     assert card["family"] == "anynet"
-    assert card["recipe"]["seed"] == RECIPE.seed
-    assert card["steps"] == RECIPE.steps
+    assert [training["seed"] for training in card["trainings"]] == [RECIPE.seed]
+    assert card["trainings"][0]["steps_done"] == RECIPE.steps
     steps = [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()]
     assert steps[-1] == RECIPE.steps
+
+
+def test_a_training_that_starts_from_weights_remembers_how_those_were_made(tmp_path: Path) -> None:
+    first = train(_training(tmp_path / "first", replace(RECIPE, steps=1)))
+    second = train(_training(tmp_path / "second", replace(RECIPE, steps=1, initial=str(first), rate=1e-3)))
+    trainings = json.loads((second.parent / CARD).read_text())["trainings"]
+    assert [training["rate"] for training in trainings] == [RECIPE.rate, 1e-3]
+    assert trainings[1]["initial"] == WEIGHTS
+
+
+def test_initial_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="initial weights"):
+        train(_training(tmp_path / "out", replace(RECIPE, initial=str(tmp_path / "other.safetensors"))))
 
 
 def test_other_options_are_refused_on_resuming_and_named(tmp_path: Path) -> None:
