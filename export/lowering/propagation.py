@@ -1,7 +1,7 @@
-"""AnyNet's propagation stage with columns as rows, so that what a step of the recurrence reads lies in one run of memory.
+"""AnyNet's propagation stage with columns as rows and channels last: a step of the recurrence reads one run of memory.
 
-before: propagate(lift(shrink(disparity)), split_gates(guidance(shrink(left))))
-after:  the same on the transposed maps; gates as (columns, 3, rows, channels), those that lead outside multiplied by 0
+before: gate_k = raw_k / (|raw_above| + |raw_level| + |raw_below| + 1e-8), 0 where its source lies outside
+after:  gates = raw / (|raw| @ sums + floor)                            floor is 1e-8, and so large outside that nothing is left
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from edgekit.models.anynet import SPN_SCALE
 
 Recurrence = Callable[[Tensor, Tensor], Tensor]
 
+OUTSIDE = 1e30
+
 
 class LoweredPropagation(nn.Module):
     """`PropagationStage`: the left picture (1, 3, H, W) and the disparity (1, 1, H, W) px to the propagated disparity."""
@@ -28,37 +30,40 @@ class LoweredPropagation(nn.Module):
         low = (size[0] // SPN_SCALE, size[1] // SPN_SCALE)
         turned = (low[1], low[0])
         self.recurrence = recurrence
-        self.shrink = CentreMean(SPN_SCALE)
+        self.shrink_picture, self.shrink_disparity = CentreMean(3, SPN_SCALE), CentreMean(1, SPN_SCALE)
         kernels = [_transposed(layer) for layer in guidance.children() if not isinstance(layer, nn.ReLU)]
         self.guidance = nn.ModuleList(conv2d(kernel, padding=1) for kernel in kernels)
         self.lift = conv2d(_transposed(lift), padding=1)
         self.phases = Phases(turned, 4, 4)
         self.drop = self.phases.conv2d(_transposed(drop))
         self.resize = BlockResize(low, SPN_SCALE)
-        self.inside = nn.Buffer(_inside(*turned))
+        channels = self.lift.out_channels
+        total = torch.eye(channels).repeat(3, 1)
+        self.total = nn.Buffer(total)
+        self.totals = nn.Buffer(total.repeat(1, 3))
+        self.floor = nn.Buffer(_floor(low[0], channels))
+        # Nothing lies left of the first column, so that it keeps all of its own value.
+        self.not_first = nn.Buffer((torch.arange(low[1]) > 0).float().view(-1, 1, 1))
 
     def forward(self, left: Tensor, disparity: Tensor) -> Tensor:
-        guide = self.shrink(left).transpose(2, 3)
+        guide = self.shrink_picture(left).transpose(2, 3)
         for conv in self.guidance[:-1]:  # type: ignore[union-attr]
             guide = torch.relu(conv(guide))
-        raw = self.guidance[-1](guide).permute(0, 2, 3, 1)
-        columns, rows, channels = raw.shape[1], raw.shape[2], raw.shape[3] // 3
-        raw = raw.reshape(columns, rows, 3, channels).transpose(1, 2)
-        gates = raw / (raw.abs().sum(dim=1, keepdim=True) + 1e-8) * self.inside
-        x = self.lift(self.shrink(disparity).transpose(2, 3)).permute(0, 2, 3, 1).reshape(columns, rows, channels)
-        own = x - x * gates.sum(dim=1)
+        raw = self.guidance[-1](guide).permute(0, 2, 3, 1).squeeze(0)
+        gates = raw / (torch.matmul(raw.abs(), self.totals) + self.floor)
+        x = self.lift(self.shrink_disparity(disparity).transpose(2, 3)).permute(0, 2, 3, 1).squeeze(0)
+        own = x - x * self.not_first * torch.matmul(gates, self.total)
         propagated = self.recurrence(own, gates).permute(2, 0, 1).unsqueeze(0)
         refined = self.phases(self.drop(propagated)).transpose(2, 3)
         return self.resize(refined)  # type: ignore[no-any-return]
 
 
-def _inside(columns: int, rows: int) -> Tensor:
-    """(columns, 3, rows, 1): 0 for gates from above, level and below whose source lies outside the map, else 1."""
-    inside = torch.ones(columns, 3, rows, 1)
-    inside[0] = 0
-    inside[:, 0, 0] = 0
-    inside[:, 2, -1] = 0
-    return inside
+def _floor(rows: int, channels: int) -> Tensor:
+    """(rows, 3 channels): what is added to the sum by which each gate is divided; infinite in half precision is as good."""
+    floor = torch.full((rows, 3, channels), 1e-8)
+    floor[0, 0] = OUTSIDE
+    floor[-1, 2] = OUTSIDE
+    return floor.flatten(1)
 
 
 def _transposed(conv: nn.Module) -> Kernel:

@@ -55,7 +55,7 @@ class BlockResize(nn.Module):
         height, width = x.shape[2:]
         blocks = x.reshape(height, width).index_select(1, self.column_index)
         wide = torch.matmul(blocks.reshape(-1, self.columns.shape[0]), self.columns).reshape(height, -1)
-        blocks = wide.index_select(0, self.row_index).reshape(-1, self.rows.shape[1], wide.shape[1])
+        blocks = wide.index_select(0, self.row_index).reshape(1, -1, self.rows.shape[1], wide.shape[1])
         return torch.matmul(self.rows, blocks).reshape(1, 1, *self.after)
 
 
@@ -80,18 +80,16 @@ def _block_matrix(block: int, factor: int) -> Tensor:
 
 
 class CentreMean(nn.Module):
-    """Bilinear shrinking of every channel of (B, C, H, W) by a whole even ``factor``, corners not aligned, times ``gain``."""
+    """Bilinear shrinking of (B, C, H, W) by a whole even ``factor``, corners not aligned, times ``gain``."""
 
-    def __init__(self, factor: int, gain: float = 1.0) -> None:
+    def __init__(self, channels: int, factor: int, gain: float = 1.0) -> None:
         super().__init__()
         if factor < 2 or factor % 2:
             raise ValueError(f"factor {factor}: only an even factor samples between four pixels")
         half = factor // 2  # a window ends at the second pixel of the middle: what follows weighs nothing
-        weight = torch.zeros(1, 1, half + 1, half + 1)
-        weight[..., half - 1 :, half - 1 :] = gain / 4
+        weight = torch.zeros(channels, channels, half + 1, half + 1)
+        weight[..., half - 1 :, half - 1 :] = torch.eye(channels).view(channels, channels, 1, 1) * (gain / 4)
         self.conv = conv2d(Kernel(weight), stride=factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        shrunk = self.conv(x.reshape(-1, 1, height, width))
-        return shrunk.reshape(batch, channels, *shrunk.shape[2:])  # type: ignore[no-any-return]
+        return self.conv(x)  # type: ignore[no-any-return]
