@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import edgekit
+from edgekit.bundle import Bundle
 from edgekit.export.convert import convert, serialize
+from edgekit.export.sample_inputs import sample_inputs
+from edgekit.models.anynet import AnyNet
+from edgekit.models.staged import ImageInput
 
 
 class _Function(nn.Module):
@@ -80,3 +86,26 @@ def _seed() -> None:
 def onnxruntime_of() -> Callable[..., list[np.ndarray]]:
     """What ONNX Runtime computes with a model from tensors."""
     return run
+
+
+@pytest.fixture(scope="session")
+def anynet_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained AnyNet with SPN whose batch norms know what pictures look like."""
+    torch.manual_seed(0)
+    net = AnyNet().train()
+    for norm in net.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.momentum = None  # the mean of what it sees
+    spec = tuple(ImageInput(name, 96, 192) for name in ("left", "right"))
+    with torch.no_grad():
+        net(*sample_inputs(spec, "stereo").values())
+    path = tmp_path_factory.mktemp("anynet") / "untrained.tar"
+    torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def anynet_bundle(anynet_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """That AnyNet, exported for any Jetson at a small size."""
+    out = tmp_path_factory.mktemp("bundle") / "anynet.edgekit"
+    return edgekit.export(model="anynet", checkpoint=anynet_checkpoint, size=(96, 192), out=out)

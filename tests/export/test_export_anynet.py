@@ -1,0 +1,276 @@
+"""AnyNet in a bundle: the golden vectors in ONNX Runtime, the figures of the paper, and every way an export can fail."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import edgekit
+from edgekit import atomic
+from edgekit.bundle import Bundle, read_bundle
+from edgekit.errors import BundleError, CheckpointError, OptionError, ParityError
+from edgekit.export import exporter
+
+
+def _chain(
+    bundle: Bundle, inputs: Mapping[str, np.ndarray], backend: str = "onnxruntime"
+) -> dict[str, np.ndarray]:
+    """Every exit by stage, each stage by the graph that ``backend`` starts with."""
+    known, exits = dict(inputs), {}
+    for stage in bundle.manifest.stages:
+        graph = next(v.graph for v in stage.variants if v.name == stage.defaults[backend])
+        session = onnxruntime.InferenceSession(bundle.read_bytes(graph), providers=["CPUExecutionProvider"])
+        names = [spec.name for spec in stage.outputs]
+        known.update(
+            zip(names, session.run(names, {name: known[name] for name in stage.inputs}), strict=True)
+        )
+        if stage.exit is not None:
+            exits[stage.name] = known[stage.exit]
+    return exits
+
+
+@pytest.mark.slow
+def test_every_golden_case_is_met_in_onnx_runtime(shared: Path, tmp_path: Path) -> None:
+    cases = sorted((shared / "golden").glob("anynet_*.json"))
+    assert cases
+    for case in cases:
+        spec = json.loads(case.read_text())
+        arrays = np.load(case.with_suffix(".npz"))
+        inputs = {name: arrays[name] for name in spec["inputs"]}
+        size = inputs["left"].shape[2:]
+        bundle = edgekit.export(
+            model="anynet", checkpoint=case.parent / spec["checkpoint"], size=size, config=spec["config"],
+            out=tmp_path / f"{case.stem}.edgekit",
+        )  # fmt: skip
+        if bundle.manifest.inputs[0].shape != inputs["left"].shape:
+            continue  # a size that a bundle pads: the reference never saw those pixels
+        for backend in ("onnxruntime", "tensorrt"):
+            for stage, exit_ in _chain(bundle, inputs, backend).items():
+                beyond = float((np.abs(exit_ - arrays[stage]) > 2e-2).mean())
+                assert beyond <= 1e-3, f"{case.name}: {beyond:.2%} of {stage} is further than 2e-2 px away"
+
+
+@pytest.mark.slow
+def test_costs_are_those_of_the_paper(shared: Path, tmp_path: Path) -> None:
+    checkpoint = shared / "data" / "anynet" / "nospn_checkpoint.tar"
+    bundle = edgekit.export(
+        model="anynet", checkpoint=checkpoint, size=(368, 1232), out=tmp_path / "a.edgekit", parity=False
+    )
+    stages = bundle.manifest.stages
+    assert sum(stage.parameters for stage in stages) == 34_629
+    assert round(sum(stage.macs for stage in stages) / 1e9, 2) == 1.00
+
+
+def test_the_bundle_holds_what_was_asked_for(anynet_bundle: Bundle, anynet_checkpoint: Path) -> None:
+    manifest = read_bundle(anynet_bundle.path, check="hash").manifest
+    assert [stage.exit for stage in manifest.stages] == [f"disparity{k}" for k in range(1, 5)]
+    assert manifest.options["maxdisplist"] == [12, 3, 3] and manifest.options["with_spn"] is True
+    assert manifest.target == "jetson" and manifest.provenance["opset"] == 13
+    assert manifest.provenance["checkpoint"] == anynet_checkpoint.name
+    assert {spec.unit for stage in manifest.stages for spec in stage.outputs} == {"px", None}
+    golden = np.load(Path(anynet_bundle.path) / manifest.golden)
+    assert set(golden) == {"left", "right", "stage1", "stage2", "stage3", "stage4"}
+
+
+def test_golden_arrays_are_the_reference_and_the_graphs_meet_them(anynet_bundle: Bundle) -> None:
+    golden = np.load(Path(anynet_bundle.path) / anynet_bundle.manifest.golden)
+    for backend in ("onnxruntime", "tensorrt"):
+        for stage, exit_ in _chain(anynet_bundle, golden, backend).items():
+            assert (np.abs(exit_ - golden[stage]) > 2e-2).mean() <= 1e-3
+
+
+def test_the_same_export_twice_gives_the_same_graphs(
+    anynet_bundle: Bundle, anynet_checkpoint: Path, tmp_path: Path
+) -> None:
+    again = edgekit.export(
+        model="anynet", checkpoint=anynet_checkpoint, size=(96, 192), out=tmp_path / "b.edgekit", parity=False
+    )
+    first, second = (
+        {n: f for n, f in b.manifest.files.items() if n.endswith((".onnx", ".npz"))}
+        for b in (anynet_bundle, again)
+    )
+    assert first == second
+
+
+def test_odd_sizes_are_padded_in_the_tensor_and_kept_in_the_recipe(
+    anynet_checkpoint: Path, tmp_path: Path
+) -> None:
+    bundle = edgekit.export(
+        model="anynet", checkpoint=anynet_checkpoint, size=(75, 131), out=tmp_path / "a.edgekit", target="cpu"
+    )
+    left = bundle.manifest.inputs[0]
+    assert left.shape == (1, 3, 80, 144)
+    assert left.preprocessing is not None and (left.preprocessing.height, left.preprocessing.width) == (
+        75,
+        131,
+    )
+
+
+def test_a_graph_that_computes_something_else_fails_the_export_with_a_table(
+    anynet_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgekit.export import parity
+
+    honest = parity.Graphs.run
+
+    def wrong(self: parity.Graphs, stage: str, variant: str, tensors: parity.Arrays) -> dict[str, np.ndarray]:
+        out = honest(self, stage, variant, tensors)
+        return {name: array + (name == "disparity2") for name, array in out.items()}
+
+    monkeypatch.setattr(parity.Graphs, "run", wrong)
+    with pytest.raises(ParityError) as raised:
+        edgekit.export(
+            model="anynet", checkpoint=anynet_checkpoint, size=(96, 192), out=tmp_path / "a.edgekit"
+        )
+    failed = [line for line in str(raised.value).splitlines() if line.endswith("FAILED")]
+    assert failed and all(line.startswith(("stage2", "stage3", "stage4")) for line in failed)
+    assert "disparity2" in failed[0] and list(tmp_path.iterdir()) == []
+
+
+class TestRefusedBeforeAnySlowWork:
+    """Within the time that looking takes, and with nothing written."""
+
+    @pytest.fixture(autouse=True)
+    def _no_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*arguments: object) -> None:
+            raise AssertionError("the network was run")
+
+        monkeypatch.setattr(exporter, "run_stages", never)
+
+    def test_an_unknown_target(self, tmp_path: Path) -> None:
+        with pytest.raises(OptionError, match="jetson-tx2"):
+            edgekit.export(model="anynet", target="jetson-tx1", out=tmp_path / "a.edgekit")
+
+    @pytest.mark.parametrize("size", [(0, 5), (16,), (16.5, 32), "384x1248", (8, 640)])
+    def test_an_impossible_size(self, tmp_path: Path, anynet_checkpoint: Path, size: object) -> None:
+        with pytest.raises(OptionError, match="size"):
+            edgekit.export(
+                model="anynet", checkpoint=anynet_checkpoint, size=size, out=tmp_path / "a.edgekit"
+            )
+
+    def test_an_output_that_exists(self, tmp_path: Path) -> None:
+        (tmp_path / "a.edgekit").mkdir()
+        with pytest.raises(BundleError, match="exists"):
+            edgekit.export(model="anynet", out=tmp_path / "a.edgekit")
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(BundleError, match="is no bundle"):
+            edgekit.export(model="anynet", out=tmp_path / "file", overwrite=True)
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_an_output_without_a_place(self, tmp_path: Path) -> None:
+        with pytest.raises(BundleError, match="does not exist"):
+            edgekit.export(model="anynet", out=tmp_path / "missing" / "a.edgekit")
+
+    def test_an_output_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda *arguments, **options: False)  # root may write anywhere
+        with pytest.raises(BundleError, match="not writable"):
+            edgekit.export(model="anynet", out=tmp_path / "a.edgekit")
+
+    def test_a_config_that_contradicts_the_weights(self, tmp_path: Path, anynet_checkpoint: Path) -> None:
+        with pytest.raises(OptionError, match="with_spn"):
+            edgekit.export(
+                model="anynet",
+                checkpoint=anynet_checkpoint,
+                config={"with_spn": False},
+                out=tmp_path / "a.edgekit",
+            )
+
+    def test_a_checkpoint_of_another_network(self, tmp_path: Path) -> None:
+        torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "c.tar")
+        with pytest.raises(CheckpointError, match="not an AnyNet"):
+            edgekit.export(model="anynet", checkpoint=tmp_path / "c.tar", out=tmp_path / "a.edgekit")
+
+
+def test_a_full_disk_leaves_nothing_and_says_how_much_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anynet_checkpoint: Path
+) -> None:
+    written = 0
+    honest = atomic._write
+
+    def full(path: str, data: bytes) -> None:
+        nonlocal written
+        written += len(data)
+        if written > 100_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        honest(path, data)
+
+    monkeypatch.setattr(atomic, "_write", full)
+    with pytest.raises(BundleError, match=r"no space left on device; free \d+\.\d MB"):
+        edgekit.export(
+            model="anynet",
+            checkpoint=anynet_checkpoint,
+            size=(64, 96),
+            out=tmp_path / "a.edgekit",
+            parity=False,
+            target="cpu",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_replaces_the_bundle_that_was_there(tmp_path: Path, anynet_checkpoint: Path) -> None:
+    def export(size: tuple[int, int], overwrite: bool) -> Bundle:
+        return edgekit.export(
+            model="anynet", checkpoint=anynet_checkpoint, size=size, out=tmp_path / "a.edgekit", parity=False, overwrite=overwrite
+        )  # fmt: skip
+
+    export((64, 96), overwrite=False)
+    assert export((64, 128), overwrite=True).manifest.inputs[0].shape == (1, 3, 64, 128)
+    assert os.listdir(tmp_path) == ["a.edgekit"]
+
+
+@pytest.mark.slow
+def test_control_c_at_any_moment_leaves_nothing(
+    tmp_path: Path, repository: Path, anynet_checkpoint: Path
+) -> None:
+    command = [sys.executable, "-m", "edgekit", "export", "--model", "anynet", "--checkpoint", str(anynet_checkpoint),
+               "--size", "96x192", "--out", str(tmp_path / "a.edgekit")]  # fmt: skip
+    for delay in (0.5, 4.0, 6.0, 9.0):
+        process = subprocess.Popen(
+            command,
+            cwd=repository,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break  # it was done by then
+        assert process.returncode in (130, -signal.SIGINT), errors
+        assert "Traceback" not in errors or delay < 1
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_names_the_stages_and_their_seconds(tmp_path: Path, anynet_checkpoint: Path) -> None:
+    said: list[str] = []
+
+    def listen(text: str, seconds: float) -> None:
+        assert seconds >= 0
+        said.append(text)
+
+    edgekit.export(
+        model="anynet",
+        checkpoint=anynet_checkpoint,
+        size=(64, 96),
+        out=tmp_path / "a.edgekit",
+        parity=False,
+        progress=listen,
+    )
+    assert [re.sub(r" \(.*", "", text) for text in said if "stage" in text] == [
+        f"converted stage{k}" for k in range(1, 5)
+    ]
