@@ -273,8 +273,9 @@ class _Progress:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `edgekit train anynet`."""
+    """The arguments of `edgekit train anynet`."""
     default = Recipe()
+    parser.add_argument("family", choices=["anynet"], help="what to train")
     parser.add_argument(
         "--out", type=Path, required=True, help="directory for checkpoint, log, weights and card"
     )
@@ -353,7 +354,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """The same as a program of its own: `python -m edgekit.models.train_anynet --out DIR`."""
+    """The same as a program of its own: `python -m edgekit.models.train_anynet anynet --out DIR`."""
     parser = argparse.ArgumentParser(description="train AnyNet on rendered stereo scenes")
     add_arguments(parser)
     try:
