@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,9 +17,8 @@ import pytest
 import torch
 
 import edgekit
-from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
-from edgekit.errors import BundleError, CheckpointError, OptionError, ParityError
+from edgekit.errors import BundleError, CheckpointError, OptionError
 from edgekit.export import exporter
 
 
@@ -119,27 +116,6 @@ def test_odd_sizes_are_padded_in_the_tensor_and_kept_in_the_recipe(
     )
 
 
-def test_a_graph_that_computes_something_else_fails_the_export_with_a_table(
-    anynet_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from edgekit.export import parity
-
-    honest = parity.Graphs.run
-
-    def wrong(self: parity.Graphs, stage: str, variant: str, tensors: parity.Arrays) -> dict[str, np.ndarray]:
-        out = honest(self, stage, variant, tensors)
-        return {name: array + (name == "disparity2") for name, array in out.items()}
-
-    monkeypatch.setattr(parity.Graphs, "run", wrong)
-    with pytest.raises(ParityError) as raised:
-        edgekit.export(
-            model="anynet", checkpoint=anynet_checkpoint, size=(96, 192), out=tmp_path / "a.edgekit"
-        )
-    failed = [line for line in str(raised.value).splitlines() if line.endswith("FAILED")]
-    assert failed and all(line.startswith(("stage2", "stage3", "stage4")) for line in failed)
-    assert "disparity2" in failed[0] and list(tmp_path.iterdir()) == []
-
-
 class TestRefusedBeforeAnySlowWork:
     """Within the time that looking takes, and with nothing written."""
 
@@ -194,43 +170,6 @@ class TestRefusedBeforeAnySlowWork:
             edgekit.export(model="anynet", checkpoint=tmp_path / "c.tar", out=tmp_path / "a.edgekit")
 
 
-def test_a_full_disk_leaves_nothing_and_says_how_much_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anynet_checkpoint: Path
-) -> None:
-    written = 0
-    honest = atomic._write
-
-    def full(path: str, data: bytes) -> None:
-        nonlocal written
-        written += len(data)
-        if written > 100_000:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        honest(path, data)
-
-    monkeypatch.setattr(atomic, "_write", full)
-    with pytest.raises(BundleError, match=r"no space left on device; free \d+\.\d MB"):
-        edgekit.export(
-            model="anynet",
-            checkpoint=anynet_checkpoint,
-            size=(64, 96),
-            out=tmp_path / "a.edgekit",
-            parity=False,
-            target="cpu",
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_overwriting_replaces_the_bundle_that_was_there(tmp_path: Path, anynet_checkpoint: Path) -> None:
-    def export(size: tuple[int, int], overwrite: bool) -> Bundle:
-        return edgekit.export(
-            model="anynet", checkpoint=anynet_checkpoint, size=size, out=tmp_path / "a.edgekit", parity=False, overwrite=overwrite
-        )  # fmt: skip
-
-    export((64, 96), overwrite=False)
-    assert export((64, 128), overwrite=True).manifest.inputs[0].shape == (1, 3, 64, 128)
-    assert os.listdir(tmp_path) == ["a.edgekit"]
-
-
 @pytest.mark.slow
 def test_control_c_at_any_moment_leaves_nothing(
     tmp_path: Path, repository: Path, anynet_checkpoint: Path
@@ -254,23 +193,3 @@ def test_control_c_at_any_moment_leaves_nothing(
         assert process.returncode in (130, -signal.SIGINT), errors
         assert "Traceback" not in errors or delay < 1
         assert list(tmp_path.iterdir()) == []
-
-
-def test_progress_names_the_stages_and_their_seconds(tmp_path: Path, anynet_checkpoint: Path) -> None:
-    said: list[str] = []
-
-    def listen(text: str, seconds: float) -> None:
-        assert seconds >= 0
-        said.append(text)
-
-    edgekit.export(
-        model="anynet",
-        checkpoint=anynet_checkpoint,
-        size=(64, 96),
-        out=tmp_path / "a.edgekit",
-        parity=False,
-        progress=listen,
-    )
-    assert [re.sub(r" \(.*", "", text) for text in said if "stage" in text] == [
-        f"converted stage{k}" for k in range(1, 5)
-    ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,10 @@ import onnxruntime
 import pytest
 
 import edgekit
-from edgekit.errors import ExportError, OptionError
+from edgekit import atomic
+from edgekit.bundle import Bundle
+from edgekit.errors import BundleError, ExportError, OptionError, ParityError
+from edgekit.export import parity
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +101,82 @@ def test_what_is_no_staged_model_is_refused_before_anything_else(tmp_path: Path)
         edgekit.export(model="toy_networks:nothing", out=tmp_path / "x.edgekit")
     with pytest.raises(OptionError, match="anynet"):
         edgekit.export(model="resnet", out=tmp_path / "x.edgekit")
+
+
+def test_a_graph_that_computes_something_else_fails_the_export_with_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = parity.Graphs.run
+
+    def wrong(self: parity.Graphs, stage: str, variant: str, tensors: parity.Arrays) -> dict[str, np.ndarray]:
+        out = honest(self, stage, variant, tensors)
+        return {name: array * (1.01 if name == "logits2" else 1) for name, array in out.items()}
+
+    monkeypatch.setattr(parity.Graphs, "run", wrong)
+    with pytest.raises(ParityError) as raised:
+        edgekit.export(model="toy_networks:build", out=tmp_path / "a.edgekit")
+    failed = [line for line in str(raised.value).splitlines() if line.endswith("FAILED")]
+    assert len(failed) == 3 and all(line.startswith("stage2") and "logits2" in line for line in failed)
+    assert list(tmp_path.iterdir()) == []
+    edgekit.export(model="toy_networks:build", out=tmp_path / "a.edgekit", parity=False)
+
+
+def test_a_full_disk_leaves_nothing_and_says_how_much_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    honest = atomic._write
+
+    def full(path: str, data: bytes) -> None:
+        nonlocal written
+        written += len(data)
+        if written > 10_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        honest(path, data)
+
+    monkeypatch.setattr(atomic, "_write", full)
+    with pytest.raises(BundleError, match=r"no space left on device; free \d+\.\d MB"):
+        edgekit.export(model="toy_networks:build", out=tmp_path / "a.edgekit")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_replaces_the_bundle_that_was_there(tmp_path: Path) -> None:
+    def export(size: tuple[int, int], overwrite: bool) -> Bundle:
+        return edgekit.export(
+            model="toy_networks:build", size=size, out=tmp_path / "a.edgekit", overwrite=overwrite
+        )
+
+    export((16, 16), overwrite=False)
+    assert export((16, 24), overwrite=True).manifest.inputs[0].shape == (1, 3, 16, 24)
+    assert os.listdir(tmp_path) == ["a.edgekit"]
+
+
+def test_progress_names_the_stages_and_their_seconds(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def listen(text: str, seconds: float) -> None:
+        assert seconds >= 0
+        said.append(re.sub(r" \(.*", "", text))
+
+    edgekit.export(model="toy_networks:build", out=tmp_path / "a.edgekit", progress=listen)
+    assert said == [
+        "read the network", "ran the network", "converted stage1", "converted stage2", "proved parity", "wrote the bundle",
+    ]  # fmt: skip
+
+
+def test_an_operator_that_the_target_lacks_fails_the_export_and_another_target_takes_it(
+    tmp_path: Path,
+) -> None:
+    def export(target: str) -> Bundle:
+        return edgekit.export(
+            model="toy_networks:wrong",
+            config={"kind": "cubic"},
+            target=target,
+            out=tmp_path / f"{target}.edgekit",
+        )
+
+    with pytest.raises(
+        ExportError, match=r"stage2 cannot run on jetson \(TensorRT 8\.2\)(.|\n)*Resize.*cubic"
+    ):
+        export("jetson")
+    assert export("cpu").manifest.target == "cpu"

@@ -122,7 +122,34 @@ class _Warp(nn.Module):
         return F.grid_sample(x, x[:, :2].permute(0, 2, 3, 1), align_corners=True)
 
 
+class _Cubic(nn.Module):
+    """TensorRT has no cubic interpolation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then = Second(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(F.interpolate(x, (20, 20), mode="bicubic"))  # type: ignore[no-any-return]
+
+
+class _CubicToy(_Wrong):
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        first, second = self.stages()
+        logits, features = first.module(inputs[0])
+        return [logits, second.module(features)]
+
+
+def _cubic() -> _CubicToy:
+    second = _Cubic()
+    return _CubicToy(
+        Stage("stage1", Toy().first, ("image",), ("logits1", "features"), "logits1"),
+        Stage("stage2", second, ("features",), ("logits2",), "logits2"),
+    )
+
+
 WRONG = {
+    "cubic": _cubic,
     "missing": lambda: _with(inputs=("feature_maps",)),
     "cycle": lambda: _with(inputs=("features", "logits2")),
     "reused": lambda: _with(outputs=("features",), exit="features"),
