@@ -27,7 +27,8 @@ def read_picture(path: str) -> np.ndarray:
     if data.startswith(NPY):
         return _decode_npy(data, path)
     picture = _decode(data, path)
-    if picture.dtype != np.uint8:
+    # Pillow turns 16-bit colour into 8-bit without a word, so the file itself is asked.
+    if picture.dtype != np.uint8 or (data.startswith(SIGNATURE) and check_png(data) == 16):
         raise InputError(
             f"{path} has 16 bits a channel, and the networks take 8: convert it first, for example with"
             f" `convert {path} -depth 8 8bit.png`"

@@ -59,13 +59,13 @@ def decode_png(data: bytes) -> np.ndarray:
     return samples[..., 0] if channels == 1 else samples
 
 
-def check_png(data: bytes) -> None:
-    """Walk through a PNG's chunks and their checksums without unpacking the pixels.
+def check_png(data: bytes) -> int:
+    """Walk through a PNG's chunks and their checksums without unpacking the pixels; returns the bits of a sample.
 
     Raises:
         PngError: a chunk is missing, cut short or damaged.
     """
-    _read_chunks(data, plain=False)
+    return _read_chunks(data, plain=False)[0].depth
 
 
 def encode_png(picture: np.ndarray) -> bytes:
