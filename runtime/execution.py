@@ -12,7 +12,7 @@ from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.postprocess import answer
 from edgekit.runtime.preprocess import Placement
 from edgekit.runtime.result import Result
-from edgekit.runtime.scheduler import Scheduler
+from edgekit.runtime.scheduler import Decision, Scheduler
 
 # What else takes time of a budget, by its name in a latency model: making the answer from an exit, and waking the caller.
 ANSWERING, WAKING = "answering", "waking"
@@ -57,15 +57,17 @@ class Call(NamedTuple):
 class Progress(NamedTuple):
     """What has been reached; replaced as a whole, so that other threads see one consistent state.
 
-    ``stages``: name, beginning and duration in ms of those that have run. ``reason`` is None while more are to come.
+    ``stages``: name, beginning and duration in ms of those that have run; ``cut``: the same of the one that was cancelled or
+    failed. ``decisions``: every one, with its instant. ``reason`` is None while more are to come.
     """
 
     stages: Tuple[Tuple[str, float, float], ...] = ()
-    predicted: Tuple[Tuple[str, Optional[float]], ...] = ()
+    decisions: Tuple[Tuple[float, Decision], ...] = ()
     exits: Tuple[Tuple[str, np.ndarray], ...] = ()
     reached: float = 0.0  # the instant of the last change
     reason: Optional[str] = None
     error: Optional[str] = None
+    cut: Optional[Tuple[str, float, float]] = None
 
 
 class Execution:
@@ -85,10 +87,9 @@ class Execution:
         plan, progress = self._plan, self.progress
         if progress.reason is not None:
             return None
-        decision = plan.scheduler.next(plan.clock.now(), self.call.exit_by, len(progress.stages))
-        if decision.stage is not None:
-            predicted = progress.predicted + ((decision.stage, decision.predicted_ms),)
-            self.progress = progress = progress._replace(predicted=predicted)
+        now = plan.clock.now()
+        decision = plan.scheduler.next(now, self.call.exit_by, len(progress.stages))
+        self.progress = progress._replace(decisions=progress.decisions + ((now, decision),))
         if self._stopped is not None:
             self.end(self._stopped)
         elif not decision.run:
@@ -113,8 +114,10 @@ class Execution:
             exit_name = self._exits[stage]
             reached = None if exit_name is None else self._frame.read(exit_name)
         except StageCancelled:
+            self._cut(stage, begun)
             self.end(self._stopped or "cancelled")
         except Exception as error:  # whatever a backend raises, what was reached before is still an answer
+            self._cut(stage, begun)
             self.end("error", str(error) or type(error).__name__)
         else:
             now = plan.clock.now()
@@ -152,7 +155,8 @@ class Execution:
         if progress.exits:
             output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
             plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
-        elapsed = plan.clock.now() - call.started
+        now = plan.clock.now()
+        elapsed = now - call.started
         slack = None if call.budget_ms is None else call.budget_ms - elapsed
         return Result(
             output=output,
@@ -160,13 +164,23 @@ class Execution:
             stage=progress.exits[-1][0] if progress.exits else None,
             elapsed_ms=elapsed,
             slack_ms=slack,
-            missed=slack is not None and (slack < 0 or output is None),
+            missed=call.deadline is not None and (now > call.deadline or output is None),
             reason=progress.reason or reason or "partial",
             stage_ms={name: duration for name, _, duration in progress.stages},
-            predicted_ms=dict(progress.predicted),
+            predicted_ms={
+                decision.stage: decision.predicted_ms
+                for _, decision in progress.decisions
+                if decision.stage is not None
+            },
             preprocess_ms=call.ready - call.started,
             budget_ms=call.budget_ms,
             started=call.started,
             begun_ms={name: begun - call.started for name, begun, _ in progress.stages},
             error=progress.error,
+            decisions=tuple((instant - call.started, decision) for instant, decision in progress.decisions),
+            reserve_ms=call.reserve_ms,
+            cut=None if progress.cut is None else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
         )
+
+    def _cut(self, stage: str, begun: float) -> None:
+        self.progress = self.progress._replace(cut=(stage, begun, self._plan.clock.now() - begun))

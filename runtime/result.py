@@ -1,8 +1,10 @@
 """The answer to one frame, and everything about how it came to be."""
 
-from typing import Mapping, NamedTuple, Optional
+from typing import Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
+
+from edgekit.runtime.scheduler import Decision
 
 
 class Result(NamedTuple):
@@ -27,6 +29,10 @@ class Result(NamedTuple):
         started: the instant of the call, in ms on the session's clock.
         begun_ms: when every stage began, counted from ``started``.
         error: what the failed stage said.
+        decisions: every one, with when it was made, counted from ``started``: why stages ran, and why the next did not.
+        reserve_ms: what of the budget was kept for making the answer and waking the caller.
+        cut: the stage that was cancelled or failed, when it began, counted from ``started``, and the ms it ran; None if none
+            was, or if it still ran when this result was made.
     """
 
     output: Optional[np.ndarray]
@@ -43,3 +49,6 @@ class Result(NamedTuple):
     started: float
     begun_ms: Mapping[str, float]
     error: Optional[str] = None
+    decisions: Tuple[Tuple[float, Decision], ...] = ()
+    reserve_ms: float = 0.0
+    cut: Optional[Tuple[str, float, float]] = None

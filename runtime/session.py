@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from types import TracebackType
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -77,6 +77,7 @@ class Session:
         self._turn = threading.Lock()
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
         self._closed = False
+        self._observer: Optional[Callable[[Execution], None]] = None
         self._warm_up(warmup)
 
     @classmethod
@@ -197,6 +198,10 @@ class Session:
         """
         return read_golden(self.bundle)
 
+    def observe(self, callback: Optional[Callable[[Execution], None]]) -> None:
+        """Call ``callback`` with every frame that is over from now on, on the thread that ran it; None: no longer."""
+        self._observer = callback
+
     def close(self) -> None:
         """Cancel what runs in the background, join its thread and give everything back; may be called twice."""
         self._closed = True
@@ -237,7 +242,14 @@ class Session:
         reserve = min(sum(overhead), MOST_RESERVED * (budget_ms or 0.0))
         call = Call(started, self.clock.now(), budget_ms, reserve, prepared.placement)
         frame = self.backend.start(prepared.tensors)
-        return Execution(plan or self._plan, frame, call, lambda: self._preprocessor.release(prepared))
+
+        def over() -> None:
+            self._preprocessor.release(prepared)
+            if self._observer is not None:
+                self._observer(execution)
+
+        execution = Execution(plan or self._plan, frame, call, over)
+        return execution
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:
