@@ -179,7 +179,9 @@ class Execution:
             error=progress.error,
             decisions=tuple((instant - call.started, decision) for instant, decision in progress.decisions),
             reserve_ms=call.reserve_ms,
-            cut=None if progress.cut is None else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
+            cut=None
+            if progress.cut is None
+            else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
         )
 
     def _cut(self, stage: str, begun: float) -> None:

@@ -8,7 +8,8 @@ from edgekit.bundle import InputSpec, Preprocessing
 from edgekit.errors import InputError
 from edgekit.runtime.resize import resize
 
-# A picture that would be enlarged by less than this to fill the tensor stays as it is: padding is exact, resampling blurs.
+# A picture that would be enlarged by less than this to fill the tensor stays as it is, and so does one of the size that the
+# network is meant for: padding is exact, resampling blurs.
 WORTH_ENLARGING = 1.05
 
 
@@ -142,7 +143,8 @@ def _letterbox(height: int, width: int, spec: InputSpec, enlarge: bool) -> Place
     scale = min(rows / height, columns / width)
     fits = height <= rows and width <= columns
     size = (height, width)
-    if not fits or (enlarge and scale >= WORTH_ENLARGING):
+    meant = (recipe.height, recipe.width) == size
+    if not fits or (enlarge and not meant and scale >= WORTH_ENLARGING):
         size = (min(max(int(height * scale + 0.5), 1), rows), min(max(int(width * scale + 0.5), 1), columns))
     vertical, horizontal = recipe.anchor.split("-")
     return Placement(

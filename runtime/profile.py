@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from edgekit import atomic
 from edgekit.bundle import Bundle
@@ -61,25 +61,6 @@ def read_profile(bundle: Bundle, fingerprint: Fingerprint) -> Optional[Profile]:
         for name, stage in stages.items()
     )
     return Profile(found, str(document["bundle"]), stages) if usable and found == fingerprint else None
-
-
-def save_profile(
-    bundle: Bundle,
-    fingerprint: Fingerprint,
-    durations: Mapping[str, Sequence[float]],
-    variants: Mapping[str, str],
-) -> str:
-    """Keep measured ``durations`` (stage to ms of each run) of ``variants`` (stage to graph) in the bundle.
-
-    Returns the file's path.
-
-    Raises:
-        BundleError: the bundle cannot be written to.
-    """
-    stages = {
-        name: StageProfile(variants[name], tuple(sorted(runs))) for name, runs in durations.items() if runs
-    }
-    return write_profile(bundle, Profile(fingerprint, bundle_hash(bundle), stages))
 
 
 def write_profile(bundle: Bundle, profile: Profile) -> str:

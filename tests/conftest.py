@@ -12,6 +12,8 @@ from typing import Callable, Iterator
 
 import pytest
 
+importlib.import_module("tests")  # before pytest 7.0, the last for Python 3.6, puts an empty module in its place
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_ABSENT = "the shared data is absent"
 

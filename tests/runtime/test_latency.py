@@ -1,0 +1,128 @@
+"""What the latency model expects, against distributions that are known."""
+
+import numpy as np
+import pytest
+
+from edgekit.runtime.latency import WINDOW, LatencyModel
+
+BASES = {"stage1": 8.0, "stage2": 5.0, "stage3": 12.0, "stage4": 3.0}
+
+
+def warmed(random: np.random.RandomState, runs: int = 20) -> LatencyModel:
+    model = LatencyModel(BASES)
+    for stage, base in BASES.items():
+        model.start(stage, [base * noise(random) for _ in range(runs)])
+    return model
+
+
+def noise(random: np.random.RandomState) -> float:
+    return float(random.lognormal(0, 0.05))
+
+
+def frames(model: LatencyModel, random: np.random.RandomState, count: int, slowdown: float = 1.0) -> None:
+    for _ in range(count):
+        for stage, base in BASES.items():
+            model.learn(stage, base * slowdown * noise(random))
+
+
+def test_a_stage_that_was_never_seen_has_no_prediction() -> None:
+    assert LatencyModel(["stage1"]).predict("stage1") is None
+
+
+def test_a_steady_stage_exceeds_its_prediction_in_about_one_run_of_a_hundred() -> None:
+    random = np.random.RandomState(0)
+    model = warmed(random)
+    frames(model, random, 300)
+    late = 0
+    for _ in range(2000):
+        for stage, base in BASES.items():
+            predicted = model.predict(stage)
+            duration = base * noise(random)
+            assert predicted is not None
+            late += duration > predicted
+            model.learn(stage, duration)
+    assert late / (2000 * len(BASES)) < 0.02
+
+
+def test_a_steady_stage_is_not_predicted_much_above_its_real_99th_percentile() -> None:
+    random = np.random.RandomState(1)
+    model = warmed(random)
+    frames(model, random, 300)
+    for stage, base in BASES.items():
+        real = base * float(np.quantile([noise(random) for _ in range(20000)], 0.99))
+        predicted = model.predict(stage)
+        assert predicted is not None
+        assert real * 0.95 < predicted < real * 1.25
+
+
+@pytest.mark.parametrize("slowdown", [2.0, 3.0, 0.5])
+def test_a_step_and_its_end_are_followed_within_five_frames(slowdown: float) -> None:
+    random = np.random.RandomState(2)
+    model = warmed(random)
+    frames(model, random, 200)
+    before = {stage: model.predict(stage) for stage in BASES}
+    frames(model, random, 5, slowdown)
+    for stage in BASES:
+        assert model.predict(stage) == pytest.approx(before[stage] * slowdown, rel=0.2)
+    frames(model, random, 5)
+    for stage in BASES:
+        assert model.predict(stage) == pytest.approx(before[stage], rel=0.2)
+
+
+def test_what_slows_the_first_stages_is_expected_of_one_that_has_not_run_since() -> None:
+    random = np.random.RandomState(3)
+    model = warmed(random)
+    frames(model, random, 50)
+    before = model.predict("stage4")
+    for stage in ("stage1", "stage2", "stage3"):
+        model.learn(stage, BASES[stage] * 2)
+    assert before is not None
+    assert model.predict("stage4") == pytest.approx(2 * before, rel=0.25)
+
+
+def test_one_outlier_changes_no_prediction() -> None:
+    random = np.random.RandomState(4)
+    model = warmed(random)
+    frames(model, random, 200)
+    before = {stage: model.predict(stage) for stage in BASES}
+    model.learn("stage2", 500.0)
+    for stage in BASES:
+        assert model.predict(stage) == pytest.approx(before[stage], rel=0.1)
+
+
+def test_a_stage_that_alone_has_become_slower_is_believed_after_a_few_runs() -> None:
+    random = np.random.RandomState(5)
+    model = warmed(random)
+    frames(model, random, 300)
+    for _ in range(8):
+        for stage, base in BASES.items():
+            model.learn(stage, base * (3 if stage == "stage3" else 1))
+    predicted = model.predict("stage3")
+    assert predicted is not None
+    assert predicted > 0.9 * 3 * BASES["stage3"]
+
+
+def test_a_spike_in_a_short_warm_up_is_outvoted_by_the_first_frames() -> None:
+    model = LatencyModel(["stage1", "stage2"])
+    model.start("stage1", [0.05, 4.0])
+    model.start("stage2", [20.0, 21.0])
+    for _ in range(10):
+        model.learn("stage1", 0.05)
+    predicted = model.predict("stage2")
+    assert predicted is not None
+    assert predicted > 15
+
+
+def test_few_measurements_are_not_trusted_to_show_the_spread() -> None:
+    model = LatencyModel(["stage1"])
+    model.start("stage1", [10.0, 10.0, 10.0])
+    predicted = model.predict("stage1")
+    assert predicted is not None
+    assert predicted > 11
+
+
+def test_memory_does_not_grow_with_the_number_of_runs() -> None:
+    model = LatencyModel(["stage1"])
+    for k in range(5 * WINDOW):
+        model.learn("stage1", 5.0 + k % 7)
+    assert model._stages["stage1"].count == WINDOW

@@ -1,0 +1,317 @@
+"""What a session promises its user: the best answer in time, whatever the stages do. On a virtual clock, and for real."""
+
+import threading
+from typing import Callable, Dict, List, Tuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgekit.bundle import Bundle
+from edgekit.errors import BackendError, EdgekitError, InputError, OptionError
+from edgekit.runtime.session import Session
+from tests.runtime.virtual import FakeBackend, JumpingClock
+from tests.toy_graphs import stereo_exits
+
+MakeSession = Callable[..., Session]
+MS = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}
+NEEDED = {name: 12.5 for name in MS}  # expected after a short warm-up: a quarter more than the median
+
+
+def golden(session: Session) -> Dict[str, object]:
+    return dict(session.golden()[0])
+
+
+# --- The answer -------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_budget_every_stage_runs_and_the_exits_are_the_golden_ones(session: Session) -> None:
+    inputs, exits = session.golden()
+    result = session.infer(**inputs)
+    assert result.reason == "final"
+    assert result.stage == "stage4"
+    assert list(result.exits) == ["stage1", "stage2", "stage4"]
+    for name, expected in exits.items():
+        np.testing.assert_allclose(result.exits[name], expected, atol=1e-6)
+    assert list(result.stage_ms) == ["stage1", "stage2", "stage3", "stage4"]
+    assert not result.missed
+    assert result.slack_ms is None
+
+
+def test_a_result_outlives_the_next_frames_and_the_session(stereo_bundle: Bundle) -> None:
+    with Session.open(stereo_bundle.path) as session:
+        inputs, exits = session.golden()
+        result = session.infer(**inputs)
+        for _ in range(3):
+            session.infer(left=-inputs["left"], right=inputs["right"] * 3)
+    for name, expected in exits.items():
+        np.testing.assert_allclose(result.exits[name], expected, atol=1e-6)
+
+
+def test_pictures_give_a_disparity_of_their_own_size(session: Session) -> None:
+    random = np.random.RandomState(0)
+    left, right = (random.randint(0, 256, (14, 30, 3)).astype(np.uint8) for _ in range(2))
+    result = session.infer(left=left, right=right)
+    mean, std = np.array([0.5, 0.25, 0.125]), np.array([0.5, 0.25, 2.0])
+    # The picture lies at the bottom right of the 16 x 32 tensor.
+    tensors = [((picture / 255 - mean) / std).transpose(2, 0, 1)[None] for picture in (left, right)]
+    expected = stereo_exits(*(tensor.astype(np.float32) for tensor in tensors))["stage4"][0, 0]
+    assert result.output is not None
+    assert result.output.shape == (14, 30)
+    np.testing.assert_allclose(result.output, expected, atol=1e-5)
+
+
+def test_a_classifier_answers_with_one_vector_of_logits(classifier_bundle: Bundle) -> None:
+    with Session.open(classifier_bundle.path) as session:
+        inputs, exits = session.golden()
+        result = session.infer(**inputs)
+        assert result.output is not None
+        assert result.output.shape == (500,)
+        np.testing.assert_allclose(result.output, exits["stage2"][0], rtol=1e-4)
+
+
+def test_anytime_gives_one_result_an_exit_and_the_last_one_says_why_it_is_the_last(session: Session) -> None:
+    results = list(session.anytime(**golden(session)))
+    assert [result.stage for result in results] == ["stage1", "stage2", "stage4"]
+    assert [result.reason for result in results] == ["partial", "partial", "final"]
+
+
+def test_an_anytime_loop_that_is_left_early_does_not_stop_the_session(session: Session) -> None:
+    for result in session.anytime(**golden(session)):
+        assert result.stage == "stage1"
+        break
+    assert session.infer(**golden(session)).reason == "final"
+
+
+def test_frames_may_be_interleaved(session: Session) -> None:
+    inputs, exits = session.golden()
+    outer = session.anytime(**inputs)
+    next(outer)
+    session.infer(left=inputs["right"], right=inputs["left"])
+    last = list(outer)[-1]
+    np.testing.assert_allclose(last.exits["stage4"], exits["stage4"], atol=1e-6)
+
+
+# --- The budget, on a virtual clock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budget", "stage", "reason"),
+    [(200, "stage4", "final"), (50, "stage4", "final"), (44, "stage2", "budget"), (22.6, "stage2", "budget"),
+     (22, "stage1", "budget"), (11, "stage1", "budget")],
+)  # fmt: skip
+@pytest.mark.parametrize("overrun", ["return", "finish"])
+def test_as_many_exits_are_reached_as_are_expected_to_fit(
+    virtual: MakeSession, overrun: str, budget: float, stage: str, reason: str
+) -> None:
+    session = virtual(MS)
+    result = session.infer(budget_ms=budget, overrun=overrun, **golden(session))
+    assert (result.stage, result.reason, result.missed) == (stage, reason, False)
+    assert result.predicted_ms["stage1"] == pytest.approx(NEEDED["stage1"], rel=0.02)
+    assert result.stage_ms["stage1"] == 10
+    assert result.slack_ms == pytest.approx(budget - result.elapsed_ms)
+
+
+def test_a_stage_that_overruns_is_cancelled_and_the_answer_before_it_is_there_on_time(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS, later={"stage2": 1000.0})
+    result = session.infer(budget_ms=60, **golden(session))
+    assert (result.stage, result.reason, result.missed) == ("stage1", "budget", False)
+    assert result.elapsed_ms <= 60
+    assert isinstance(session.backend, FakeBackend)
+    assert session.backend.begun == ["stage1", "stage2"]
+
+
+def test_with_finish_a_stage_that_overruns_is_waited_for_and_the_result_says_that_it_is_late(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS, later={"stage2": 1000.0})
+    result = session.infer(budget_ms=60, overrun="finish", **golden(session))
+    assert (result.stage, result.reason, result.missed) == ("stage2", "budget", True)
+    assert result.slack_ms == pytest.approx(60 - 1010)
+
+
+def test_if_not_even_the_first_exit_can_be_there_the_result_says_so_on_time(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    result = session.infer(budget_ms=4, **golden(session))
+    assert result.output is None
+    assert (result.stage, result.missed, result.reason) == (None, True, "budget")
+    assert result.elapsed_ms <= 4
+
+
+def test_a_cancelled_stage_that_is_slow_to_stop_delays_the_next_frame_but_harms_nothing(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS, later={"stage1": 10.0, "stage2": 35.0}, cancel_ms=7)
+    first = session.infer(budget_ms=40, **golden(session))
+    assert (first.stage, first.missed) == ("stage1", False)
+    second = session.infer(budget_ms=40, **golden(session))
+    assert (second.stage, second.missed) == ("stage1", False)
+    assert second.begun_ms["stage1"] == pytest.approx(7)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.tuples(*[st.floats(0.1, 60)] * 4), min_size=1, max_size=4),
+    st.floats(0.5, 150),
+    st.floats(0, 10),
+)
+def test_no_answer_is_ever_later_than_its_deadline_whatever_the_stages_take(
+    stereo_bundle: Bundle, frames: List[Tuple[float, ...]], budget: float, cancel_ms: float
+) -> None:
+    clock = JumpingClock()
+
+    def duration(stage: str, frame: int) -> float:
+        return MS[stage] if frame <= 4 else frames[(frame - 5) % len(frames)][int(stage[-1]) - 1]
+
+    session = Session(stereo_bundle, FakeBackend(clock, duration, cancel_ms), clock=clock, warmup=3)
+    inputs = golden(session)
+    try:
+        session.submit(**inputs).result()
+        for _ in frames:
+            result = session.infer(budget_ms=budget, **inputs)
+            assert result.elapsed_ms <= budget + 1e-6
+            assert result.missed == (result.output is None)
+    finally:
+        clock.leave()
+        session.close()
+
+
+def test_waiting_for_another_thread_counts_as_time_of_the_budget(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    inputs = golden(session)
+    first = session.submit(**inputs)
+    second = session.infer(budget_ms=60, **inputs)
+    assert first.result().stage == "stage4"
+    # 40 ms go by until the first frame is over; one stage fits into the other 20.
+    assert (second.stage, second.missed) == ("stage1", False)
+    assert second.begun_ms["stage1"] == pytest.approx(40)
+
+
+# --- Failures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [None, 100.0])
+def test_a_stage_that_fails_leaves_the_answer_before_it_and_the_next_frame_runs(
+    virtual: MakeSession, budget: float
+) -> None:
+    session = virtual(MS)
+    backend = session.backend
+    assert isinstance(backend, FakeBackend)
+    backend.failing.add("stage2")
+    result = session.infer(budget_ms=budget, **golden(session))
+    assert (result.stage, result.reason, result.missed) == ("stage1", "error", False)
+    assert result.error == "stage2 broke"
+    backend.failing.clear()
+    assert session.infer(budget_ms=budget, **golden(session)).reason == "final"
+
+
+@pytest.mark.parametrize("budget", [None, 100.0])
+def test_if_the_first_stage_fails_there_is_nothing_to_answer_with(
+    virtual: MakeSession, budget: float
+) -> None:
+    session = virtual(MS)
+    assert isinstance(session.backend, FakeBackend)
+    session.backend.failing.add("stage1")
+    with pytest.raises(BackendError, match="stage1 broke"):
+        session.infer(budget_ms=budget, **golden(session))
+
+
+def test_an_anytime_loop_hears_of_a_failed_stage(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    assert isinstance(session.backend, FakeBackend)
+    session.backend.failing.add("stage3")
+    results = list(session.anytime(**golden(session)))
+    assert [(result.stage, result.reason) for result in results] == [
+        ("stage1", "partial"), ("stage2", "partial"), ("stage2", "error"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("budget", [0, -1, float("nan"), "fast", True, [30]])
+@pytest.mark.parametrize("method", ["infer", "anytime", "submit"])
+def test_a_budget_that_is_no_positive_number_is_refused_at_the_call(
+    session: Session, method: str, budget: object
+) -> None:
+    with pytest.raises(OptionError, match="must be a positive number of milliseconds"):
+        getattr(session, method)(budget_ms=budget, **golden(session))
+
+
+def test_an_infinite_budget_is_no_budget(session: Session) -> None:
+    assert session.infer(budget_ms=float("inf"), **golden(session)).budget_ms is None
+
+
+def test_unknown_options_are_refused_with_what_there_is(stereo_bundle: Bundle, session: Session) -> None:
+    with pytest.raises(OptionError, match="return, finish"):
+        session.infer(overrun="explode", **golden(session))
+    with pytest.raises(OptionError, match="the stages are stage1"):
+        Session.open(stereo_bundle.path, variants={"stage9": "plain"})
+    with pytest.raises(OptionError, match="it has plain, swapped"):
+        Session.open(stereo_bundle.path, variants={"stage2": "fast"})
+    with pytest.raises(OptionError, match="warmup"):
+        Session.open(stereo_bundle.path, warmup=-1)
+    with pytest.raises(OptionError, match="confidence"):
+        Session.open(stereo_bundle.path, confidence=1.0)
+
+
+def test_after_a_refused_input_the_session_goes_on(session: Session) -> None:
+    with pytest.raises(InputError):
+        session.infer(left=np.zeros((14, 30, 3), np.uint8))
+    assert session.infer(**golden(session)).reason == "final"
+
+
+# --- Threads, and the end ---------------------------------------------------------------------------------------------
+
+
+def test_two_threads_on_one_session_get_their_own_answers(session: Session) -> None:
+    inputs, _ = session.golden()
+    wrong: List[str] = []
+
+    def work(sign: float) -> None:
+        left, right = inputs["left"] * np.float32(sign), inputs["right"]
+        expected = stereo_exits(left, right)
+        for k in range(20):
+            result = session.infer(left=left, right=right, budget_ms=None if k % 2 else 10_000)
+            for name, array in result.exits.items():
+                if not np.allclose(array, expected[name], atol=1e-5):
+                    wrong.append(f"{sign} {name}")
+
+    threads = [threading.Thread(target=work, args=(sign,)) for sign in (1.0, -2.0)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_closed_session_says_so_and_may_be_closed_again(stereo_bundle: Bundle) -> None:
+    session = Session.open(stereo_bundle.path)
+    inputs = golden(session)
+    session.close()
+    session.close()
+    for call in (session.infer, session.anytime, session.submit):
+        with pytest.raises(EdgekitError, match="closed"):
+            call(**inputs)
+
+
+def test_close_ends_a_running_job_keeps_what_it_reached_and_leaves_no_thread(
+    classifier_bundle: Bundle,
+) -> None:
+    before = threading.active_count()
+    session = Session.open(classifier_bundle.path, threads=1)
+    jobs = [session.submit(**golden(session)) for _ in range(3)]
+    session.close()
+    assert threading.active_count() == before
+    assert all(job.done() for job in jobs)
+    assert jobs[-1].result().reason == "cancelled"
+    assert jobs[-1].result().output is None
+
+
+def test_the_chosen_variant_is_the_one_wanted_then_the_default_of_the_backend(stereo_bundle: Bundle) -> None:
+    with Session.open(stereo_bundle.path) as session:
+        assert session.variants["stage2"] == "swapped"
+    with Session.open(stereo_bundle.path, variants={"stage2": "plain"}) as session:
+        assert session.variants["stage2"] == "plain"
+        inputs, exits = session.golden()
+        np.testing.assert_allclose(session.infer(**inputs).exits["stage2"], exits["stage2"], atol=1e-6)
