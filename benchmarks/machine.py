@@ -40,6 +40,7 @@ def matrix_product(threads: int, name: str) -> Contender:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     matrices = {n: random.standard_normal((SIDE, SIDE), dtype=np.float32) for n in "ab"}

@@ -75,6 +75,8 @@ def in_onnxruntime(path: Path, threads: int) -> Network:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # Threads spin within a run, as they do by default, but not after it: they would slow down whoever has the next turn.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(left: Array, right: Array) -> Sequence[Array]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+PAUSE = 0.02  # s before each turn: until then the threads of whoever had the last one have stopped spinning
+
 # A contender runs once and says how long each of its parts took, in ms, by name.
 Contender = Callable[[], Mapping[str, float]]
 
@@ -50,12 +52,11 @@ def whole(name: str, call: Callable[[], object]) -> Contender:
 
 def interleave(contenders: Mapping[str, Contender], rounds: int, runs: int) -> Times:
     """Let the contenders take turns: in each round, each runs once unmeasured, to wake its caches and threads, then ``runs`` times."""
-    for run in contenders.values():
-        run()
     times = Times()
     for round_ in range(rounds):
         print(f"\rround {round_ + 1} of {rounds}", end="", file=sys.stderr, flush=True)
         for run in contenders.values():
+            time.sleep(PAUSE)
             run()
             measured = [run() for _ in range(runs)]
             for name in measured[0]:
