@@ -302,12 +302,18 @@ def _tensor(name: str, tensor: Tensor, unit: str | None) -> TensorSpec:
 
 def _provenance(request: Request, rows: Sequence[ParityRow]) -> dict[str, object]:
     checkpoint = _checkpoint(request)
-    digest = None if checkpoint is None else hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    shipped = registry.WEIGHTS / f"{request.model}.safetensors"
+    weights = checkpoint or (shipped if shipped.is_file() else None)
+    digest = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
     return {
         "edgekit": edgekit.__version__,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "model": request.model,
-        "checkpoint": "shipped" if checkpoint is None else checkpoint.name,
+        "checkpoint": checkpoint.name
+        if checkpoint is not None
+        else "shipped"
+        if weights is not None
+        else None,
         "checkpoint_sha256": digest,
         "torch": torch.__version__,
         "onnx": onnx.__version__,

@@ -141,7 +141,7 @@ def _text(exported: Exported) -> str:
     picture = first.preprocessing
     size = f"{picture.height}x{picture.width}" if picture else "-"
     lines = [
-        f"{manifest.family} ({manifest.task}) for {manifest.target}, weights {manifest.provenance['checkpoint']}",
+        f"{manifest.family} ({manifest.task}) for {manifest.target}, weights: {manifest.provenance['checkpoint'] or 'its own'}",
         f"options  {options}",
         f"inputs   {', '.join(spec.name for spec in manifest.inputs)}: pictures of {size}, tensors {list(first.shape)}",
         "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import onnx_ir as ir
 
 from edgekit.errors import ExportError
@@ -118,5 +119,9 @@ def _pool(
         lifted = graph.reshape(x, (1, *shape))
     if op_type == "MaxPool":
         attributes["dilations"] = dilations
+    if any(end >= side for end, side in zip(ends, window, strict=True)):  # dilated: runtimes refuse to pad that much
+        lowest = graph.constant(np.finfo(np.float32).min, x.dtype)
+        lifted = graph.op("Pad", lifted, graph.ints([0, 0, *pads, 0, 0, *ends]), lowest)
+        pads = ends = [0] * len(window)
     y = graph.op(op_type, lifted, kernel_shape=window, strides=strides, pads=pads + ends, **attributes)
     return y if lifted is x else graph.op("Reshape", y, graph.ints(result))

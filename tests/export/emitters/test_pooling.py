@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -18,6 +18,7 @@ AVERAGE = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
     rank=st.integers(1, 3), kernel=st.integers(1, 3), stride=st.integers(1, 3), padding=st.integers(0, 1),
     dilation=st.integers(1, 2), ceil=st.booleans(), batch=st.booleans(),
 )  # fmt: skip
+@example(rank=2, kernel=2, stride=3, padding=1, dilation=2, ceil=True, batch=True)
 @settings(max_examples=25, deadline=None)
 def test_max_pooling_is_torchs(
     same, rank: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool, batch: bool
