@@ -56,7 +56,7 @@ class Recipe:
     joins: tuple[float, float, float] = (0.2, 0.26, 0.3)
     decay_from: float = 0.4
     exit_weights: tuple[float, ...] = (0.5, 0.7, 1.0, 1.0)
-    softening: float = 0.0
+    softening: float = 8.0
     averaging: float = 0.997
     greatest: float = 192.0
     initial: str = ""
