@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from benchmarks.readme import read_results, updated
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 ATTEMPTS = 3  # of a block with a budget in it: whether a budget is met is also up to what else the machine does
@@ -63,6 +65,10 @@ def test_every_command_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
         assert process.returncode == 0, f"{block.text}\n{process.stdout}\n{process.stderr}"
     for written in ("disparity.png", "anynet.edgekit/manifest.json", "kitti.edgekit/manifest.json"):
         assert (folder / written).is_file()
+
+
+def test_the_readme_quotes_the_committed_figures_and_no_others() -> None:
+    assert updated(README.read_text(), read_results()) == README.read_text()
 
 
 def test_the_readme_names_only_files_that_exist() -> None:

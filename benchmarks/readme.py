@@ -1,0 +1,113 @@
+"""The README's section of figures, written from the committed results, so that it quotes nothing else: python -m benchmarks.readme."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypedDict
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "anynet.json"
+README = ROOT / "README.md"
+BEGIN = "<!-- from benchmarks/results/anynet.json by python -m benchmarks.readme -->"
+END = "<!-- end of figures -->"
+MATCHING = ("StereoSGBM", "StereoSGBM, widened")
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+
+
+class Time(TypedDict):
+    """A time as the benchmark writes it."""
+
+    boundary: str
+    median_ms: float
+
+
+class Accuracy(TypedDict):
+    """An accuracy as the benchmark writes it."""
+
+    epe: float
+    d1: float
+    density: float
+
+
+class Figure(TypedDict):
+    """A bar as the benchmark writes it."""
+
+    what: str
+    bar: str
+    measured: str
+    reached: bool
+
+
+class Results(TypedDict):
+    """The parts of the benchmark's JSON that the README quotes."""
+
+    settings: dict[str, object]
+    machine: dict[str, object]
+    notes: list[str]
+    times: dict[str, Time]
+    accuracy: dict[str, dict[str, Accuracy]]
+    figures: list[Figure]
+
+
+def section(results: Results) -> str:
+    """The Markdown between the README's two marks."""
+    machine, settings = results["machine"], results["settings"]
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("onnxruntime", "torch", "openvino"))
+    lines = [
+        BEGIN,
+        "",
+        f"**Measured** on an {machine['processor']} with {settings['threads']} threads everywhere, float32, 368x1232 px "
+        f"({versions}); medians of {settings['rounds']} rounds taken in turns, in process, after a warm-up run each turn:",
+        "",
+        "| | ms | boundary |",
+        "|---|---:|---|",
+        *(f"| {name} | {time['median_ms']:.1f} | {time['boundary']} |" for name, time in results["times"].items()),
+        "",
+        *(f"- {note}" for note in results["notes"]),
+        "",
+        "D1 in % (wrong by more than 3 px and 5 %; no answer counts as wrong), **measured**, each exit through the bundle:",
+        "",
+        "| picture | " + " | ".join(_columns(results)) + " |",
+        "|---|" + "---:|" * len(_columns(results)),
+        *(_row(picture, found, _columns(results)) for picture, found in results["accuracy"].items()),
+        "",
+        "What the first version set out to reach:",
+        "",
+        "| | bar | measured | |",
+        "|---|---|---|---|",
+        *(
+            f"| {f['what']} | {f['bar']} | {f['measured']} | {'reached' if f['reached'] else '**not reached**'} |"
+            for f in results["figures"]
+        ),
+        "",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def updated(readme: str, results: Results) -> str:
+    """The README's text with its section of figures renewed."""
+    before, rest = readme.split(BEGIN)
+    return before + section(results) + rest.split(END)[1]
+
+
+def read_results() -> Results:
+    """The committed results."""
+    results: Results = json.loads(RESULTS.read_text())
+    return results
+
+
+def _columns(results: Results) -> list[str]:
+    present = {name for found in results["accuracy"].values() for name in found}
+    wanted = [f"{weights} {stage}" for weights in ("kitti", "shipped") for stage in STAGES] + list(MATCHING)
+    return [name for name in wanted if name in present]
+
+
+def _row(picture: str, found: dict[str, Accuracy], columns: list[str]) -> str:
+    cells = (f"{found[name]['d1']:.1f}" if name in found else "" for name in columns)
+    return f"| {picture} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text(), read_results()))
