@@ -122,7 +122,7 @@ def cost_volume(left: Tensor, right: Tensor, disparities: int) -> Tensor:
 
 def l1_norm(difference: Tensor) -> Tensor:
     """(B, C, H, W) to (B, H, W); the same reduction as the reference's, to the last bit of the cost."""
-    return torch.linalg.vector_norm(difference, ord=1, dim=1)
+    return torch.linalg.vector_norm(difference, ord=1, dim=1)  # type: ignore[no-any-return]
 
 
 def bn_relu_conv3d(inputs: int, outputs: int) -> nn.Sequential:
