@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from edgekit.export.lowering import Shapes, lowers
 from edgekit.export.lowering.batch_norm import Chain, fold_chain
 from edgekit.export.lowering.conv3d_banded import Conv3dBanded
+from edgekit.export.lowering.conv3d_batched import Conv3dBatched
 from edgekit.export.lowering.conv3d_folded import Conv3dFolded
 from edgekit.export.lowering.conv3d_planes import Conv3dPlanes
 from edgekit.export.lowering.conv3d_winograd import Conv3dWinograd
-from edgekit.export.lowering.phases import Phases
+from edgekit.export.lowering.phases import LANES, Phases
 from edgekit.export.lowering.propagation import LoweredPropagation
 from edgekit.export.lowering.row_warp import RowWarpVolume
 from edgekit.export.lowering.separable_resize import BlockResize, CentreMean
@@ -26,12 +27,17 @@ from edgekit.models.anynet import SCALES, AnyNet, CoarseStage, PropagationStage,
 
 VolumeNetwork = Callable[[Chain, int, tuple[int, int]], nn.Module]
 
-VOLUME_NETWORKS: dict[str, VolumeNetwork] = {
-    "winograd": Conv3dWinograd,
-    "planes": Conv3dPlanes,
-    "banded": lambda chain, slices, size: Conv3dBanded(chain, slices),
-    "conv3d": lambda chain, slices, size: Conv3dFolded(chain),
-}
+
+def volume_networks(channels: int) -> dict[str, VolumeNetwork]:
+    """The forms of a disparity network of ``channels`` channels that may win somewhere."""
+    planes: dict[str, VolumeNetwork] = {"planes": Conv3dPlanes}
+    others: dict[str, VolumeNetwork] = {
+        "batched": lambda chain, slices, size: Conv3dBatched(chain),
+        "conv3d": lambda chain, slices, size: Conv3dFolded(chain),
+    }
+    if channels >= LANES:  # banded weights would be mostly zeros, and many of them
+        return {"winograd": Conv3dWinograd} | planes | others
+    return planes | {"banded": lambda chain, slices, size: Conv3dBanded(chain, slices)} | others
 
 
 class DisparityHead(nn.Module):
@@ -96,19 +102,17 @@ class LoweredRefinement(nn.Module):
 def lower_coarse(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     """Stage 1 with each form of its disparity network."""
     assert isinstance(module, CoarseStage)
-    size = _size(shapes)
-    return {name: LoweredCoarse(module.net, size, build).eval() for name, build in VOLUME_NETWORKS.items()}
+    size, networks = _size(shapes), volume_networks(_channels(module.net, 0))
+    return {name: LoweredCoarse(module.net, size, build).eval() for name, build in networks.items()}
 
 
 @lowers(RefinedStage)
 def lower_refinement(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     """Stage 2 or 3 with each form of its disparity network."""
     assert isinstance(module, RefinedStage)
-    size = _size(shapes)
-    return {
-        name: LoweredRefinement(module.net, module.scale, size, build).eval()
-        for name, build in VOLUME_NETWORKS.items()
-    }
+    net, scale = module.net, module.scale
+    size, networks = _size(shapes), volume_networks(_channels(net, scale))
+    return {name: LoweredRefinement(net, scale, size, build).eval() for name, build in networks.items()}
 
 
 @lowers(PropagationStage)
@@ -116,6 +120,10 @@ def lower_propagation(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]
     """Stage 4, its recurrence as a loop."""
     assert isinstance(module, PropagationStage) and module.net.refine_spn is not None
     return {"scan": LoweredPropagation(module.net.refine_spn, _size(shapes), propagate_columns).eval()}
+
+
+def _channels(net: AnyNet, scale: int) -> int:
+    return net.options.channels_3d * net.options.growth_rate[scale]
 
 
 def _size(shapes: Shapes) -> tuple[int, int]:

@@ -25,9 +25,9 @@ class Conv3dBanded(nn.Module):
 
     def forward(self, cost: Tensor) -> Tensor:
         x = self.activation(cost)
-        for conv in self.convs[:-1]:  # type: ignore[union-attr]
+        for conv in self.convs[:-1]:
             x = torch.relu(conv(x))
-        return self.convs[-1](x).squeeze(0)
+        return self.convs[-1](x).squeeze(0)  # type: ignore[no-any-return]
 
 
 def banded(kernel: Kernel, slices: int) -> Kernel:

@@ -22,9 +22,9 @@ class Conv3dFolded(nn.Module):
 
     def forward(self, cost: Tensor) -> Tensor:
         x = self.activation(cost).unsqueeze(1)
-        for conv in self.convs[:-1]:  # type: ignore[union-attr]
+        for conv in self.convs[:-1]:
             x = torch.relu(conv(x))
-        return self.convs[-1](x).reshape(cost.shape[1:])
+        return self.convs[-1](x).reshape(cost.shape[1:])  # type: ignore[no-any-return]
 
 
 def scores_chain(chain: Chain) -> tuple[Kernel, ...]:

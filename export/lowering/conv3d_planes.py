@@ -65,10 +65,11 @@ class PlaneSum(nn.Module):
     def forward(self, planes: list[Tensor]) -> list[Tensor]:
         sums = []
         for after, row in enumerate(self.rows):
-            convs = list(row)  # type: ignore[arg-type]
-            total = convs[0](planes[max(after - 1, 0)])
-            for offset, conv in enumerate(convs[1:], start=max(after - 1, 0) + 1):
-                total = total + conv(planes[offset])
+            assert isinstance(row, nn.ModuleList)
+            parts = [conv(planes[before]) for before, conv in enumerate(row, start=max(after - 1, 0))]
+            total: Tensor = parts[0]
+            for part in parts[1:]:
+                total = total + part
             sums.append(total)
         return sums
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Activation, Chain, Kernel, conv2d
+from edgekit.export.lowering.conv3d_batched import beside, neighbours
 from edgekit.export.lowering.conv3d_folded import scores_chain
 from edgekit.export.lowering.phases import LANES, Phases
 
@@ -52,16 +52,13 @@ class Conv3dWinograd(nn.Module):
     def __init__(self, chain: Chain, slices: int, size: tuple[int, int]) -> None:
         super().__init__()
         first, *inner, last = scores_chain(chain)
-        self.slices = slices
         self.activation = Activation(chain.scale, chain.shift)
-        self.first = conv2d(Kernel(first.weight[:, 0], first.bias), padding=1)
+        self.first = conv2d(beside(first), padding=1)
         self.inner = nn.ModuleList(WinogradLayer(kernel, slices, size) for kernel in inner)
         self.last = TapSum(last, slices, size)
 
     def forward(self, cost: Tensor) -> Tensor:
-        padded = F.pad(self.activation(cost), (0, 0, 0, 0, 1, 1))
-        neighbours = torch.cat([padded[:, k : k + self.slices] for k in range(3)]).transpose(0, 1)
-        x = torch.relu(self.first(neighbours))
+        x = torch.relu(self.first(neighbours(self.activation(cost).transpose(0, 1))))
         for layer in self.inner:
             x = torch.relu(layer(x))
         return self.last(x)  # type: ignore[no-any-return]
@@ -127,7 +124,8 @@ class TapSum(nn.Module):
         slices = x.shape[0]
         parts = self.conv(x)
         total = torch.matmul(self.sums, parts.reshape(slices * 3, -1))
-        return self.phases(total.reshape(slices, -1, *self.phases.blocks)).reshape(slices, *self.phases.size)
+        scores: Tensor = self.phases(total.reshape(slices, -1, *self.phases.blocks))
+        return scores.reshape(slices, *self.phases.size)
 
 
 def _vandermonde(points: Sequence[Fraction], degree: int) -> Tensor:

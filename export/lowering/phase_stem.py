@@ -31,7 +31,8 @@ class PhaseStem(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         phases = F.pad(torch.relu(self.first(image)), (1, 0, 1, 0))
         batch, height, width = image.shape[0], image.shape[2] // 4, image.shape[3] // 4
-        halves = self.second(phases).reshape(batch, 4, self.channels * self.rows, height // self.rows, width)
+        halves: Tensor = self.second(phases)
+        halves = halves.reshape(batch, 4, self.channels * self.rows, height // self.rows, width)
         pooled = halves.amax(dim=1).reshape(batch, self.channels, self.rows, height // self.rows, width)
         return pooled.transpose(2, 3).reshape(batch, self.channels, height, width)
 

@@ -50,9 +50,6 @@ class Phases(nn.Module):
             return x
         batch, channels = x.shape[0], x.shape[1] // (rows * columns)
         x = x.reshape(batch, channels, rows, columns, *self.blocks)
-        if columns == 1:
-            x = x.squeeze(3).transpose(2, 3)
-        else:
-            x = x.permute(0, 1, 4, 2, 5, 3)
+        x = x.squeeze(3).transpose(2, 3) if columns == 1 else x.permute(0, 1, 4, 2, 5, 3)
         x = x.reshape(batch, channels, self.blocks[0] * rows, self.blocks[1] * columns)
         return x[:, :, self.overhang[0] :, self.overhang[1] :]

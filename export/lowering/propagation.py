@@ -47,7 +47,7 @@ class LoweredPropagation(nn.Module):
 
     def forward(self, left: Tensor, disparity: Tensor) -> Tensor:
         guide = self.shrink_picture(left).transpose(2, 3)
-        for conv in self.guidance[:-1]:  # type: ignore[union-attr]
+        for conv in self.guidance[:-1]:
             guide = torch.relu(conv(guide))
         raw = self.guidance[-1](guide).permute(0, 2, 3, 1).squeeze(0)
         gates = raw / (torch.matmul(raw.abs(), self.totals) + self.floor)

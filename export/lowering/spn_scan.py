@@ -27,7 +27,7 @@ def propagate_columns(own: Tensor, gates: Tensor) -> Tensor:
     rows = _neighbours(own.shape[1])
     state = torch.zeros_like(own[0])
     columns = []
-    for column, gate in zip(own, gates.unflatten(2, (3, -1)), strict=True):
+    for column, gate in zip(own, gates.reshape(*own.shape[:2], 3, -1), strict=True):
         state = column + (gate * state[rows]).sum(dim=1)
         columns.append(state)
     return torch.stack(columns)
@@ -40,19 +40,20 @@ def _(own: Tensor, gates: Tensor) -> Tensor:
 
 @emits("edgekit.propagate_columns.default")
 def emit_propagate_columns(graph: GraphBuilder, own: ir.Value, gates: ir.Value) -> ir.Value:
-    """A Scan whose state is one column (H, C)."""
-    columns, height, channels = shape_of(own)
+    """A Scan whose state (H, 3, C) is what the next column reads: state and output differ, so neither is copied."""
+    _, height, channels = shape_of(own)
     body = graph.body("column")
-    state = body.input("h", (height, channels))
+    state = body.input("neighbours", (height, 3, channels))
     x = body.input("x", (height, channels))
     gate = body.input("gate", (height, 3 * channels))
-    neighbours = body.op("Gather", state, body.constant(_neighbours(height).numpy().astype(np.int32)), axis=0)
-    neighbours = body.op("Reshape", neighbours, body.ints((height, 3 * channels)))
+    beside = body.reshape(state, (height, 3 * channels))
     sums = body.constant(np.tile(np.eye(channels, dtype=np.float32), (3, 1)))
-    after = body.op("Add", body.op("MatMul", body.op("Mul", neighbours, gate), sums), x)
+    after = body.op("Gemm", body.op("Mul", beside, gate), sums, x)
     after = body.typed(after, (height, channels), own.dtype)
-    initial = graph.constant(np.zeros((height, channels), np.float32))
-    step = body.graph({"h_next": after, "column": after})
+    fetched = body.op("Gather", after, body.constant(_neighbours(height).numpy().astype(np.int32)), axis=0)
+    fetched = body.typed(fetched, (height, 3, channels), own.dtype)
+    initial = graph.constant(np.zeros((height, 3, channels), np.float32))
+    step = body.graph({"neighbours_next": fetched, "column": after})
     return graph.multi("Scan", 2, initial, own, gates, body=step, num_scan_inputs=2)[1]
 
 

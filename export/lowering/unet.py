@@ -30,7 +30,7 @@ class FoldedChain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.convs[0](self.activation(x))
-        for conv in self.convs[1:]:  # type: ignore[union-attr]
+        for conv in self.convs[1:]:
             x = conv(self.phases(torch.relu(x)))
         return self.phases(x)  # type: ignore[no-any-return]
 
