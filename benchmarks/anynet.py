@@ -46,6 +46,7 @@ SIZE = (368, 1232)  # the part of a KITTI frame that the authors measure
 PLAIN_OPENVINO = "plain export, OpenVINO"
 PLAIN_WHOLE = "plain export with SPN, ONNX Runtime"
 PLAIN_WHOLE_OPENVINO = "plain export with SPN, OpenVINO"
+AUTHORS = "the authors' KITTI weights"
 TENSORS_IN = "infer, tensors in"
 STAGES_BOUNDARY, MODEL_BOUNDARY, END_BOUNDARY = "stage", "model (tensor to tensor)", "end to end (picture to disparity)"
 
@@ -137,7 +138,7 @@ class Report:
     def draw(self, out: Path) -> None:
         """The picture of D1 against time, over the KITTI frames where there are any, else over what there is."""
         frames = [p for p in self.accuracies if p.startswith("kitti")] or list(self.accuracies)
-        names = {"kitti": "the authors' KITTI weights", "shipped": "the shipped weights (rendered pictures only)"}
+        names = {"kitti": AUTHORS, "shipped": "the shipped weights (rendered pictures only)"}
         lines: dict[str, Sequence[Point]] = {}
         peer_points = []
         for weights, label in names.items():
@@ -201,7 +202,7 @@ def race(
     net, three = staged.net, peers.without_propagation(staged.net)
     first = staged.inputs[0]
     a, b = (normalised(view, first.mean, first.std) for view in (left, right))
-    notes.append(f"times: {'the authors KITTI' if checkpoint else 'the shipped'} weights on {pairs[0].name}")
+    notes.append(f"times were taken with {AUTHORS if checkpoint else 'the shipped weights'} on {pairs[0].name}")
 
     out = scratch / f"{'kitti' if checkpoint else 'shipped'}-{SIZE[0]}x{SIZE[1]}.edgekit"
     bundle = read_bundle(str(out)) if out.exists() else ours.export(checkpoint, SIZE, out)

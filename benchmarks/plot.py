@@ -23,7 +23,7 @@ def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point]
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=110)
+    figure, axes = pyplot.subplots(figsize=(10, 4.5), dpi=100)
     for weights, points in exits.items():
         times, errors = [p.milliseconds for p in points], [p.d1 for p in points]
         axes.plot(times, errors, marker="o", label=f"edgekit, {weights}")
@@ -35,12 +35,12 @@ def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point]
     ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000, 2000) if _within(t, axes.get_xlim())]
     axes.set_xticks(ticks, [f"{t}" for t in ticks])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel("time for one pair, ms (networks: tensor to tensor; StereoSGBM: picture to disparity)")
     axes.set_ylabel("D1: wrong pixels, %\n(no answer counts as wrong)")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     figure.tight_layout()
     figure.savefig(out)
     pyplot.close(figure)
