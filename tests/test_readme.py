@@ -75,3 +75,10 @@ def test_the_readme_names_only_files_that_exist() -> None:
     for document in [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"
+
+
+def test_every_lowering_has_a_line_in_its_document() -> None:
+    document = (ROOT / "docs" / "lowerings.md").read_text()
+    for path in (ROOT / "export" / "lowering").glob("*.py"):
+        if path.stem not in ("__init__", "anynet"):  # the register, and the list of who uses which
+            assert f"(../export/lowering/{path.name})" in document, f"{path.name} is not in docs/lowerings.md"
