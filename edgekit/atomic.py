@@ -39,7 +39,6 @@ def write_directory(path: str, files: Mapping[str, bytes], replace: bool) -> Non
         FileExistsError: something is there, and ``replace`` is false.
         OSError: it cannot be written; nothing of it stays.
     """
-    clean(path)
     partial = _sibling(path, "partial")
     os.mkdir(partial)
     lock = _lock(partial)

@@ -142,6 +142,7 @@ def write_bundle(
             the disk is full; the manifest contradicts itself or ``files``.
     """
     path = os.path.realpath(os.fspath(path))
+    atomic.clean(path)
     check_destination(path, overwrite)
     for name in files:
         check_path(name, path)

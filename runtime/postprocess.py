@@ -27,7 +27,7 @@ def answer(task: str, exit_array: np.ndarray, placement: Optional[Placement]) ->
         return disparity  # type: ignore[no-any-return]
     rows = slice(placement.top, placement.top + placement.rows)
     disparity = disparity[rows, placement.left : placement.left + placement.columns]
-    size = (placement.height, placement.width)
+    size = placement.height, placement.width
     if disparity.shape == size:
         return disparity  # type: ignore[no-any-return]
     return resize(disparity, size) * np.float32(placement.width / placement.columns)

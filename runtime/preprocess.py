@@ -6,10 +6,9 @@ import numpy as np
 
 from edgekit.bundle import InputSpec, Preprocessing
 from edgekit.errors import InputError
-from edgekit.runtime.resize import resize
+from edgekit.runtime.resize import resize_columns, resize_rows
 
-# A picture that would be enlarged by less than this to fill the tensor stays as it is, and so does one of the size that the
-# network is meant for: padding is exact, resampling blurs.
+# A picture that would be enlarged by less than this stays as it is: padding is exact, resampling blurs.
 WORTH_ENLARGING = 1.05
 
 
@@ -140,11 +139,10 @@ def _letterbox(height: int, width: int, spec: InputSpec, enlarge: bool) -> Place
     assert recipe is not None
     if height < 1 or width < 1:
         raise InputError(f"{spec.name} is an empty picture, {width} x {height} px")
-    scale = min(rows / height, columns / width)
-    fits = height <= rows and width <= columns
     size = (height, width)
-    meant = (recipe.height, recipe.width) == size
-    if not fits or (enlarge and not meant and scale >= WORTH_ENLARGING):
+    # Resized to the picture size that the network is meant for; smaller than its tensor, which is a multiple of something.
+    scale = min(recipe.height / height, recipe.width / width)
+    if height > rows or width > columns or (enlarge and scale >= WORTH_ENLARGING):
         size = (min(max(int(height * scale + 0.5), 1), rows), min(max(int(width * scale + 0.5), 1), columns))
     vertical, horizontal = recipe.anchor.split("-")
     return Placement(
@@ -173,11 +171,13 @@ def _planes(name: str, picture: np.ndarray, spec: InputSpec) -> np.ndarray:
 
 def _normalise(picture: np.ndarray, recipe: Preprocessing, out: np.ndarray) -> None:
     """Write ``(picture / 255 - mean) / std``, resized to ``out`` (C, rows, columns), plane by plane."""
+    if picture.shape[0] != out.shape[1]:
+        picture = resize_rows(picture, out.shape[1])
     for channel, plane in enumerate(out):
-        std = recipe.std[channel]
         source = picture[..., channel]
         if source.shape != plane.shape:
-            source = resize(source, plane.shape)
+            source = resize_columns(source, plane.shape[1])
+        std = recipe.std[channel]
         np.multiply(source, np.float32(1.0 / (255.0 * std)), out=plane, dtype=np.float32)
         np.subtract(plane, np.float32(recipe.mean[channel] / std), out=plane)
 

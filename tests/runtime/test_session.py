@@ -16,7 +16,7 @@ from tests.toy_graphs import stereo_exits
 
 MakeSession = Callable[..., Session]
 MS = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}
-NEEDED = {name: 12.5 for name in MS}  # expected after a short warm-up: a quarter more than the median
+NEEDED = dict.fromkeys(MS, 12.5)  # expected after a short warm-up: a quarter more than the median
 
 
 def golden(session: Session) -> Dict[str, object]:
