@@ -294,7 +294,7 @@ def test_what_is_no_bundle_is_never_overwritten(
 
 
 def test_a_missing_parent_is_named(tmp_path: Path, manifest: Manifest, files: Dict[str, bytes]) -> None:
-    with pytest.raises(BundleError, match="the directory .*nowhere does not exist"):
+    with pytest.raises(BundleError, match=r"the directory .*nowhere does not exist"):
         write_bundle(tmp_path / "nowhere" / "x.edgekit", manifest, files)
 
 

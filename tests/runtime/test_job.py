@@ -1,0 +1,105 @@
+"""Jobs: answers at any moment, from any thread."""
+
+import threading
+from typing import Callable, Dict
+
+import numpy as np
+import pytest
+
+from edgekit.bundle import Bundle
+from edgekit.errors import BackendError
+from edgekit.runtime.session import Session
+from tests.runtime.virtual import FakeBackend, JumpingClock
+
+MakeSession = Callable[..., Session]
+MS = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}
+
+
+def golden(session: Session) -> Dict[str, object]:
+    return dict(session.golden()[0])
+
+
+def test_a_job_ends_with_the_last_exit(session: Session) -> None:
+    job = session.submit(**golden(session))
+    result = job.result()
+    assert (result.stage, result.reason) == ("stage4", "final")
+    assert job.done()
+    assert job.best() is result
+
+
+def test_best_is_what_has_been_reached_at_that_moment(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    job = session.submit(**golden(session))
+    assert job.best() is None
+    with pytest.raises(TimeoutError, match="no exit within 5 ms"):
+        job.result(timeout_ms=5)
+    partial = job.result(timeout_ms=10)
+    assert (partial.stage, partial.reason) == ("stage1", "partial")
+    best = job.best()
+    assert best is not None
+    assert best.stage == "stage1"
+    assert not job.done()
+    assert job.result().stage == "stage4"
+
+
+def test_a_cancelled_job_keeps_what_it_reached(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    job = session.submit(**golden(session))
+    job.result(timeout_ms=15)
+    job.cancel()
+    result = job.result()
+    assert (result.stage, result.reason) == ("stage1", "cancelled")
+    assert list(result.stage_ms) == ["stage1"]
+    job.cancel()  # a second time, and after the end, it does nothing
+    assert job.result() is result
+    assert session.infer(**golden(session)).reason == "final"
+
+
+def test_a_job_with_a_budget_stops_at_what_is_expected_to_fit(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    result = session.submit(budget_ms=30, **golden(session)).result()
+    assert (result.stage, result.reason, result.missed) == ("stage2", "budget", False)
+
+
+def test_a_job_whose_first_stage_fails_raises_when_it_is_asked(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    assert isinstance(session.backend, FakeBackend)
+    session.backend.failing.add("stage1")
+    job = session.submit(**golden(session))
+    with pytest.raises(BackendError, match="stage1 broke"):
+        job.result()
+    assert job.done()
+    assert job.best() is None
+    session.backend.failing.clear()
+    assert session.submit(**golden(session)).result().reason == "final"
+
+
+def test_what_was_submitted_may_be_overwritten_at_once(session: Session) -> None:
+    inputs, exits = session.golden()
+    given = {name: array.copy() for name, array in inputs.items()}
+    job = session.submit(**given)
+    for array in given.values():
+        array[...] = 0
+    np.testing.assert_allclose(job.result().exits["stage4"], exits["stage4"], atol=1e-6)
+
+
+def test_jobs_run_in_the_order_of_their_coming_on_one_named_thread(classifier_bundle: Bundle) -> None:
+    with Session.open(classifier_bundle.path, threads=1) as session:
+        before = threading.active_count()
+        jobs = [session.submit(**golden(session)) for _ in range(4)]
+        started = [job.result().begun_ms["stage1"] + job.result().started for job in jobs]
+        assert started == sorted(started)
+        assert threading.active_count() == before + 1
+        assert "edgekit-toyclass" in [thread.name for thread in threading.enumerate()]
+
+
+def test_close_ends_the_job_that_runs_and_drops_those_that_wait(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    jobs = [session.submit(**golden(session)) for _ in range(3)]
+    jobs[0].result(timeout_ms=15)
+    assert isinstance(session.clock, JumpingClock)
+    session.clock.leave()
+    session.close()
+    results = [job.result() for job in jobs]
+    assert [result.reason for result in results] == ["cancelled"] * 3
+    assert [result.stage for result in results] == ["stage1", None, None]
