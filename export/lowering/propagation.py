@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Kernel, conv2d, kernel_of
-from edgekit.export.lowering.phases import Phases
+from edgekit.export.lowering.phases import LANES, Phases
 from edgekit.export.lowering.separable_resize import BlockResize, CentreMean
 from edgekit.models.anynet import SPN_SCALE
 
-Recurrence = Callable[[Tensor, Tensor], Tensor]
+Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 OUTSIDE = 1e30
 
@@ -34,16 +34,14 @@ class LoweredPropagation(nn.Module):
         kernels = [_transposed(layer) for layer in guidance.children() if not isinstance(layer, nn.ReLU)]
         self.guidance = nn.ModuleList(conv2d(kernel, padding=1) for kernel in kernels)
         self.lift = conv2d(_transposed(lift), padding=1)
-        self.phases = Phases(turned, 4, 4)
+        self.phases = Phases(turned, LANES, 1)
         self.drop = self.phases.conv2d(_transposed(drop))
         self.resize = BlockResize(low, SPN_SCALE)
         channels = self.lift.out_channels
         total = torch.eye(channels).repeat(3, 1)
-        self.total = nn.Buffer(total)
+        self.minus_total = nn.Buffer(-total)
         self.totals = nn.Buffer(total.repeat(1, 3))
         self.floor = nn.Buffer(_floor(low[0], channels))
-        # Nothing lies left of the first column, so that it keeps all of its own value.
-        self.not_first = nn.Buffer((torch.arange(low[1]) > 0).float().view(-1, 1, 1))
 
     def forward(self, left: Tensor, disparity: Tensor) -> Tensor:
         guide = self.shrink_picture(left).transpose(2, 3)
@@ -52,8 +50,9 @@ class LoweredPropagation(nn.Module):
         raw = self.guidance[-1](guide).permute(0, 2, 3, 1).squeeze(0)
         gates = raw / (torch.matmul(raw.abs(), self.totals) + self.floor)
         x = self.lift(self.shrink_disparity(disparity).transpose(2, 3)).permute(0, 2, 3, 1).squeeze(0)
-        own = x - x * self.not_first * torch.matmul(gates, self.total)
-        propagated = self.recurrence(own, gates).permute(2, 0, 1).unsqueeze(0)
+        own = x + x * torch.matmul(gates, self.minus_total)
+        # Nothing lies left of the first column, so that it must keep its own value: it does if its neighbours have that too.
+        propagated = self.recurrence(x[0], own, gates).permute(2, 0, 1).unsqueeze(0)
         refined = self.phases(self.drop(propagated)).transpose(2, 3)
         return self.resize(refined)  # type: ignore[no-any-return]
 

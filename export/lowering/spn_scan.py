@@ -19,27 +19,28 @@ from edgekit.export.graph import GraphBuilder, shape_of
 
 
 @torch.library.custom_op("edgekit::propagate_columns", mutates_args=())
-def propagate_columns(own: Tensor, gates: Tensor) -> Tensor:
-    """h of own (T, H, C) and gates (T, H, 3 C), those from above, level and below side by side.
+def propagate_columns(start: Tensor, own: Tensor, gates: Tensor) -> Tensor:
+    """h of own (T, H, C) and gates (T, H, 3 C), those from above, level and below side by side, after a column ``start`` (H, C)
+    every row of which is its own neighbour.
 
     At the border the row itself stands for its missing neighbour: gates that lead outside must be 0.
     """
     rows = _neighbours(own.shape[1])
-    state = torch.zeros_like(own[0])
+    beside = start.unsqueeze(1).expand(-1, 3, -1)
     columns = []
     for column, gate in zip(own, gates.reshape(*own.shape[:2], 3, -1), strict=True):
-        state = column + (gate * state[rows]).sum(dim=1)
-        columns.append(state)
+        columns.append(column + (gate * beside).sum(dim=1))
+        beside = columns[-1][rows]
     return torch.stack(columns)
 
 
 @propagate_columns.register_fake
-def _(own: Tensor, gates: Tensor) -> Tensor:
+def _(start: Tensor, own: Tensor, gates: Tensor) -> Tensor:
     return torch.empty_like(own)
 
 
 @emits("edgekit.propagate_columns.default")
-def emit_propagate_columns(graph: GraphBuilder, own: ir.Value, gates: ir.Value) -> ir.Value:
+def emit_propagate_columns(graph: GraphBuilder, start: ir.Value, own: ir.Value, gates: ir.Value) -> ir.Value:
     """A Scan whose state (H, 3, C) is what the next column reads: state and output differ, so neither is copied."""
     _, height, channels = shape_of(own)
     body = graph.body("column")
@@ -52,7 +53,10 @@ def emit_propagate_columns(graph: GraphBuilder, own: ir.Value, gates: ir.Value) 
     after = body.typed(after, (height, channels), own.dtype)
     fetched = body.op("Gather", after, body.constant(_neighbours(height).numpy().astype(np.int32)), axis=0)
     fetched = body.typed(fetched, (height, 3, channels), own.dtype)
-    initial = graph.constant(np.zeros((height, 3, channels), np.float32))
+    initial = graph.op(
+        "Expand", graph.reshape(start, (height, 1, channels)), graph.ints((height, 3, channels))
+    )
+    graph.typed(initial, (height, 3, channels), own.dtype)
     step = body.graph({"neighbours_next": fetched, "column": after})
     return graph.multi("Scan", 2, initial, own, gates, body=step, num_scan_inputs=2)[1]
 
