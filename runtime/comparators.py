@@ -1,0 +1,75 @@
+"""What the scheduler is measured against: the whole network always, a fixed stage, means instead of quantiles, and an oracle."""
+
+from collections import deque
+from typing import Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from edgekit.runtime.latency import WINDOW, LatencyModel
+from edgekit.runtime.scheduler import Decision, Scheduler
+
+
+class FixedStage(Scheduler):
+    """Runs every stage up to ``last`` and no more, whatever the deadline."""
+
+    def __init__(self, stages: Sequence[Tuple[str, bool]], last: str) -> None:
+        names = [name for name, _ in stages]
+        self._run = names[: names.index(last) + 1]
+
+    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+        """Run on until the stage has been reached."""
+        if finished >= len(self._run):
+            return Decision(False, None, None, "final")
+        return Decision(True, self._run[finished], None, "unlimited")
+
+
+class Oracle(Scheduler):
+    """Knows how long every stage of the frame will take, and begins none in vain."""
+
+    def __init__(self, stages: Sequence[Tuple[str, bool]]) -> None:
+        self._stages = list(stages)
+        self._durations: List[float] = []
+
+    def foresee(self, durations: Sequence[float]) -> None:
+        """Learn the durations in ms of the stages of the frame that comes next."""
+        self._durations = list(durations)
+
+    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+        """Run if some exit to come will be there in time."""
+        reached = now
+        for (_, has_exit), duration in list(zip(self._stages, self._durations))[finished:]:
+            reached += duration
+            if deadline is not None and reached > deadline:
+                break
+            if has_exit:
+                stage = self._stages[finished][0]
+                return Decision(True, stage, self._durations[finished], "fits")
+        return Decision(False, None, None, "budget")
+
+
+class MeanModel(LatencyModel):
+    """Expects of every stage the mean of its last runs, as a moving average does."""
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        names = list(stages)
+        super().__init__(names)
+        self._last: Dict[str, Deque[float]] = {name: deque(maxlen=WINDOW) for name in names}
+        self._sum: Dict[str, float] = dict.fromkeys(names, 0.0)
+
+    def start(self, stage: str, durations: Sequence[float]) -> None:
+        """Begin with ``durations`` in ms."""
+        self._last[stage].clear()
+        self._sum[stage] = 0.0
+        for duration in durations:
+            self.learn(stage, duration)
+
+    def learn(self, stage: str, duration: float) -> None:
+        """Take in that ``stage`` has just taken ``duration`` ms."""
+        last = self._last[stage]
+        if len(last) == last.maxlen:
+            self._sum[stage] -= last[0]
+        last.append(duration)
+        self._sum[stage] += duration
+
+    def predict(self, stage: str) -> Optional[float]:
+        """The mean in ms; None if the stage was never seen."""
+        last = self._last[stage]
+        return self._sum[stage] / len(last) if last else None
