@@ -7,8 +7,6 @@ import json
 import sys
 from dataclasses import asdict
 
-from edgekit.models.registry import WEIGHTS, families
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
@@ -17,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table, or the JSON document."""
-    rows = [{**asdict(family), "shipped_weights": _ships(family.name)} for family in families()]
+    # Imported only now: it imports torch, and the command's help and completion need this module too.
+    from edgekit.models.registry import WEIGHTS, families
+
+    ships = {family.name: (WEIGHTS / f"{family.name}.safetensors").is_file() for family in families()}
+    rows = [{**asdict(family), "shipped_weights": ships[family.name]} for family in families()]
     if args.json:
         json.dump(rows, sys.stdout, indent=1)
         print()
@@ -26,13 +28,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{'model':{width}}  {'task':14}  {'default size':12}  {'weights':8}  what it is")
     for family in families():
         size = "x".join(map(str, family.default_size))
-        ships = "shipped" if _ships(family.name) else "-"
+        weights = "shipped" if ships[family.name] else "-"
         print(
-            f"{family.name:{width}}  {family.task:14}  {size:12}  {ships:8}  {family.summary} ({family.paper})"
+            f"{family.name:{width}}  {family.task:14}  {size:12}  {weights:8}  {family.summary} ({family.paper})"
         )
     print("\nYour own network: edgekit export --model package.module:function")
     return 0
-
-
-def _ships(name: str) -> bool:
-    return (WEIGHTS / f"{name}.safetensors").is_file()

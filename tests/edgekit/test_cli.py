@@ -180,20 +180,26 @@ def test_inside_a_bundle_its_verbs_take_no_bundle(capsys, tmp_path):
     assert "unrecognized arguments: another" in capsys.readouterr().err
 
 
-def completed(words, shell="bash"):
-    """What bash would offer for the last of ``words``."""
+@pytest.fixture(scope="module")
+def completed():
+    """What bash would offer for the last of some words, with the script that `edgekit completion bash` prints."""
+    script = run("completion", "bash").stdout
+    return lambda words: offered(words, script)
+
+
+def offered(words, script):
     listing = " ".join(f"'{word}'" for word in words)
-    script = f"""
-        eval "$({sys.executable} -m edgekit completion {shell})"
+    calling = f"""
+        {script}
         COMP_WORDS=({listing}); COMP_CWORD={len(words) - 1}; _edgekit; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    process = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    process = subprocess.run(["bash", "-c", calling], capture_output=True, text=True)
     assert process.returncode == 0 and process.stderr == "", process.stderr
     return process.stdout.split()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash, which is not installed")
-def test_bash_completes_verbs_options_and_choices():
+def test_bash_completes_verbs_options_and_choices(completed):
     assert completed(["edgekit", "in"]) == ["inspect"]
     assert "--json" in completed(["edgekit", "doctor", "--"])
     assert completed(["edgekit", "completion", ""]) == ["bash", "zsh"]
