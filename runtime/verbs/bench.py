@@ -1,7 +1,6 @@
 """`edgekit bench`: how long every stage and every exit takes on this device, and whether the figures can be believed."""
 
 import argparse
-import os
 import time
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -9,9 +8,10 @@ import numpy as np
 
 from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, read_bundle
-from edgekit.errors import BackendError, BundleError, OptionError
+from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
+from edgekit.runtime.recording import Recorder
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.statistics import doubts, summarize
@@ -31,12 +31,14 @@ from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
+    check_folder,
     positive,
     positive_whole,
     providers_of,
     read_variants,
     whole,
 )
+from edgekit.runtime.verbs.timelines import add_timeline_options, write_timelines
 
 RUNS, WARMUP = 200, 20
 ROUNDS = 30  # frames per variant before the measurement, to find the fastest
@@ -79,16 +81,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save", metavar="FILE", help="write the JSON document, with every frame's times, to a file"
     )
+    add_timeline_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, report, keep the profile; 1 if the gate was not met."""
     bundle = read_bundle(args.bundle)
-    if args.save is not None and not os.path.isdir(os.path.dirname(os.path.abspath(args.save))):
-        raise OptionError(
-            f"--save {args.save}: there is no folder {os.path.dirname(args.save)}; create it first"
-        )
+    for option, path in (("--save", args.save), ("--record", args.record), ("--trace", args.trace)):
+        check_folder(option, path)
     report = bench(args, bundle)
     if args.save is not None:
         frames = [
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(to_document(report))
     else:
-        say(to_lines(report) + ([f"wrote {args.save}"] if args.save else []))
+        say(to_lines(report) + [f"wrote {path}" for path in (args.save, args.record, args.trace) if path])
     return 0 if report.gate is None or report.gate.passed else 1
 
 
@@ -115,6 +116,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     memory_before, begin = resident_memory_bytes(), time.perf_counter()
     with open_session(args, bundle, variants) as session:
         load_ms = (time.perf_counter() - begin) * 1e3
+        recorder = Recorder(session) if args.record or args.trace else None
         processors, busy = read_processors(), read_busy()
         frames = run_tight(
             lambda: run_frame(session, inputs), args.warmup, args.runs, Progress("bench", args.runs).at
@@ -139,6 +141,8 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
         if not args.no_profile and args.variants in (FASTEST, DEFAULT):
             profile, unwritten = keep_profile(bundle, session, frames)
             refused += unwritten
+        if recorder is not None:
+            write_timelines(args, recorder.recording(recorded_settings(args, session, source)))
     return Report(
         settings=settings,
         load_ms=load_ms,
@@ -153,6 +157,21 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
         profile=profile,
         warnings=tuple(find_warnings(frames, others, processors, read_processors()) + refused),
     )
+
+
+def recorded_settings(args: argparse.Namespace, session: Session, source: str) -> Dict[str, object]:
+    """What a recording or a trace says of the run."""
+    return {
+        "verb": "bench",
+        "backend": f"{session.backend.name} {session.backend.version}",
+        "backend_settings": dict(session.backend.settings),
+        "variants": dict(session.variants),
+        "inputs": source,
+        "warmup": args.warmup,
+        "runs": args.runs,
+        "rate": args.rate,
+        "budget_ms": args.budget_ms,
+    }
 
 
 def open_session(args: argparse.Namespace, bundle: Bundle, variants: Optional[Mapping[str, str]]) -> Session:

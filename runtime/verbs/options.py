@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from typing import Dict, List, Optional
 
 from edgekit.errors import OptionError
@@ -58,6 +59,16 @@ def positive(text: str) -> float:
     if not (value > 0.0 and math.isfinite(value)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
+
+
+def check_folder(option: str, path: Optional[str]) -> None:
+    """That the folder of a file to be written is there, before anything slow is done.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise OptionError(f"{option} {path}: there is no folder {os.path.dirname(path)}; create it first")
 
 
 def read_variants(text: str) -> Dict[str, str]:

@@ -18,10 +18,12 @@ from edgekit.runtime.verbs.inputs import require_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
+    check_folder,
     positive,
     positive_whole,
     providers_of,
 )
+from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
 Writer = Callable[[str, np.ndarray], None]
 TOP = 5
@@ -67,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ground-truth", metavar="FILE", help="true disparity (KITTI .png, .pfm, .npy): report EPE and D1"
     )
     parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
+    add_trace_option(parser)
     add_backend_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -75,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer, report and write; 1 if the answer came after the budget."""
     bundle = read_bundle(args.bundle)
     files = files_to_write(args, bundle.manifest.task)
+    check_folder("--trace", args.trace)
     inputs = require_inputs(args, bundle.manifest)
     truth = None if args.ground_truth is None else read_disparity(args.ground_truth)
     if args.stage is not None and args.stage > len(bundle.manifest.stages):
@@ -85,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         bundle.path, args.backend, providers_of(args), args.threads, allow_nonfinite=args.allow_nonfinite
     ) as session:
         results = answer(session, inputs, args)
+        write_run_trace(args, session, results[-1])
     answers = compare(results, truth)
     if not answers:
         raise BackendError(f"{bundle.manifest.name} gave no answer: {_why(args, results[-1])}")
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(document(bundle, args, told, written))
     else:
-        say(lines(bundle, args, told, written))
+        say(lines(bundle, args, told, written) + ([f"wrote {args.trace}"] if args.trace else []))
     return 1 if told[-1].result.missed else 0
 
 
