@@ -43,7 +43,7 @@ from edgekit.export.tensorrt_table import version
 from edgekit.models import registry
 from edgekit.models.staged import ImageInput, StagedModel
 
-Report = Callable[[str, float], None]
+Report = Callable[[str, float | None], None]  # a step, and the seconds it took; None when it begins
 GOLDEN = "golden/golden.npz"
 
 
@@ -100,7 +100,7 @@ def export(
         out: the directory to write; by default ``MODEL.edgekit`` here.
         overwrite: replace a bundle that is there.
         parity: prove that the graphs compute what the network computes.
-        progress: is called with what was done and the seconds it took.
+        progress: is called with each step when it begins (and None), and again with the seconds that it took.
 
     Raises:
         OptionError: an argument is wrong or contradicts the weights.
@@ -115,41 +115,42 @@ def export(
 
 def run(request: Request, progress: Report | None = None) -> Exported:
     """Export as requested; the errors are those of `export`."""
-    clock = _Clock(progress)
+    steps = _Steps(progress)
     target = targets.find(request.target)
     destination = _destination(request)
     check_destination(destination, request.overwrite)
+    steps.begin("reading the network")
     model = registry.build(request.model, _checkpoint(request), request.config, _size(request))
     stages = list(model.stages())
     check_stages(stages, [spec.name for spec in model.inputs])
-    clock.done("read the network")
+    steps.begin("running the network")
     samples = sample_inputs(model.inputs, model.task)
     runs = run_stages(model, stages, samples)
     exits = _reference(model, runs, samples)
-    clock.done("ran the network")
     graphs: dict[str, dict[str, bytes]] = {}
     dropped: dict[str, str] = {}
     for stage_run in runs:
+        steps.begin(f"converting {stage_run.stage.name}")
         graphs[stage_run.stage.name], left_out = stage_graphs(stage_run, target)
         dropped.update(left_out)
-        clock.done(f"converted {stage_run.stage.name} ({', '.join(graphs[stage_run.stage.name])})")
     defaults = {name: _defaults(variants) for name, variants in graphs.items()}
     rows: list[ParityRow] = []
     if request.parity:
+        steps.begin("proving parity")
         chains = {
             backend: {name: chosen[backend] for name, chosen in defaults.items()}
             for backend in lowering.PREFERENCES
         }
         rows = prove(runs, graphs, chains, exits)
-        clock.done("proved parity")
+    steps.begin("writing the bundle")
     files = {_graph_path(s, v): data for s, variants in graphs.items() for v, data in variants.items()}
     files[GOLDEN] = _npz({**samples, **exits})
     manifest = _manifest(
         request, target, model, runs, graphs, defaults, _provenance(request, rows), destination
     )
     bundle = write_bundle(destination, manifest, files, request.overwrite)
-    clock.done("wrote the bundle")
-    return Exported(bundle, rows, dropped, clock.total())
+    steps.end()
+    return Exported(bundle, rows, dropped, steps.total())
 
 
 def stage_graphs(stage_run: StageRun, target: Target) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -177,17 +178,23 @@ def stage_graphs(stage_run: StageRun, target: Target) -> tuple[dict[str, bytes],
     return graphs, refused
 
 
-class _Clock:
-    """Tells the caller what was done, and how long it took."""
+class _Steps:
+    """Tells the caller what is being done, and afterwards how long it took."""
 
     def __init__(self, report: Report | None) -> None:
         self._report = report or (lambda text, seconds: None)
-        self._start = self._last = time.monotonic()
+        self._start = self._begun = time.monotonic()
+        self._current: str | None = None
 
-    def done(self, text: str) -> None:
-        now = time.monotonic()
-        self._report(text, now - self._last)
-        self._last = now
+    def begin(self, text: str) -> None:
+        self.end()
+        self._current, self._begun = text, time.monotonic()
+        self._report(text, None)
+
+    def end(self) -> None:
+        if self._current is not None:
+            self._report(self._current, time.monotonic() - self._begun)
+        self._current = None
 
     def total(self) -> float:
         return time.monotonic() - self._start

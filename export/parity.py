@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,6 @@ def prove(
     graphs: Mapping[str, Mapping[str, bytes]],
     chains: Mapping[str, Mapping[str, str]],
     exits: Mapping[str, Tensor],
-    report: Callable[[str], None] = lambda text: None,
 ) -> list[ParityRow]:
     """Compare every variant of every stage, and whole chains of them, with the reference.
 
@@ -110,7 +109,6 @@ def prove(
         graphs: ONNX bytes by stage and variant.
         chains: variant to take per stage, by the chain's name.
         exits: the uncut network's answers by stage.
-        report: is told what is being compared.
 
     Raises:
         ParityError: something differs; the message holds the table.
@@ -119,11 +117,9 @@ def prove(
     rows = [_cut_row(run, exits[run.stage.name]) for run in runs if run.stage.exit is not None]
     for run in runs:
         for variant in graphs[run.stage.name]:
-            report(f"parity of {run.stage.name}.{variant}")
             got = runtime.run(run.stage.name, variant, _arrays(run.inputs))
             rows += [compare(run, variant, name, got[name], run.outputs[name]) for name in run.stage.outputs]
     for chain, variants in chains.items():
-        report(f"parity of the chain {chain}")
         known = dict(_arrays(runs[0].inputs))
         for run in runs:
             known.update({name: _array(tensor) for name, tensor in run.inputs.items() if name not in known})

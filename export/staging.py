@@ -35,8 +35,8 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
     """Refuse stages whose names do not fit together.
 
     Raises:
-        ExportError: there are none or none has an exit, two have one name, two tensors have one name, a stage reads what
-            nothing before it writes, or an exit is none of its stage's outputs.
+        ExportError: there are none or none has an exit, they are not called stage1, stage2, ..., two tensors have one name,
+            a stage reads what nothing before it writes, or an exit is none of its stage's outputs.
     """
     if not stages:
         raise ExportError("stages() returns none; a bundle needs at least one stage with an exit")
@@ -45,9 +45,12 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
         raise ExportError(f"two inputs have one name: {', '.join(inputs)}")
     later = {name: stage.name for stage in stages for name in stage.outputs}
     names = [stage.name for stage in stages]
+    wanted = [f"stage{k}" for k in range(1, len(stages) + 1)]
+    if names != wanted:
+        raise ExportError(
+            f"the stages are called {', '.join(names)}; call them {', '.join(wanted)}, in the order in which they run"
+        )
     for stage in stages:
-        if names.count(stage.name) > 1:
-            raise ExportError(f"two stages are called {stage.name!r}; name them stage1, stage2, ...")
         for name in stage.inputs:
             if name not in written:
                 where = f"{later[name]} writes it, which runs later" if name in later else "nothing writes it"

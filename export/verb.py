@@ -117,9 +117,13 @@ def _file(name: str) -> dict[str, object]:
     return document
 
 
-def _say(text: str, seconds: float) -> None:
-    if seconds >= _SLOW or sys.stderr.isatty():
-        print(f"{text}: {seconds:.1f} s", file=sys.stderr, flush=True)
+def _say(step: str, seconds: float | None) -> None:
+    """On a terminal what is being done, and in the end how long it took; elsewhere only what took long."""
+    terminal = sys.stderr.isatty()
+    if seconds is None and terminal:
+        print(f"{step} ...", end="\r", file=sys.stderr, flush=True)
+    elif seconds is not None and (terminal or seconds >= _SLOW):
+        print(f"{step}: {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
 def _document(exported: Exported) -> dict[str, object]:
