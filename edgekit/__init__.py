@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit.bundle import Bundle
     from edgekit.runtime.clock import Clock
+    from edgekit.runtime.policies import Policy
     from edgekit.runtime.session import Session
 
 __version__ = "0.1.0"
@@ -70,6 +71,7 @@ def load(
     allow_nonfinite: bool = False,
     warmup: int = 5,
     confidence: float = 0.99,
+    policies: "Sequence[Policy]" = (),
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
@@ -83,6 +85,7 @@ def load(
         allow_nonfinite: let NaN and Inf in the inputs pass.
         warmup: frames of the golden input to run first, so that the scheduler knows each stage's duration.
         confidence: the share of a stage's runs that should not take longer than the scheduler expects.
+        policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
 
     Raises:
         BundleError: no bundle, or a damaged one.

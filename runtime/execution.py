@@ -88,7 +88,11 @@ class Execution:
         if progress.reason is not None:
             return None
         now = plan.clock.now()
-        decision = plan.scheduler.next(now, self.call.exit_by, len(progress.stages))
+        try:
+            decision = plan.scheduler.next(now, self.call.exit_by, len(progress.stages), progress.exits)
+        except Exception as error:  # a policy may be the user's own
+            self.end("error", f"a policy failed: {type(error).__name__}: {error}")
+            return None
         self.progress = progress._replace(decisions=progress.decisions + ((now, decision),))
         if self._stopped is not None:
             self.end(self._stopped)
@@ -105,6 +109,11 @@ class Execution:
             self.run(stage)
         return self.progress.reason is None
 
+    def finish(self) -> None:
+        """Run all that is to be run."""
+        while self.step():
+            pass
+
     def run(self, stage: str) -> None:
         """Run ``stage``, which `decide` named; the frame is over if it fails or is cancelled."""
         plan = self._plan
@@ -116,6 +125,8 @@ class Execution:
         except StageCancelled:
             self._cut(stage, begun)
             self.end(self._stopped or "cancelled")
+            if self.progress.cut is not None:
+                plan.stages.learn_at_least(stage, self.progress.cut[2])
         except Exception as error:  # whatever a backend raises, what was reached before is still an answer
             self._cut(stage, begun)
             self.end("error", str(error) or type(error).__name__)
@@ -138,11 +149,18 @@ class Execution:
     def end(self, reason: str, error: Optional[str] = None) -> None:
         """Declare the frame over, on the thread that steps it, and give its inputs back."""
         if self.progress.reason is None:
-            self.progress = self.progress._replace(reason=reason, error=error, reached=self._plan.clock.now())
+            now = self._plan.clock.now()
+            self.progress = self.progress._replace(reason=reason, error=error, reached=now)
+            for policy in self._plan.scheduler.policies:
+                policy.over(now - self.call.started)
             self._release()
 
-    def result(self, reason: Optional[str] = None) -> Result:
-        """The answer so far; ``reason`` says why, where the frame itself does not.
+    def result(self, reason: Optional[str] = None, at: Optional[float] = None) -> Result:
+        """The answer so far.
+
+        Args:
+            reason: why there is no more, where the frame itself does not say so.
+            at: the instant until which time is counted; now by default.
 
         Raises:
             BackendError: the first stage failed, so that there is nothing to answer with.
@@ -155,7 +173,7 @@ class Execution:
         if progress.exits:
             output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
             plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
-        now = plan.clock.now()
+        now = plan.clock.now() if at is None else at
         elapsed = now - call.started
         slack = None if call.budget_ms is None else call.budget_ms - elapsed
         return Result(

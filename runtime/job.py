@@ -1,30 +1,40 @@
 """Frames that run in the background: a job for whoever submitted one, and the one thread that works on them."""
 
+import logging
 import threading
 from collections import deque
-from typing import Deque, Optional
+from typing import Any, Callable, Deque, Generator, List, Optional
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.result import Result
 
+OnExit = Callable[[Result], object]
+
+log = logging.getLogger("edgekit")
+
 
 class Job:
-    """A submitted frame. Its methods may be called from any thread, at any time."""
+    """A submitted frame. Its methods may be called from any thread, at any time; in asyncio, ``await job`` is its result."""
 
-    def __init__(self, execution: Execution, clock: Clock) -> None:
+    def __init__(self, execution: Execution, clock: Clock, on_exit: Optional[OnExit] = None) -> None:
         self._execution = execution
         self._clock = clock
+        self._on_exit = on_exit
         self._changed = threading.Condition()
-        self._final: Optional[Result] = None
-        self._failed: Optional[EdgekitError] = None
         self._over = False
+        self._final: Optional[Result] = None
+        self._when_over: List[Callable[[], object]] = []
 
     def best(self) -> Optional[Result]:
-        """The best exit so far; None if there is none yet. Never waits."""
+        """The best exit so far; None if there is none. Never waits."""
         if self._over:
-            return self._final
+            return (
+                self._end()
+                if self._execution.progress.error is None or self._execution.progress.exits
+                else None
+            )
         return self._execution.result() if self._execution.progress.exits else None
 
     def done(self) -> bool:
@@ -42,10 +52,9 @@ class Job:
             TimeoutError: nothing was reached within ``timeout_ms``; the job goes on.
             BackendError: the first stage failed.
         """
-        until = None if timeout_ms is None else self._clock.now() + timeout_ms
-        self.wait(until)
-        if self._failed is not None:
-            raise self._failed
+        self.wait(None if timeout_ms is None else self._clock.now() + timeout_ms)
+        if self._over:
+            return self._end()
         best = self.best()
         if best is None:
             raise TimeoutError(f"no exit within {timeout_ms} ms; the job goes on: wait longer, or cancel it")
@@ -57,28 +66,73 @@ class Job:
             while not self._over and (until is None or self._clock.now() < until):
                 self._clock.wait(self._changed, until)
 
+    def __await__(self) -> Generator[Any, None, Result]:
+        """The result, in an asyncio task; cancelling the task cancels the job.
+
+        Raises:
+            BackendError: the first stage failed.
+        """
+        import asyncio  # 30 ms that only its users should pay
+
+        loop = asyncio.get_event_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        self._call_when_over(lambda: loop.call_soon_threadsafe(wake))
+        try:
+            yield from over
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self._end()
+
     def work(self) -> None:
         """Run the frame to its end, on the worker's thread."""
         try:
+            told = 0
             while self._execution.step():
-                pass
+                told = self._tell(told)
+            self._tell(told)
         finally:
-            self.finish()
-
-    def finish(self) -> None:
-        """Keep the result of a frame that is over, and wake whoever waits for it."""
-        try:
-            self._final = self._execution.result()
-        except EdgekitError as error:
-            self._failed = error
-        with self._changed:
-            self._over = True
-            self._clock.notify_all(self._changed)
+            self._finish()
 
     def drop(self, reason: str) -> None:
         """End a job that has not begun."""
         self._execution.end(reason)
-        self.finish()
+        self._finish()
+
+    def _tell(self, told: int) -> int:
+        reached = len(self._execution.progress.exits)
+        if self._on_exit is not None and reached > told:
+            try:
+                self._on_exit(self._execution.result())
+            except Exception:  # the user's code; the frame and those after it go on
+                log.exception("on_exit raised")
+        return reached
+
+    def _finish(self) -> None:
+        with self._changed:
+            self._over = True
+            waiting, self._when_over = self._when_over, []
+            self._clock.notify_all(self._changed)
+        for call in waiting:
+            _call_quietly(call)
+
+    def _end(self) -> Result:
+        with self._changed:
+            if self._final is None:
+                self._final = self._execution.result(at=self._execution.progress.reached)
+            return self._final
+
+    def _call_when_over(self, call: Callable[[], object]) -> None:
+        with self._changed:
+            if not self._over:
+                self._when_over.append(call)
+                return
+        _call_quietly(call)
 
 
 class Worker:
@@ -94,20 +148,26 @@ class Worker:
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
-    def add(self, job: Job) -> None:
-        """Queue ``job``.
+    def add(self, job: Job, latest: bool = False) -> None:
+        """Queue ``job``; ``latest`` drops those that wait before it.
 
         Raises:
             EdgekitError: the worker was closed.
         """
+        replaced: List[Job] = []
         with self._changed:
             if self._closed:
-                raise EdgekitError("the session is closed")
+                raise EdgekitError("the session is closed; load the bundle again")
+            if latest:
+                replaced = list(self._waiting)
+                self._waiting.clear()
             self._waiting.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             self._clock.notify_all(self._changed)
+        for old in replaced:
+            old.drop("replaced")
 
     def close(self) -> None:
         """Cancel the job that runs, drop those that wait, and join the thread."""
@@ -135,3 +195,11 @@ class Worker:
                 job.work()
             with self._changed:
                 self._current = None
+            del job  # or its tensors would stay until the next frame
+
+
+def _call_quietly(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except RuntimeError as error:  # an event loop that was closed in the meantime
+        log.debug("nobody waits for this job any more: %s", error)

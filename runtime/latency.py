@@ -5,6 +5,7 @@ is known of the next one before it runs; ALERT (Wan et al., arXiv 1911.00119, se
 a short running median, which a single outlier does not move and a step moves within one frame.
 """
 
+import threading
 from bisect import bisect_left, insort
 from collections import deque
 from typing import Deque, Dict, Iterable, List, Optional, Sequence
@@ -23,7 +24,7 @@ FEW = 100
 
 
 class LatencyModel:
-    """Predicts durations of stages from those measured so far. Memory and time per call do not grow.
+    """Predicts durations of stages from those measured so far. Memory and time per call do not grow; threads may share it.
 
     Attributes:
         confidence: the share of runs that should not take longer than predicted.
@@ -34,6 +35,7 @@ class LatencyModel:
         self._stages: Dict[str, _Distribution] = {name: _Distribution() for name in stages}
         self._recent: Deque[float] = deque([1.0] * RECENT, RECENT)
         self._slowdown = 1.0
+        self._guard = threading.Lock()
 
     @property
     def slowdown(self) -> float:
@@ -42,27 +44,42 @@ class LatencyModel:
 
     def start(self, stage: str, durations: Sequence[float]) -> None:
         """Begin anew with ``durations`` in ms, measured before: the warm-up's, or a profile's."""
-        distribution = self._stages[stage] = _Distribution()
+        fresh = _Distribution()
         for duration in durations[-WINDOW:]:
-            distribution.add(duration)
+            fresh.add(duration)
+        with self._guard:
+            self._stages[stage] = fresh
 
     def learn(self, stage: str, duration: float) -> None:
         """Take in that ``stage`` has just taken ``duration`` ms."""
-        distribution = self._stages[stage]
-        usual = distribution.quantile(0.5)
-        if usual is not None:
-            self._recent.append((duration + GRAIN) / (usual + GRAIN))
-            self._slowdown = sorted(self._recent)[RECENT // 2]
-        distribution.add(duration / self._slowdown)
+        with self._guard:
+            distribution = self._stages[stage]
+            usual = distribution.quantile(0.5)
+            if usual is not None:
+                self._recent.append((duration + GRAIN) / (usual + GRAIN))
+                self._slowdown = sorted(self._recent)[RECENT // 2]
+            distribution.add(duration / self._slowdown)
+
+    def learn_at_least(self, stage: str, duration: float) -> None:
+        """Take in that ``stage`` was cancelled after ``duration`` ms, so that it would have taken longer.
+
+        That says something only if it had been expected to be over by then.
+        """
+        with self._guard:
+            usual = self._stages[stage].quantile(0.5)
+            expected = usual is not None and duration < usual * self._slowdown
+        if not expected:
+            self.learn(stage, duration)
 
     def predict(self, stage: str) -> Optional[float]:
         """The duration in ms that ``stage`` stays below with `confidence`; None if it was never seen."""
-        distribution = self._stages[stage]
-        quantile, usual = distribution.quantile(self.confidence), distribution.quantile(0.5)
-        if quantile is None or usual is None:
-            return None
-        assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - distribution.count / FEW)
-        return max(quantile, usual * assumed) * self._slowdown
+        with self._guard:
+            distribution = self._stages[stage]
+            quantile, usual = distribution.quantile(self.confidence), distribution.quantile(0.5)
+            if quantile is None or usual is None:
+                return None
+            assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - distribution.count / FEW)
+            return max(quantile, usual * assumed) * self._slowdown
 
 
 class _Distribution:

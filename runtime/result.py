@@ -20,7 +20,8 @@ class Result(NamedTuple):
         slack_ms: what was left of the budget, negative if it was exceeded; None without a budget.
         missed: whether the answer came after the deadline, or there is none.
         reason: why no more stages ran: ``final`` (all have), ``budget`` (the next would have been late), ``cancelled``,
-            ``error`` (a stage failed; see ``error``), or ``partial`` (more are to come).
+            ``replaced`` (by a newer frame, before this one began), ``error`` (a stage failed; see ``error``), what a policy
+            said (``confident``, ``fixed``, ...), or ``partial`` (more are to come).
         stage_ms: measured duration of every stage that ran.
         predicted_ms: what the scheduler expected each of them, and the one it decided against, to take at most; None where
             nothing had been measured.
@@ -33,6 +34,8 @@ class Result(NamedTuple):
         reserve_ms: what of the budget was kept for making the answer and waking the caller.
         cut: the stage that was cancelled or failed, when it began, counted from ``started``, and the ms it ran; None if none
             was, or if it still ran when this result was made.
+        age_ms: how long before this result the frame was given that ``output`` belongs to, where that is an earlier one (see
+            ``reuse`` of `Session.infer`); else None.
     """
 
     output: Optional[np.ndarray]
@@ -52,3 +55,4 @@ class Result(NamedTuple):
     decisions: Tuple[Tuple[float, Decision], ...] = ()
     reserve_ms: float = 0.0
     cut: Optional[Tuple[str, float, float]] = None
+    age_ms: Optional[float] = None

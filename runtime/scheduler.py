@@ -2,7 +2,10 @@
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
+
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.policies import Policy, Reached
 
 
 class Decision(NamedTuple):
@@ -13,7 +16,8 @@ class Decision(NamedTuple):
         stage: the stage that was decided on; None after the last.
         predicted_ms: how long ``stage`` will take at most, with the model's confidence; None if unknown.
         reason: of running: ``fits``, ``unlimited`` (no deadline) or ``first`` (no answer yet, so one is worked for even
-            if it comes late); of stopping: ``final`` (every stage has run) or ``budget`` (the next answer would be late).
+            if it comes late); of stopping: ``final`` (every stage has run), ``budget`` (the next answer would be late), or
+            what a policy said.
     """
 
     run: bool
@@ -28,9 +32,15 @@ class Scheduler:
     Args:
         stages: name, and whether it has an exit, in the order in which they run.
         model: predicts their durations.
+        policies: asked at every exit, in this order, whether its answer is good enough. None of them can make a stage run
+            that does not fit.
     """
 
-    def __init__(self, stages: Sequence[Tuple[str, bool]], model: LatencyModel) -> None:
+    def __init__(
+        self, stages: Sequence[Tuple[str, bool]], model: LatencyModel, policies: Sequence[Policy] = ()
+    ) -> None:
+        self.policies = tuple(policies)
+        self._has_exit = [has_exit for _, has_exit in stages]
         self._names = [name for name, _ in stages]
         self._model = model
         # For the k-th stage: the stages up to the next answer. One that has no exit is only worth running with those
@@ -41,17 +51,30 @@ class Scheduler:
             self._until_exit.append([] if end is None else self._names[k : end + 1])
         self._first_exit = next((k for k, (_, has_exit) in enumerate(stages) if has_exit), len(stages))
 
-    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+    def next(
+        self,
+        now: float,
+        deadline: Optional[float],
+        finished: int,
+        exits: Sequence[Tuple[str, np.ndarray]] = (),
+    ) -> Decision:
         """Decide on the stage after the ``finished`` first ones.
 
         Args:
             now, deadline: instants in ms on one clock; a deadline of None never comes.
             finished: how many stages of this frame have run.
+            exits: stage and raw output of those that were reached, for the policies.
         """
         if finished >= len(self._names) or not self._until_exit[finished]:
             return Decision(False, None, None, "final")
         stage = self._names[finished]
         predicted = self._model.predict(stage)
+        if self.policies and exits and self._has_exit[finished - 1]:
+            reached = Reached(now, deadline, exits)
+            for policy in self.policies:
+                enough = policy.stop(reached)
+                if enough is not None:
+                    return Decision(False, stage, predicted, enough)
         if deadline is None:
             return Decision(True, stage, predicted, "unlimited")
         if finished <= self._first_exit:

@@ -1,6 +1,5 @@
 """A loaded bundle on one backend: frames in, the best answers that their budgets allow out."""
 
-import math
 import os
 import threading
 from types import TracebackType
@@ -9,20 +8,22 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
-from edgekit.errors import BackendError, EdgekitError, OptionError
+from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.backends import Backend, open_backend
+from edgekit.runtime.budget import check_budget, check_deadline, check_overrun
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, read_fingerprint
-from edgekit.runtime.job import Job, Worker
+from edgekit.runtime.job import Job, OnExit, Worker
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, read_golden
+from edgekit.runtime.policies import Policy
 from edgekit.runtime.preprocess import Preprocessor
 from edgekit.runtime.profile import Profile, read_profile
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Scheduler
+from edgekit.runtime.warmup import warm_up
 
-OVERRUN = ("return", "finish")
 # Of a budget, for what is not a stage: a machine that wakes threads late must not keep frames from beginning at all.
 MOST_RESERVED = 0.1
 
@@ -49,6 +50,7 @@ class Session:
         allow_nonfinite: bool = False,
         warmup: int = 5,
         confidence: float = 0.99,
+        policies: Sequence[Policy] = (),
     ) -> None:
         """Load every stage into ``backend``, which the session owns from then on; see `open` for the arguments."""
         if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
@@ -57,6 +59,8 @@ class Session:
             raise OptionError(
                 f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99"
             )
+        for policy in policies:
+            policy.check(bundle.manifest)
         self.bundle = bundle
         self.backend = backend
         self.clock = clock or Clock()
@@ -68,14 +72,15 @@ class Session:
         self.profile: Optional[Profile] = read_profile(bundle, self.fingerprint)
         self.variants = choose_variants(bundle.manifest, backend.name, self.profile, variants)
         self._load_stages()
-        names = [stage.name for stage in self.stages]
-        self.latency = LatencyModel(names, confidence)
-        scheduler = Scheduler([(stage.name, stage.exit is not None) for stage in self.stages], self.latency)
+        stages = [(stage.name, stage.exit is not None) for stage in self.stages]
+        self.latency = LatencyModel([name for name, _ in stages], confidence)
+        scheduler = Scheduler(stages, self.latency, policies)
         overhead = LatencyModel((ANSWERING, WAKING), confidence)
         self._plan = Plan(bundle.manifest, scheduler, self.latency, overhead, self.clock)
         self._preprocessor = Preprocessor(bundle.manifest.inputs, allow_nonfinite)
         self._turn = threading.Lock()
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
+        self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
         self._warm_up(warmup)
@@ -92,6 +97,7 @@ class Session:
         allow_nonfinite: bool = False,
         warmup: int = 5,
         confidence: float = 0.99,
+        policies: Sequence[Policy] = (),
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
 
@@ -104,6 +110,7 @@ class Session:
             warmup: frames of the golden input to run first. Without any, and without a profile, no stage after the first
                 exit is run under a budget until a frame without one has shown how long it takes.
             confidence: the share of a stage's runs that should not take longer than the scheduler expects.
+            policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
 
         Raises:
             BundleError: no bundle, or a damaged one.
@@ -113,7 +120,7 @@ class Session:
         bundle = read_bundle(path)
         opened = open_backend(backend, providers, threads)
         try:
-            return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence)
+            return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies)
         except BaseException:
             opened.close()
             raise
@@ -128,7 +135,13 @@ class Session:
         """The network's stages, in the order in which they run."""
         return self.bundle.manifest.stages
 
-    def infer(self, budget_ms: Optional[float] = None, overrun: str = "return", **inputs: object) -> Result:
+    def infer(
+        self,
+        budget_ms: Optional[float] = None,
+        overrun: str = "return",
+        reuse: bool = False,
+        **inputs: object,
+    ) -> Result:
         """The best answer to one frame that the budget allows.
 
         Args:
@@ -136,6 +149,7 @@ class Session:
             overrun: what happens when a stage takes longer than expected and the budget runs out. ``return``: the answer
                 of the stages before it is returned on time, and the stage is cancelled; ``output`` is None if there is no
                 answer yet. ``finish``: the stage finishes, and its answer is late.
+            reuse: if there is no answer in time, give the last frame's ``output`` with its age; ``missed`` stays true.
             inputs: by name, ``left`` and ``right`` or ``image``; see `edgekit.runtime.preprocess.Preprocessor.prepare`.
 
         Raises:
@@ -145,25 +159,21 @@ class Session:
             EdgekitError: the session is closed.
         """
         started = self.clock.now()
-        budget_ms = check_budget(budget_ms)
-        if overrun not in OVERRUN:
-            raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
-        if budget_ms is None or overrun == "finish":
-            execution = self._begin(started, budget_ms, inputs)
-            with self._turn:
-                while execution.step():
-                    pass
-            return execution.result()
-        execution = self._begin(started, budget_ms, inputs, waking=True)
-        job = Job(execution, self.clock)
-        self._worker.add(job)
-        until = execution.call.exit_by
-        job.wait(until)
-        reached = execution.progress.reached if job.done() else until
-        self._plan.overhead.learn(WAKING, self.clock.now() - (reached or started))
-        if not job.done():
-            execution.stop("budget")
-        return execution.result("budget")
+        return self._infer(started, check_budget(budget_ms), overrun, reuse, inputs)
+
+    def infer_by(
+        self, deadline: float, overrun: str = "return", reuse: bool = False, **inputs: object
+    ) -> Result:
+        """The best answer to one frame by an instant of the session's clock, such as ``session.clock.now() + 30``.
+
+        A deadline that has passed gives no answer, at once; the other arguments are those of `infer`.
+
+        Raises:
+            OptionError: the deadline is no number, or of another clock.
+            InputError, BackendError, EdgekitError: as `infer`.
+        """
+        started = self.clock.now()
+        return self._infer(started, check_deadline(deadline, started), overrun, reuse, inputs)
 
     def anytime(self, budget_ms: Optional[float] = None, **inputs: object) -> Iterator[Result]:
         """One result an exit, best last; a stage runs when its result is asked for.
@@ -177,17 +187,30 @@ class Session:
         started = self.clock.now()
         return self._exits(self._begin(started, check_budget(budget_ms), inputs))
 
-    def submit(self, budget_ms: Optional[float] = None, **inputs: object) -> Job:
+    def submit(
+        self,
+        budget_ms: Optional[float] = None,
+        latest: bool = False,
+        on_exit: Optional[OnExit] = None,
+        **inputs: object,
+    ) -> Job:
         """Run a frame in the background, after those that were submitted before it.
 
         The inputs are converted or copied before this returns, and may then be overwritten.
+
+        Args:
+            budget_ms: from this call until the last exit; a stage that overruns it is waited for.
+            latest: drop the frames that wait and have not begun; their jobs end with ``reason="replaced"``.
+            on_exit: called with a `Result` for every exit, on the session's own thread: be quick, and do not wait there for
+                another frame.
+            inputs: as for `infer`.
 
         Raises:
             InputError, OptionError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        job = Job(self._begin(started, check_budget(budget_ms), inputs, copy=True), self.clock)
-        self._worker.add(job)
+        job = Job(self._begin(started, check_budget(budget_ms), inputs, copy=True), self.clock, on_exit)
+        self._worker.add(job, latest)
         return job
 
     def golden(self) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
@@ -233,7 +256,6 @@ class Session:
         inputs: Mapping[str, object],
         copy: bool = False,
         waking: bool = False,
-        plan: Optional[Plan] = None,
     ) -> Execution:
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
@@ -248,8 +270,41 @@ class Session:
             if self._observer is not None:
                 self._observer(execution)
 
-        execution = Execution(plan or self._plan, frame, call, over)
+        execution = Execution(self._plan, frame, call, over)
         return execution
+
+    def _infer(
+        self,
+        started: float,
+        budget_ms: Optional[float],
+        overrun: str,
+        reuse: bool,
+        inputs: Mapping[str, object],
+    ) -> Result:
+        check_overrun(overrun)
+        if budget_ms is None or overrun == "finish":
+            execution = self._begin(started, budget_ms, inputs)
+            with self._turn:
+                execution.finish()
+        else:
+            execution = self._begin(started, budget_ms, inputs, waking=True)
+            self._run_until(execution, execution.call.started + budget_ms - execution.call.reserve_ms)
+        result = execution.result("budget")
+        if result.output is not None:
+            self._last = started, result.output
+        elif reuse and self._last is not None:
+            result = result._replace(output=self._last[1], age_ms=self.clock.now() - self._last[0])
+        return result
+
+    def _run_until(self, execution: Execution, until: float) -> None:
+        """Run a frame in the background until it is over or the instant ``until`` has come."""
+        job = Job(execution, self.clock)
+        self._worker.add(job)
+        job.wait(until)
+        over = job.done()
+        self._plan.overhead.learn(WAKING, self.clock.now() - (execution.progress.reached if over else until))
+        if not over:
+            execution.stop("budget")
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:
@@ -267,49 +322,17 @@ class Session:
 
     def _warm_up(self, frames: int) -> None:
         """Start the latency model from the profile or, without one, from all warm-up frames but the first, cold one."""
-        measured = {} if self.profile is None else self.profile.stages
-        for name, stage in measured.items():
+        for name, stage in (self.profile.stages if self.profile is not None else {}).items():
             if stage.variant == self.variants[name]:
                 self.latency.start(name, stage.durations)
         if not frames:
             return
-        durations: Dict[str, List[float]] = {stage.name: [] for stage in self.stages}
-        golden, _ = self.golden()
-        for _ in range(frames):
-            # A model of its own: what a cold device shows must not stay in the session's.
-            plan = self._plan._replace(stages=LatencyModel(durations))
-            execution = self._begin(self.clock.now(), None, golden, plan=plan)
-            while execution.step():
-                pass
-            result = execution.result()
-            if result.error is not None:
-                raise BackendError(result.error)
-            for name, duration in result.stage_ms.items():
-                durations[name].append(duration)
-        for name, seen in durations.items():
+        prepared = self._preprocessor.prepare(self.golden()[0])
+        for name, durations in warm_up(self._plan, self.backend, prepared.tensors, frames).items():
             if self.latency.predict(name) is None:
-                self.latency.start(name, seen[1:] or seen)
+                self.latency.start(name, durations[1:] or durations)
             else:
-                self.latency.learn(name, seen[-1])
-
-
-def check_budget(budget_ms: Optional[float]) -> Optional[float]:
-    """A budget in ms; None, or an infinite one, is no budget.
-
-    Raises:
-        OptionError: it is no number, NaN, 0 or negative.
-    """
-    if budget_ms is None:
-        return None
-    try:
-        budget = math.nan if isinstance(budget_ms, (bool, str)) else float(budget_ms)
-    except (TypeError, ValueError):
-        budget = math.nan
-    if not budget > 0:
-        raise OptionError(
-            f"budget_ms={budget_ms!r}: must be a positive number of milliseconds, or None for no budget"
-        )
-    return None if math.isinf(budget) else budget
+                self.latency.learn(name, durations[-1])
 
 
 def _texts(values: object) -> List[str]:

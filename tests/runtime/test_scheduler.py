@@ -80,8 +80,16 @@ def test_an_answer_is_always_worked_for_and_stages_run_in_order(
     ran = [decision.stage for decision in decisions if decision.run]
     assert ran == [name for name, _ in net.stages[: len(ran)]]
     assert exits(net, decisions)
-    # Work that leads to no answer is never begun: the last stage that ran has an exit.
-    assert net.stages[len(ran) - 1][1]
+
+
+@given(networks, budgets)
+def test_when_stages_take_no_longer_than_predicted_no_work_is_begun_that_leads_to_no_answer(
+    drawn: List[Tuple[bool, float, float]], budget: float
+) -> None:
+    net = network([(has_exit, measured, min(took, measured)) for has_exit, measured, took in drawn])
+    decisions, _ = walk(net, budget)
+    last = sum(decision.run for decision in decisions) - 1
+    assert net.stages[last][1]
 
 
 @given(networks, budgets, budgets)

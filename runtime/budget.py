@@ -1,0 +1,64 @@
+"""What a caller may ask for: budgets (from now on), deadlines (instants), and what to do when a stage overruns."""
+
+import math
+from typing import Optional
+
+from edgekit.errors import OptionError
+
+OVERRUN = ("return", "finish")
+# A deadline farther away than this was taken from another clock, or is in seconds.
+AN_HOUR = 3_600_000.0
+
+
+def check_budget(budget_ms: Optional[float]) -> Optional[float]:
+    """A budget in ms; None, or an infinite one, is no budget.
+
+    Raises:
+        OptionError: it is no number, NaN, 0 or negative.
+    """
+    if budget_ms is None:
+        return None
+    budget = _number(budget_ms)
+    if not budget > 0:
+        raise OptionError(
+            f"budget_ms={budget_ms!r}: must be a positive number of milliseconds, or None for no budget"
+        )
+    return None if math.isinf(budget) else budget
+
+
+def check_deadline(deadline: float, now: float) -> float:
+    """What is left until ``deadline``, in ms; negative if it has passed.
+
+    Raises:
+        OptionError: it is no number, NaN or infinite, or so far away that it must be of another clock.
+    """
+    left = _number(deadline) - now
+    if not math.isfinite(left):
+        raise OptionError(
+            f"deadline={deadline!r}: must be an instant in milliseconds, session.clock.now() + ms"
+        )
+    if abs(left) > AN_HOUR:
+        raise OptionError(
+            f"deadline={deadline!r} is {left / 1000:.0f} s from now on the session's clock: it must be an instant of that "
+            "very clock, in milliseconds: session.clock.now() + ms"
+        )
+    return left
+
+
+def check_overrun(overrun: str) -> None:
+    """Refuse what is none of `OVERRUN`.
+
+    Raises:
+        OptionError: what there is.
+    """
+    if overrun not in OVERRUN:
+        raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (bool, str, bytes)):
+        return math.nan
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan

@@ -1,0 +1,200 @@
+"""When an answer is good enough: policies that stop a frame before its time is up. They compose; the budget always holds.
+
+A policy of your own is a class with one method; docs/scheduler.md shows one.
+"""
+
+import math
+from collections import deque
+from typing import Deque, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from edgekit.bundle import Manifest
+from edgekit.errors import OptionError
+
+
+class Reached(NamedTuple):
+    """What a policy decides on: instants in ms on the session's clock, and the exits so far.
+
+    ``exits``: stage and raw output of every exit reached, the best last. ``deadline``: None if there is none.
+    """
+
+    now: float
+    deadline: Optional[float]
+    exits: Sequence[Tuple[str, np.ndarray]]
+
+
+class Policy:
+    """Decides at every exit whether its answer is good enough. Only one frame at a time asks."""
+
+    def check(self, manifest: Manifest) -> None:
+        """Refuse a network that this policy cannot work with; called when a session is opened.
+
+        Raises:
+            OptionError: why.
+        """
+
+    def stop(self, reached: Reached) -> Optional[str]:
+        """A word for the result's ``reason`` to stop here; None to go on."""
+
+    def over(self, elapsed_ms: float) -> None:
+        """A frame is over, ``elapsed_ms`` after its call."""
+
+
+class FixedStage(Policy):
+    """Stops at the exit of one stage, whatever time is left; ``reason`` is ``fixed``."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def check(self, manifest: Manifest) -> None:
+        """See `Policy.check`."""
+        exits = [stage.name for stage in manifest.stages if stage.exit is not None]
+        if self.stage not in exits:
+            raise OptionError(
+                f"stage {self.stage!r} has no exit to stop at; the stages with one are {', '.join(exits)}"
+            )
+
+    def stop(self, reached: Reached) -> Optional[str]:
+        """See `Policy.stop`."""
+        return "fixed" if reached.exits[-1][0] == self.stage else None
+
+
+def largest_probability(logits: np.ndarray) -> float:
+    """The largest softmax probability of (classes,)."""
+    return float(_softmax(logits).max())
+
+
+def margin(logits: np.ndarray) -> float:
+    """The largest softmax probability of (classes,) less the second largest."""
+    second, first = np.sort(_softmax(logits))[-2:] if logits.size > 1 else (0.0, 1.0)
+    return float(first - second)
+
+
+def certainty(logits: np.ndarray) -> float:
+    """1 less the entropy of the softmax of (classes,), as a share of the largest entropy there can be."""
+    probabilities = _softmax(logits)
+    positive = probabilities[probabilities > 0]
+    return 1.0 - float(-(positive * np.log(positive)).sum()) / math.log(max(logits.size, 2))
+
+
+MEASURES = {"probability": largest_probability, "margin": margin, "entropy": certainty}
+Thresholds = Union[Mapping[str, float], Sequence[Optional[float]], None]
+
+
+class Confidence(Policy):
+    """Stops at the first exit that is sure enough of its class; ``reason`` is ``confident``.
+
+    Args:
+        thresholds: by stage, or one for each exit in order (the last exit needs none); None takes those that were
+            calibrated into the bundle. An exit without a threshold never stops.
+        measure: ``probability`` (largest softmax), ``margin`` (largest less second) or ``entropy`` (1 less the normalised
+            entropy); 0 to 1, larger is surer.
+    """
+
+    def __init__(self, thresholds: Thresholds = None, measure: str = "probability") -> None:
+        if measure not in MEASURES:
+            raise OptionError(f"measure={measure!r}: must be one of {', '.join(MEASURES)}")
+        self.thresholds: Dict[str, float] = {}
+        self.shift = 0.0  # added to every threshold on the scale of log odds
+        self._given = thresholds
+        self._measure = MEASURES[measure]
+
+    def check(self, manifest: Manifest) -> None:
+        """See `Policy.check`."""
+        if manifest.task != "classification":
+            raise OptionError(
+                f"confidence needs logits, and {manifest.name} is a network for {manifest.task}; use a budget"
+            )
+        exits = [stage.name for stage in manifest.stages if stage.exit is not None]
+        given = self._given
+        if given is None:
+            given = {
+                name: spec.threshold for name, spec in manifest.exits.items() if spec.threshold is not None
+            }
+            if not given:
+                raise OptionError(
+                    f"{manifest.name} has no calibrated thresholds; give your own, one for each exit"
+                )
+        if not isinstance(given, Mapping):
+            if len(given) not in (len(exits), len(exits) - 1):
+                raise OptionError(
+                    f"{len(given)} thresholds for {len(exits)} exits ({', '.join(exits)}): give one for each"
+                )
+            given = {name: value for name, value in zip(exits, given) if value is not None}
+        for name, value in given.items():
+            if name not in exits:
+                raise OptionError(
+                    f"thresholds: {name!r} has no exit; the stages with one are {', '.join(exits)}"
+                )
+            if not 0 <= value <= 1:
+                raise OptionError(f"thresholds: {name}={value!r} must be from 0 to 1")
+        self.thresholds = dict(given)
+
+    def stop(self, reached: Reached) -> Optional[str]:
+        """See `Policy.stop`."""
+        stage, logits = reached.exits[-1]
+        threshold = self.thresholds.get(stage)
+        if threshold is None:
+            return None
+        return (
+            "confident"
+            if _log_odds(self._measure(logits.ravel())) >= _log_odds(threshold) + self.shift
+            else None
+        )
+
+
+class AverageBudget(Policy):
+    """Holds a mean latency over many frames by moving the thresholds of a confidence policy.
+
+    Hard frames may take longer than the mean as long as easy ones make up for it; give a budget as well to bound each.
+
+    Args:
+        mean_ms: what frames are to take on average.
+        confidence: where to start; it must not be given to the session as well.
+        window: over how many frames the mean is held.
+    """
+
+    def __init__(self, mean_ms: float, confidence: Confidence, window: int = 100) -> None:
+        if not (mean_ms > 0 and math.isfinite(mean_ms)):
+            raise OptionError(f"mean_ms={mean_ms!r}: must be a positive number of milliseconds")
+        if window < 2:
+            raise OptionError(f"window={window!r}: must be at least 2 frames")
+        self.mean_ms = mean_ms
+        self.confidence = confidence
+        self._elapsed: Deque[float] = deque(maxlen=window)
+
+    def check(self, manifest: Manifest) -> None:
+        """See `Policy.check`."""
+        self.confidence.check(manifest)
+
+    def stop(self, reached: Reached) -> Optional[str]:
+        """See `Policy.stop`."""
+        return self.confidence.stop(reached)
+
+    def over(self, elapsed_ms: float) -> None:
+        """Too slow: lower the thresholds, so that frames leave earlier; too fast: raise them."""
+        self._elapsed.append(elapsed_ms)
+        window = self._elapsed.maxlen or 1
+        mean = sum(self._elapsed) / len(self._elapsed)
+        # The frame just measured says where the thresholds should go; the mean of the window, what there is to make up for.
+        error = (elapsed_ms - self.mean_ms + mean - self.mean_ms) / self.mean_ms
+        self.confidence.shift = min(max(self.confidence.shift - GAIN / window * error, -FARTHEST), FARTHEST)
+
+
+# Log odds that a window of frames of twice the mean moves the thresholds by, and how far they may go: at 12, a threshold of
+# one half has become one of 6e-6, or of 1 - 6e-6.
+GAIN, FARTHEST = 4.0, 12.0
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max()
+    weights = np.exp(shifted)
+    probabilities: np.ndarray = weights / weights.sum()
+    return probabilities
+
+
+def _log_odds(share: float) -> float:
+    if share <= 0:
+        return -math.inf
+    return math.inf if share >= 1 else math.log(share / (1 - share))
