@@ -311,6 +311,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--softening", type=float, default=default.softening,
         help="errors well above this many px count less; 0 for none (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--exit-weights",
+        default=",".join(str(weight) for weight in default.exit_weights),
+        help="weights of the four exits' losses (default %(default)s)",
+    )
     parser.add_argument("--init", default="", help="start from these weights instead of random ones")
     parser.add_argument("--threads", type=int, default=0, help="torch's threads (default: torch's choice)")
     parser.add_argument(
@@ -332,15 +337,12 @@ def run(arguments: argparse.Namespace) -> int:
         height, width = (int(side) for side in str(arguments.size).lower().split("x"))
     except ValueError:
         raise OptionError(f"--size {arguments.size}: write HEIGHTxWIDTH, such as 256x512") from None
-    try:
-        joins = tuple(float(share) for share in str(arguments.joins).split(","))
-        if len(joins) != 3:
-            raise ValueError
-    except ValueError:
-        raise OptionError(f"--joins {arguments.joins}: write three shares, such as 0.2,0.26,0.3") from None
+    first, second, third = _numbers("--joins", arguments.joins, 3)
+    exit_weights = _numbers("--exit-weights", arguments.exit_weights, 4)
     recipe = Recipe(
         steps=arguments.steps, height=height, width=width, batch=arguments.batch, seed=arguments.seed,
-        scenes=arguments.scenes, rate=arguments.rate, joins=joins, decay_from=arguments.decay_from,
+        scenes=arguments.scenes, rate=arguments.rate, joins=(first, second, third),
+        exit_weights=exit_weights, decay_from=arguments.decay_from,
         softening=arguments.softening, initial=arguments.init,
     )  # fmt: skip
     weights = train(
@@ -351,6 +353,16 @@ def run(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     print(weights)
     return 0
+
+
+def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(value) for value in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise OptionError(f"{option} {text}: write {count} numbers with commas between, such as 0.2,0.3,0.4")
+    return values
 
 
 def main() -> int:
