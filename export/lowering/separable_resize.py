@@ -7,11 +7,15 @@ after:  y = rows @ x @ columns^T                                                
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Kernel, conv2d
+
+BLOCK = 20  # samples: shorter ones read their neighbours too often, longer ones multiply too many zeros
 
 
 def interpolation_matrix(outputs: int, inputs: int, align_corners: bool) -> Tensor:
@@ -59,12 +63,13 @@ class BlockResize(nn.Module):
         return torch.matmul(self.rows, blocks).reshape(1, 1, *self.after)
 
 
-def _overlapping_blocks(side: int, least: int = 16) -> tuple[int, nn.Buffer]:
-    """Length of the shortest equal blocks of at least ``least``, and for each block its samples and one neighbour each side.
+def _overlapping_blocks(side: int) -> tuple[int, nn.Buffer]:
+    """Length of equal blocks that cover ``side``, and for each block its samples and one neighbour each side.
 
     The neighbour of the border is the border itself, as in a bilinear resize.
     """
-    block = next(n for n in range(min(least, side), side + 1) if side % n == 0)
+    divisors = [n for n in range(1, side + 1) if side % n == 0]
+    block = min(divisors, key=lambda n: abs(math.log(n / BLOCK)))
     starts = torch.arange(0, side, block).view(-1, 1)
     index = (starts + torch.arange(-1, block + 1)).clamp(0, side - 1)
     return block, nn.Buffer(index.flatten())
