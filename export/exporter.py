@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
 from torch import Tensor
 
-import edgekit
-from edgekit.bundle import (
-    Bundle,
-    ExitSpec,
-    InputSpec,
-    Manifest,
-    Preprocessing,
-    StageSpec,
-    TensorSpec,
-    Variant,
-    check_destination,
-    write_bundle,
-)
+from edgekit.bundle import Bundle, check_destination, write_bundle
 from edgekit.errors import ExportError, OptionError
 from edgekit.export import lowering, operators, targets
+from edgekit.export.assembly import GOLDEN, graph_path, manifest, npz, provenance
 from edgekit.export.convert import convert, serialize
-from edgekit.export.graph import OPSET
 from edgekit.export.parity import ParityRow, prove
 from edgekit.export.passes import simplify
 from edgekit.export.sample_inputs import sample_inputs
@@ -41,10 +23,9 @@ from edgekit.export.staging import StageRun, check_stages, run_stages
 from edgekit.export.targets import Target
 from edgekit.export.tensorrt_table import version
 from edgekit.models import registry
-from edgekit.models.staged import ImageInput, StagedModel
+from edgekit.models.staged import StagedModel
 
 Report = Callable[[str, float | None], None]  # a step, and the seconds it took; None when it begins
-GOLDEN = "golden/golden.npz"
 
 
 @dataclass(frozen=True)
@@ -143,12 +124,12 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         }
         rows = prove(runs, graphs, chains, exits)
     steps.begin("writing the bundle")
-    files = {_graph_path(s, v): data for s, variants in graphs.items() for v, data in variants.items()}
-    files[GOLDEN] = _npz({**samples, **exits})
-    manifest = _manifest(
-        request, target, model, runs, graphs, defaults, _provenance(request, rows), destination
-    )
-    bundle = write_bundle(destination, manifest, files, request.overwrite)
+    files = {graph_path(s, v): data for s, variants in graphs.items() for v, data in variants.items()}
+    files[GOLDEN] = npz({**samples, **exits})
+    origin = provenance(request.model, _checkpoint(request), rows)
+    name = Path(destination).name.removesuffix(".edgekit")
+    manifested = manifest(name, target.name, model, runs, graphs, defaults, origin)
+    bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
     return Exported(bundle, rows, dropped, steps.total())
 
@@ -245,98 +226,3 @@ def _reference(
 
 def _defaults(variants: Mapping[str, bytes]) -> dict[str, str]:
     return {backend: lowering.default_variant(variants, backend) for backend in lowering.PREFERENCES}
-
-
-def _graph_path(stage: str, variant: str) -> str:
-    return f"stages/{stage}.{variant}.onnx"
-
-
-def _manifest(
-    request: Request,
-    target: Target,
-    model: StagedModel,
-    runs: Sequence[StageRun],
-    graphs: Mapping[str, Mapping[str, bytes]],
-    defaults: Mapping[str, Mapping[str, str]],
-    provenance: Mapping[str, object],
-    destination: str,
-) -> Manifest:
-    return Manifest(
-        name=Path(destination).name.removesuffix(".edgekit"),
-        family=model.family,
-        task=model.task,
-        options=dict(model.options),
-        target=target.name,
-        provenance=provenance,
-        inputs=tuple(_input(spec) for spec in model.inputs),
-        stages=tuple(_stage(run, graphs[run.stage.name], defaults[run.stage.name]) for run in runs),
-        exits={run.stage.name: ExitSpec() for run in runs if run.stage.exit is not None},
-        golden=GOLDEN,
-    )
-
-
-def _input(spec: ImageInput) -> InputSpec:
-    color = "RGB" if spec.channels == 3 else "GRAY"
-    recipe = Preprocessing(spec.height, spec.width, color, tuple(spec.mean), tuple(spec.std))
-    return InputSpec(spec.name, "float32", spec.shape, "NCHW", None, recipe)
-
-
-def _stage(run: StageRun, graphs: Mapping[str, bytes], defaults: Mapping[str, str]) -> StageSpec:
-    name = run.stage.name
-    return StageSpec(
-        name=name,
-        inputs=tuple(run.stage.inputs),
-        exit=run.stage.exit,
-        outputs=tuple(_tensor(n, tensor, run.stage.units.get(n)) for n, tensor in run.outputs.items()),
-        macs=run.macs,
-        parameters=run.parameters,
-        variants=tuple(
-            Variant(v, _graph_path(name, v), 32, "float32", len(data)) for v, data in graphs.items()
-        ),
-        defaults=defaults,
-    )
-
-
-_LAYOUTS = {1: "C", 2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
-
-
-def _tensor(name: str, tensor: Tensor, unit: str | None) -> TensorSpec:
-    held = {torch.int64: "int32", torch.float64: "float32"}.get(tensor.dtype)
-    shape = tuple(int(side) for side in tensor.shape)
-    dtype = held or str(tensor.dtype).removeprefix("torch.")
-    return TensorSpec(name, dtype, shape, _LAYOUTS.get(len(shape), f"{len(shape)} dimensions"), unit)
-
-
-def _provenance(request: Request, rows: Sequence[ParityRow]) -> dict[str, object]:
-    checkpoint = _checkpoint(request)
-    shipped = registry.WEIGHTS / f"{request.model}.safetensors"
-    weights = checkpoint or (shipped if shipped.is_file() else None)
-    digest = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
-    return {
-        "edgekit": edgekit.__version__,
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": request.model,
-        "checkpoint": checkpoint.name
-        if checkpoint is not None
-        else "shipped"
-        if weights is not None
-        else None,
-        "checkpoint_sha256": digest,
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "opset": OPSET,
-        "parity": [[row.stage, row.variant, row.tensor, row.typical, row.worst, row.unit] for row in rows],
-    }
-
-
-def _npz(tensors: Mapping[str, Tensor]) -> bytes:
-    """A compressed npz that depends on nothing but its arrays (numpy's own writer compresses slower, and as well)."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as zipped:
-        for name, tensor in tensors.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(tensor.numpy()), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy")  # dated 1980
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            zipped.writestr(entry, content.getvalue(), compresslevel=1)
-    return archive.getvalue()
