@@ -213,7 +213,7 @@ def document(
         "preprocess_ms": last.preprocess_ms,
         "stages": {
             stage.name: {
-                "predicted_p99_ms": last.predicted_ms.get(stage.name),
+                "predicted_at_most_ms": last.predicted_ms.get(stage.name),
                 "measured_ms": last.stage_ms.get(stage.name),
             }
             for stage in bundle.manifest.stages
@@ -263,7 +263,7 @@ def lines(
         ]
         for stage in manifest.stages
     ]
-    said += ["", *table(["stage", "predicted p99 ms", "measured ms"], rows), ""]
+    said += ["", *table(["stage", "predicted at most, ms", "measured, ms"], rows), ""]
     for one in told:
         said += _answer_lines(manifest.task, one)
     for path, stage in written.items():
