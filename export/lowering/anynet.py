@@ -86,7 +86,7 @@ class LoweredRefinement(nn.Module):
         factor, reach = SCALES[scale], net.options.maxdisplist[scale]
         low = (size[0] // factor, size[1] // factor)
         self.decoder = DecoderStep(net.feature_extraction.upblocks[scale - 1], low)  # type: ignore[arg-type]
-        self.shrink = CentreMean(1, factor, gain=1 / factor)
+        self.shrink = CentreMean(1, size[0], factor, gain=1 / factor)
         self.head = DisparityHead(net, scale, build, 2 * reach - 1, 1 - reach, size)
         self.volume = RowWarpVolume(self.decoder.channels, low, reach, self.head.gain)
         self.hands_on = scale + 1 < len(SCALES)

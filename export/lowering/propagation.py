@@ -30,7 +30,10 @@ class LoweredPropagation(nn.Module):
         low = (size[0] // SPN_SCALE, size[1] // SPN_SCALE)
         turned = (low[1], low[0])
         self.recurrence = recurrence
-        self.shrink_picture, self.shrink_disparity = CentreMean(3, SPN_SCALE), CentreMean(1, SPN_SCALE)
+        self.shrink_picture, self.shrink_disparity = (
+            CentreMean(3, size[0], SPN_SCALE),
+            CentreMean(1, size[0], SPN_SCALE),
+        )
         kernels = [_transposed(layer) for layer in guidance.children() if not isinstance(layer, nn.ReLU)]
         self.guidance = nn.ModuleList(conv2d(kernel, padding=1) for kernel in kernels)
         self.lift = conv2d(_transposed(lift), padding=1)

@@ -85,16 +85,21 @@ def _block_matrix(block: int, factor: int) -> Tensor:
 
 
 class CentreMean(nn.Module):
-    """Bilinear shrinking of (B, C, H, W) by a whole even ``factor``, corners not aligned, times ``gain``."""
+    """Bilinear shrinking of (B, C, H, W) by a whole even ``factor``, corners not aligned, times ``gain``.
 
-    def __init__(self, channels: int, factor: int, gain: float = 1.0) -> None:
+    Only the two middle rows of every block are read.
+    """
+
+    def __init__(self, channels: int, height: int, factor: int, gain: float = 1.0) -> None:
         super().__init__()
         if factor < 2 or factor % 2:
             raise ValueError(f"factor {factor}: only an even factor samples between four pixels")
         half = factor // 2  # a window ends at the second pixel of the middle: what follows weighs nothing
-        weight = torch.zeros(channels, channels, half + 1, half + 1)
-        weight[..., half - 1 :, half - 1 :] = torch.eye(channels).view(channels, channels, 1, 1) * (gain / 4)
-        self.conv = conv2d(Kernel(weight), stride=factor)
+        middle = torch.arange(half - 1, height, factor).view(-1, 1) + torch.arange(2)
+        self.middle = nn.Buffer(middle.flatten())
+        weight = torch.zeros(channels, channels, 2, half + 1)
+        weight[..., half - 1 :] = torch.eye(channels).view(channels, channels, 1, 1) * (gain / 4)
+        self.conv = conv2d(Kernel(weight), stride=(2, factor))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)  # type: ignore[no-any-return]
+        return self.conv(x.index_select(2, self.middle))  # type: ignore[no-any-return]

@@ -54,9 +54,11 @@ def test_shrinking_is_a_mean_of_the_four_middle_pixels(
 ) -> None:
     x = maps(seed, 1, channels, height * factor, width * factor)
     expected = gain * F.interpolate(x, size=(height, width), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(CentreMean(channels, factor, gain)(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        CentreMean(channels, height * factor, factor, gain)(x), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_an_odd_factor_has_no_four_middle_pixels() -> None:
     with pytest.raises(ValueError, match="even"):
-        CentreMean(1, 3)
+        CentreMean(1, 12, 3)
