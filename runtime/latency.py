@@ -1,19 +1,20 @@
 """How long a stage will take: a streaming quantile per stage, times one slowdown that all stages share.
 
 What slows a device down (a neighbour on the processor, a lower clock) slows every stage, so what one stage has just shown
-is known of the next one before it runs; ALERT (Wan et al., arXiv 1911.00119, section 3.3) has the idea. Here the slowdown is
-a short running median, which a single outlier does not move and a step moves within one frame.
+is known of the next one before it runs; ALERT (Wan et al., arXiv 1911.00119, section 3.3) has the idea. Here the stages vote
+on the slowdown with their last few runs: a single outlier, or one stage that alone has changed, is outvoted, and a step that
+all of them show is followed within one frame.
 """
 
 import threading
 from bisect import bisect_left, insort
 from collections import deque
-from typing import Deque, Dict, Iterable, List, Optional, Sequence
+from typing import Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 # Runs that a stage's distribution remembers: 8 seconds at 30 frames a second, and enough for a 99th percentile that two
 # outliers do not decide.
 WINDOW = 256
-# Stage runs whose median is the slowdown: a step shows after three of them, less than one frame of four stages.
+# The last runs of any stage, which decide the slowdown; a step shows after three of them.
 RECENT = 5
 # Half a millisecond more or less says nothing about the device, only about what else was scheduled just then; without this
 # floor, the shortest stages would decide the slowdown of the longest.
@@ -33,7 +34,7 @@ class LatencyModel:
     def __init__(self, stages: Iterable[str], confidence: float = 0.99) -> None:
         self.confidence = confidence
         self._stages: Dict[str, _Distribution] = {name: _Distribution() for name in stages}
-        self._recent: Deque[float] = deque([1.0] * RECENT, RECENT)
+        self._recent: Deque[Tuple[str, float]] = deque(maxlen=RECENT)
         self._slowdown = 1.0
         self._guard = threading.Lock()
 
@@ -56,8 +57,8 @@ class LatencyModel:
             distribution = self._stages[stage]
             usual = distribution.quantile(0.5)
             if usual is not None:
-                self._recent.append((duration + GRAIN) / (usual + GRAIN))
-                self._slowdown = sorted(self._recent)[RECENT // 2]
+                self._recent.append((stage, (duration + GRAIN) / (usual + GRAIN)))
+                self._slowdown = _vote(self._recent)
             distribution.add(duration / self._slowdown)
 
     def learn_at_least(self, stage: str, duration: float) -> None:
@@ -80,6 +81,18 @@ class LatencyModel:
                 return None
             assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - distribution.count / FEW)
             return max(quantile, usual * assumed) * self._slowdown
+
+
+def _vote(recent: Iterable[Tuple[str, float]]) -> float:
+    """The median over stages of the median of each one's last three ratios.
+
+    Between two middle stages the lower one counts: if the other is right, its own distribution will show it.
+    """
+    ratios: Dict[str, List[float]] = {}
+    for stage, ratio in recent:
+        ratios.setdefault(stage, []).append(ratio)
+    votes = sorted(sorted(own[-3:])[min(len(own), 3) // 2] for own in ratios.values())
+    return votes[(len(votes) - 1) // 2]
 
 
 class _Distribution:

@@ -1,13 +1,16 @@
 """Jobs: answers at any moment, from any thread."""
 
+import asyncio
 import threading
-from typing import Callable, Dict
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.job import Job
+from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
 
@@ -103,3 +106,86 @@ def test_close_ends_the_job_that_runs_and_drops_those_that_wait(virtual: MakeSes
     results = [job.result() for job in jobs]
     assert [result.reason for result in results] == ["cancelled"] * 3
     assert [result.stage for result in results] == ["stage1", None, None]
+
+
+# --- Callbacks, the latest frame, asyncio -----------------------------------------------------------------------------
+
+
+def test_every_exit_is_told_as_it_comes(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    told: List[Tuple[Optional[str], float]] = []
+    job = session.submit(
+        on_exit=lambda result: told.append((result.stage, result.elapsed_ms)), **golden(session)
+    )
+    job.result()
+    assert told == [("stage1", 10.0), ("stage2", 20.0), ("stage4", 40.0)]
+
+
+def test_a_callback_that_raises_stops_neither_its_frame_nor_the_next(
+    virtual: MakeSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = virtual(MS)
+
+    def broken(result: Result) -> None:
+        raise RuntimeError("mine")
+
+    assert session.submit(on_exit=broken, **golden(session)).result().reason == "final"
+    assert "on_exit raised" in caplog.text
+    assert session.submit(**golden(session)).result().reason == "final"
+
+
+def test_the_latest_frame_replaces_those_that_have_not_begun(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    running = session.submit(**golden(session))
+    assert running.result(timeout_ms=15).stage == "stage1"
+    waiting = [session.submit(**golden(session)) for _ in range(2)]
+    newest = session.submit(latest=True, **golden(session))
+    assert newest.result().reason == "final"
+    assert running.result().reason == "final"
+    for job in waiting:
+        assert job.done()
+        assert job.best() is not None
+        assert (job.result().reason, job.result().output) == ("replaced", None)
+
+
+def test_a_job_can_be_awaited(session: Session) -> None:
+    async def robot() -> List[Result]:
+        jobs = [session.submit(**golden(session)) for _ in range(3)]
+        return [await job for job in jobs] + [await jobs[0]]
+
+    results = asyncio.get_event_loop_policy().new_event_loop().run_until_complete(robot())
+    assert [result.stage for result in results] == ["stage4"] * 4
+
+
+def test_cancelling_the_task_that_awaits_a_job_cancels_the_job(classifier_bundle: Bundle) -> None:
+    async def robot(session: Session) -> Job:
+        jobs = [session.submit(**golden(session)) for _ in range(4)]
+
+        async def wait() -> Result:
+            return await jobs[-1]
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return jobs[-1]
+
+    with Session.open(classifier_bundle.path, threads=1) as session:
+        job = asyncio.get_event_loop_policy().new_event_loop().run_until_complete(robot(session))
+        assert job.result().reason == "cancelled"
+
+
+def test_a_job_that_fails_raises_where_it_is_awaited(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    assert isinstance(session.backend, FakeBackend)
+    session.backend.failing.add("stage1")
+    job = session.submit(**golden(session))
+    with pytest.raises(BackendError):
+        job.result()
+
+    async def robot() -> None:
+        with pytest.raises(BackendError, match="stage1 broke"):
+            await job
+
+    asyncio.get_event_loop_policy().new_event_loop().run_until_complete(robot())

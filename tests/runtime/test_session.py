@@ -190,6 +190,47 @@ def test_waiting_for_another_thread_counts_as_time_of_the_budget(virtual: MakeSe
     assert second.begun_ms["stage1"] == pytest.approx(40)
 
 
+def test_a_deadline_is_an_instant_of_the_sessions_clock(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    inputs = golden(session)
+    result = session.infer_by(session.clock.now() + 30, **inputs)
+    assert (result.stage, result.missed, result.budget_ms) == ("stage2", False, 30)
+    late = session.infer_by(session.clock.now() - 5, **inputs)
+    assert (late.output, late.missed, late.elapsed_ms) == (None, True, 0)
+
+
+@pytest.mark.parametrize("ahead", [float("nan"), float("inf"), -float("inf"), 4e6, -4e6, 1.7e12])
+def test_a_deadline_of_another_clock_is_refused(virtual: MakeSession, ahead: float) -> None:
+    session = virtual(MS)
+    with pytest.raises(OptionError, match=r"session\.clock\.now\(\)"):
+        session.infer_by(session.clock.now() + ahead, **golden(session))
+    with pytest.raises(OptionError, match="deadline"):
+        session.infer_by("soon", **golden(session))  # type: ignore[arg-type]
+
+
+def test_if_there_is_no_answer_in_time_the_last_one_is_given_with_its_age_if_asked_for(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS)
+    inputs = golden(session)
+    assert session.infer(budget_ms=4, reuse=True, **inputs).output is None  # nothing yet to give
+    before = session.infer(budget_ms=30, **inputs)
+    assert before.age_ms is None
+    asked = session.infer(budget_ms=4, reuse=True, **inputs)
+    assert asked.output is before.output
+    assert (asked.stage, asked.missed) == (None, True)
+    assert asked.age_ms == pytest.approx(session.clock.now() - before.started)
+    assert session.infer(budget_ms=4, **inputs).output is None
+
+
+def test_a_stage_that_is_always_cancelled_is_no_longer_tried(virtual: MakeSession) -> None:
+    session = virtual(MS, later={"stage2": 1000.0})
+    results = [session.infer(budget_ms=60, **golden(session)) for _ in range(12)]
+    assert all(result.stage == "stage1" and not result.missed for result in results)
+    assert results[0].cut is None or results[0].cut[0] == "stage2"
+    assert results[-1].elapsed_ms == pytest.approx(10)  # returned at once instead of at the deadline
+
+
 # --- Failures ---------------------------------------------------------------------------------------------------------
 
 
