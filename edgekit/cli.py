@@ -42,6 +42,12 @@ VERBS = (
         "run", "edgekit.runtime.verbs.run", "answer one picture or pair of pictures within a budget", "needed"
     ),
     Verb(
+        "simulate",
+        "edgekit.runtime.verbs.simulate",
+        "show what the scheduler makes of measured times, at every budget",
+        "needed",
+    ),
+    Verb(
         "doctor", "edgekit.runtime.verbs.doctor", "say what this device is and what makes it slow", "optional"
     ),
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),

@@ -3,18 +3,25 @@
 from collections import deque
 from typing import Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
+import numpy as np
+
 from edgekit.runtime.latency import WINDOW, LatencyModel
 from edgekit.runtime.scheduler import Decision, Scheduler
 
+Exit = Tuple[str, np.ndarray]
 
-class FixedStage(Scheduler):
+
+class UpToStage(Scheduler):
     """Runs every stage up to ``last`` and no more, whatever the deadline."""
 
     def __init__(self, stages: Sequence[Tuple[str, bool]], last: str) -> None:
         names = [name for name, _ in stages]
+        super().__init__(stages, LatencyModel(names))
         self._run = names[: names.index(last) + 1]
 
-    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+    def next(
+        self, now: float, deadline: Optional[float], finished: int, exits: Sequence[Exit] = ()
+    ) -> Decision:
         """Run on until the stage has been reached."""
         if finished >= len(self._run):
             return Decision(False, None, None, "final")
@@ -25,6 +32,7 @@ class Oracle(Scheduler):
     """Knows how long every stage of the frame will take, and begins none in vain."""
 
     def __init__(self, stages: Sequence[Tuple[str, bool]]) -> None:
+        super().__init__(stages, LatencyModel(name for name, _ in stages))
         self._stages = list(stages)
         self._durations: List[float] = []
 
@@ -32,7 +40,9 @@ class Oracle(Scheduler):
         """Learn the durations in ms of the stages of the frame that comes next."""
         self._durations = list(durations)
 
-    def next(self, now: float, deadline: Optional[float], finished: int) -> Decision:
+    def next(
+        self, now: float, deadline: Optional[float], finished: int, exits: Sequence[Exit] = ()
+    ) -> Decision:
         """Run if some exit to come will be there in time."""
         reached = now
         for (_, has_exit), duration in list(zip(self._stages, self._durations))[finished:]:
