@@ -102,6 +102,7 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     check_destination(destination, request.overwrite)
     steps.begin("reading the network")
     model = registry.build(request.model, _checkpoint(request), request.config, _size(request))
+    _check_inputs(model, request)
     stages = list(model.stages())
     check_stages(stages, [spec.name for spec in model.inputs])
     steps.begin("running the network")
@@ -199,6 +200,17 @@ def _size(request: Request) -> tuple[int, int] | None:
     ):
         raise OptionError(f"size={request.size!r}: must be (height, width) in px, such as (384, 1248)")
     return sides
+
+
+def _check_inputs(model: StagedModel, request: Request) -> None:
+    """Refuse a model whose pictures are not of the size that was asked for."""
+    for spec in model.inputs:
+        if request.size is not None and (spec.height, spec.width) != tuple(request.size):
+            height, width = request.size
+            raise OptionError(
+                f"size {height}x{width} was asked for, and {request.model} built its input {spec.name} for "
+                f"{spec.height}x{spec.width}; let it use the size it is given"
+            )
 
 
 def _reference(

@@ -52,7 +52,8 @@ def build(
     ``checkpoint``, ``config`` and ``size`` that it declares.
 
     Raises:
-        OptionError: nothing has this name, or the function cannot be imported or returns something else.
+        OptionError: nothing has this name, or the function cannot be imported, returns something else, or takes no
+            checkpoint, config or size although one was given.
         CheckpointError: the weights cannot be used.
     """
     family = _FAMILIES.get(model)
@@ -90,7 +91,11 @@ def _call_users(path: str, offered: Mapping[str, object]) -> object:
     function = _resolve(path)
     parameters = inspect.signature(function).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return function(**{name: value for name, value in offered.items() if takes_all or name in parameters})
+    taken = {name: value for name, value in offered.items() if takes_all or name in parameters}
+    lost = [name for name, value in offered.items() if name not in taken and value not in (None, {})]
+    if lost:
+        raise OptionError(f"{path} has no parameter {', '.join(lost)}, so what was given for it would be lost: declare it")
+    return function(**taken)
 
 
 register(

@@ -184,3 +184,14 @@ def test_an_operator_that_the_target_lacks_fails_the_export_and_another_target_t
     ):
         export("jetson")
     assert export("cpu").manifest.target == "cpu"
+
+
+def test_an_option_that_a_builder_would_lose_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="no parameter size"):
+        edgekit.export(
+            model="toy_networks:wrong", config={"kind": "nan"}, size=(16, 16), out=tmp_path / "x.edgekit"
+        )
+    with pytest.raises(OptionError, match="no parameter checkpoint"):
+        edgekit.export(model="toy_networks:build", checkpoint="weights.pth", out=tmp_path / "x.edgekit")
+    with pytest.raises(OptionError, match=r"16x16 was asked for.*32x32"):
+        edgekit.export(model="toy_networks:stubborn", size=(16, 16), out=tmp_path / "x.edgekit")

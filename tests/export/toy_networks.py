@@ -68,6 +68,11 @@ def build(config: Mapping[str, object], size: tuple[int, int] | None) -> Toy:
     return Toy(int(str(config.get("classes", 5))), size or (32, 32))
 
 
+def stubborn(size: tuple[int, int]) -> Toy:
+    """One that takes a size and does not use it."""
+    return Toy()
+
+
 class _Wrong(Toy):
     def __init__(self, *stages: Stage) -> None:
         super().__init__()
