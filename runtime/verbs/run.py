@@ -108,11 +108,11 @@ def answer(session: Session, inputs: Mapping[str, np.ndarray], args: argparse.Na
     A first frame of the same pictures warms up what the robot's second frame finds warm. Where not even the first exit
     is there in time, it comes late.
     """
-    session.infer(budget_ms=None, overrun="finish", **inputs)
+    session.infer(budget_ms=None, overrun="finish", reuse=False, **inputs)
     if args.stage is None and not args.every_exit:
-        result = session.infer(budget_ms=args.budget_ms, overrun="return", **inputs)
+        result = session.infer(budget_ms=args.budget_ms, overrun="return", reuse=False, **inputs)
         if result.output is None:
-            result = session.infer(budget_ms=args.budget_ms, overrun="finish", **inputs)
+            result = session.infer(budget_ms=args.budget_ms, overrun="finish", reuse=False, **inputs)
         return [result]
     results: List[Result] = []
     last = [stage.name for stage in session.stages][: args.stage][-1]

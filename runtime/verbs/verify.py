@@ -105,7 +105,7 @@ def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Names
             bundle.path, args.backend, providers_of(args), args.threads, variants or None, warmup=0
         ) as session:
             inputs, golden = session.golden()
-            result = session.infer(budget_ms=None, overrun="return", **inputs)
+            result = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
             comparisons = compare_exits(bundle.manifest, result.exits, golden)
             name = f"{session.backend.name} {session.backend.version}"
             return Check(name, session.variants, comparisons, result.error)
@@ -191,6 +191,8 @@ def _lines(
     lines += [f"FAILED  {_names(check)}: {check.error}" for check in checks if check.error is not None]
     if damaged:
         lines.append("The bundle is damaged: copy or export it again.")
+    elif checks and all(check.error is not None for check in checks):
+        lines.append("The files are sound, and nothing could be run here.")
     elif not all(check.ok for check in checks):
         lines.append(
             "This device does not compute what was exported: try `--backend`, another variant, or report it."

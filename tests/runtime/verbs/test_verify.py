@@ -183,3 +183,12 @@ def test_doctor_says_why_a_bundle_cannot_run_here(edgekit, own_stereo):
     bundle = own_stereo(lambda files: {**files, "stages/stage1.plain.onnx": b"no graph"})
     found = json.loads(edgekit("doctor", bundle, "--json").stdout)
     assert any("tiny cannot run here" in finding["what"] for finding in found["findings"])
+
+
+@pytest.mark.parametrize(("verb", "code"), [("verify", 1), ("bench", 2)])
+def test_without_a_backend_the_advice_is_one_sentence(verb, code, stereo, tmp_path):
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('built for another machine')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    process = subprocess.run([sys.executable, stereo, verb], capture_output=True, text=True, env=environment)
+    assert process.returncode == code and "Traceback" not in process.stderr
+    assert (process.stdout + process.stderr).count("pip install onnxruntime") == 1
