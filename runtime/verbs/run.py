@@ -279,6 +279,7 @@ def _why(args: argparse.Namespace, result: Result) -> str:
     reasons = {
         "final": "it is the last stage",
         "budget": "the next stage does not fit into what is left of the budget",
+        "confident": "it is sure enough of its answer",
         "cancelled": "the run was cancelled",
         "error": f"the next stage failed ({result.error})",
         "partial": f"--stage {args.stage}",
