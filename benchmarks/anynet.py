@@ -106,7 +106,7 @@ class Report:
         return {
             "what": "measured",
             "clock": "CLOCK_MONOTONIC, in process",
-            "settings": {**asdict(self.settings), "warm_up": "1 run a turn", "size": list(SIZE)},
+            "settings": {**asdict(self.settings), "warm_up": "1 run a turn", "of_a_turn": "the fastest run", "size": list(SIZE)},
             "machine": dict(self.machine),
             "notes": list(self.notes),
             "times": {
@@ -120,8 +120,8 @@ class Report:
     def show(self) -> None:
         """Print settings, times, errors and bars."""
         print("measured on", ", ".join(f"{name} {value}" for name, value in self.machine.items()))
-        print(f"{SIZE[0]}x{SIZE[1]} px, {self.settings.rounds} rounds taken in turns, {self.settings.runs} runs each a round "
-              "after one unmeasured; medians of the rounds' medians, in-process monotonic clock")  # fmt: skip
+        print(f"{SIZE[0]}x{SIZE[1]} px, {self.settings.rounds} rounds taken in turns, in each the fastest of {self.settings.runs} runs "
+              "after one unmeasured; medians of the rounds, in-process monotonic clock")  # fmt: skip
         for note in self.notes:
             print("note:", note)
         print(f"\n{'':46}{'ms':>8}  {'of eager':>9}  boundary")

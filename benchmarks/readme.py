@@ -58,7 +58,8 @@ def section(results: Results) -> str:
         BEGIN,
         "",
         f"**Measured** on an {machine['processor']} with {settings['threads']} threads everywhere, float32, 368x1232 px "
-        f"({versions}); medians of {settings['rounds']} rounds taken in turns, in process, after a warm-up run each turn:",
+        f"({versions}), in-process monotonic clock. {settings['rounds']} rounds taken in turns; of each turn the fastest of "
+        f"{settings['runs']} runs after a warm-up run; here the median of the rounds:",
         "",
         "| | ms | boundary |",
         "|---|---:|---|",
