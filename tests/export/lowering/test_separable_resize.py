@@ -26,7 +26,7 @@ def test_two_matrix_products_are_a_bilinear_resize(
 ) -> None:
     x = maps(seed, 2, 3, *before)
     expected = F.interpolate(x, size=after, mode="bilinear", align_corners=align)
-    torch.testing.assert_close(SeparableResize(before, after, align)(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(SeparableResize(before, after, align)(x), expected, rtol=1e-4, atol=1e-4)
 
 
 @given(
@@ -41,7 +41,7 @@ def test_blocks_enlarge_as_the_whole_map_does_across_their_seams_and_at_the_bord
 ) -> None:
     x = maps(seed, 1, 1, height, width)
     expected = F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(BlockResize((height, width), factor)(x), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(BlockResize((height, width), factor)(x), expected, rtol=1e-4, atol=1e-4)
 
 
 @given(
