@@ -217,6 +217,63 @@ def _wall(
     return Surface(field, _paint(texture, coverage), float(x0), float(top))
 
 
+def _car(random: Random, x: float, foot: float, unit: float, disparity: float) -> list[Surface]:
+    """A box that shows one end and one flank, with windows in its upper half that mirror what is elsewhere, and wheels."""
+    w, h = unit * random.uniform(1.0, 1.3), unit * random.uniform(0.8, 1.5)
+    side = int(random.choice([-1, 1]))  # the flank lies right (1) or left (-1) of the end
+    slope = -side * float(random.uniform(0.05, 0.35))
+    end_columns, rows = int(np.clip(w, 8, 600)), int(np.clip(h, 8, 500))
+    columns = int(np.clip(min(w * random.uniform(0.5, 2.2), 0.6 * disparity / abs(slope)), 8, 600))
+    flank_x = x + w if side > 0 else x - columns
+    inset = abs(slope) * columns / disparity * rows * 0.5  # perspective: the far end of the flank is lower
+    starts = (0.0, inset) if side > 0 else (inset, 0.0)
+    outline = np.array(
+        [[0, starts[0]], [columns, starts[1]], [columns, rows - starts[1]], [0, rows - starts[0]]]
+    )
+    body = plain if random.random() < 0.6 else any_texture
+    shade = body(random, rows, end_columns + columns)
+    field = DisparityField(disparity)
+    flank_field = DisparityField(disparity, slope, 0.0, x + w if side > 0 else x, 0.0)
+    corner = random.uniform(0, 0.2) * end_columns
+    front = np.array([[corner, 1], [end_columns - corner, 1], [end_columns - 1, rows - 1], [1, rows - 1]])
+    end_paint = _paint(shade[:, :end_columns], shapes.fill(rows, end_columns, front))
+    end = Surface(field, end_paint, x, foot - h)
+    flank_shade = shade[:, end_columns:] * np.float32(random.uniform(0.6, 1.3))
+    flank = Surface(flank_field, _paint(flank_shade, shapes.fill(rows, columns, outline)), flank_x, foot - h)
+    parts = [end, flank]
+    for plane, left, across in ((field, x, end_columns), (flank_field, flank_x, columns)):
+        if random.random() < 0.8 and min(across, rows) > 20:
+            parts += _window(
+                random, plane, left + 0.1 * across, foot - h + 0.1 * rows, 0.8 * across, 0.4 * rows
+            )
+    wheel = max(5, int(rows * random.uniform(0.25, 0.4)))
+    for place in (0.05, 0.7):
+        if random.random() < 0.7:
+            tyre = shapes.ellipse(random, wheel, wheel)
+            paint = _paint(plain(random, wheel, wheel) * np.float32(0.3), tyre)
+            near = replace(flank_field, level=flank_field.level + 0.02)
+            parts.append(Surface(near, paint, flank_x + place * columns, foot - wheel))
+    return parts
+
+
+def _window(
+    random: Random, plane: DisparityField, x: float, y: float, width: float, height: float
+) -> list[Surface]:
+    """A pane in a plane, as good as textureless, and the world that it mirrors at a disparity of its own."""
+    columns, rows = max(8, int(width)), max(8, int(height))
+    lean = random.uniform(0, 0.25, 2) * columns
+    corners = np.array([[lean[0], 1], [columns - lean[1], 1], [columns - 1, rows - 1], [1, rows - 1]])
+    pane = shapes.fill(rows, columns, corners)
+    glass = plain(random, rows, columns) * np.float32(random.uniform(0.15, 1.0))
+    result = [Surface(replace(plane, level=plane.level + 0.02), _paint(glass, pane), x, y)]
+    if random.random() < 0.8:
+        faint = (pane * random.uniform(0.1, 0.48)).astype(np.uint8)
+        slide = float(random.uniform(0.2, 0.95) * min(plane.level, 45.0))
+        before = replace(plane, level=plane.level + 0.04)
+        result.append(Surface(before, _paint(any_texture(random, rows, columns), faint), x, y, slide))
+    return result
+
+
 def _standing(random: Random, width: int, horizon: float, k: float, disparity: float) -> list[Surface]:
     """Something that stands on the ground at this disparity: a car, pole, tree, person, sign, bush or fence."""
     unit = disparity / k  # one camera height in px here
@@ -225,23 +282,7 @@ def _standing(random: Random, width: int, horizon: float, k: float, disparity: f
     kind = random.choice(["car", "pole", "tree", "person", "sign", "bush", "fence", "thing"],
                          p=[0.28, 0.16, 0.14, 0.1, 0.08, 0.1, 0.04, 0.1])  # fmt: skip
     if kind == "car":
-        w, h = unit * random.uniform(1.0, 1.3), unit * random.uniform(0.8, 1.5)
-        slope = -float(random.choice([-1, 1]) * random.uniform(0.05, 0.35))
-        length = min(w * random.uniform(0.5, 1.8), 0.6 * disparity / abs(slope))
-        front = _object(random, shapes.rectangle, (x, foot - h, w, h), disparity, 0.01, 2.0)
-        flank_x = x + w if slope < 0 else x - length
-        seam = x + w if slope < 0 else x
-        rows, columns = int(np.clip(h, 5, 500)), int(np.clip(length, 5, 600))
-        along = np.linspace(0, 1, 2) * columns
-        inset = abs(slope) * columns / disparity * rows * 0.5
-        start, end = (0.0, inset) if slope < 0 else (inset, 0.0)
-        corners = np.array(
-            [[along[0], start], [along[1], end], [along[1], rows - end], [along[0], rows - start]]
-        )
-        texture = any_texture(random, rows, columns, 2.0)
-        field = DisparityField(disparity, slope, 0.0, seam, 0.0)
-        flank = Surface(field, _paint(texture, shapes.fill(rows, columns, corners)), flank_x, foot - h)
-        return [front, flank]
+        return _car(random, x, foot, unit, disparity)
     if kind == "pole":
         w, h = max(1.4, unit * random.uniform(0.03, 0.16)), unit * random.uniform(1.0, 5.0)
         return [_object(random, _upright, (x, foot - h, max(w, 5) if w > 4 else 5, h), disparity, 0.0, 2.0)
