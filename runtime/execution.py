@@ -88,6 +88,8 @@ class Execution:
         if progress.reason is not None:
             return None
         now = plan.clock.now()
+        if not progress.decisions:
+            plan.stages.begin(now)
         try:
             decision = plan.scheduler.next(now, self.call.exit_by, len(progress.stages), progress.exits)
         except Exception as error:  # a policy may be the user's own
@@ -151,8 +153,10 @@ class Execution:
         if self.progress.reason is None:
             now = self._plan.clock.now()
             self.progress = self.progress._replace(reason=reason, error=error, reached=now)
-            for policy in self._plan.scheduler.policies:
-                policy.over(now - self.call.started)
+            if self.progress.decisions:  # else it never began
+                self._plan.stages.end(now)
+                for policy in self._plan.scheduler.policies:
+                    policy.over(now - self.call.started)
             self._release()
 
     def result(self, reason: Optional[str] = None, at: Optional[float] = None) -> Result:

@@ -19,6 +19,8 @@ RECENT = 5
 # Half a millisecond more or less says nothing about the device, only about what else was scheduled just then; without this
 # floor, the shortest stages would decide the slowdown of the longest.
 GRAIN = 0.5
+# A device that has done nothing for so many ms may have clocked down, and its caches are somebody else's.
+IDLE = 300.0
 # Until a stage has shown its own spread, its quantile lies at least this far above its median, fading over FEW runs.
 ASSUMED_SPREAD = 0.25
 FEW = 100
@@ -37,11 +39,35 @@ class LatencyModel:
         self._recent: Deque[Tuple[str, float]] = deque(maxlen=RECENT)
         self._slowdown = 1.0
         self._guard = threading.Lock()
+        self._active: Optional[float] = None  # the last instant at which a frame began or ended
+        self._before_pause: Optional[Tuple[Deque[Tuple[str, float]], float]] = None
+        self._after_pauses: Deque[float] = deque(maxlen=RECENT)
 
     @property
     def slowdown(self) -> float:
         """How many times longer than in the measurements it started from everything takes now."""
         return self._slowdown
+
+    def begin(self, now: float) -> None:
+        """A frame begins at the instant ``now``, in ms. After a pause, expect what the frames after earlier pauses showed."""
+        with self._guard:
+            if self._active is not None and now - self._active > IDLE:
+                self._before_pause = self._recent, self._slowdown
+                self._recent = deque(maxlen=RECENT)
+                if self._after_pauses:
+                    usual = sorted(self._after_pauses)[len(self._after_pauses) // 2]
+                    self._slowdown = max(self._slowdown, usual)
+            self._active = now
+
+    def end(self, now: float) -> None:
+        """A frame is over; if it was the first after a pause, the next is expected to be as those before the pause."""
+        with self._guard:
+            if self._before_pause is not None:
+                if self._recent:
+                    self._after_pauses.append(self._slowdown)
+                self._recent, self._slowdown = self._before_pause
+                self._before_pause = None
+            self._active = now
 
     def start(self, stage: str, durations: Sequence[float]) -> None:
         """Begin anew with ``durations`` in ms, measured before: the warm-up's, or a profile's."""

@@ -84,6 +84,7 @@ class Session:
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
         self._warm_up(warmup)
+        self.latency.end(self.clock.now())
 
     @classmethod
     def open(

@@ -1,5 +1,7 @@
 """What the latency model expects, against distributions that are known."""
 
+from typing import List
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,36 @@ def test_memory_does_not_grow_with_the_number_of_runs() -> None:
     for k in range(5 * WINDOW):
         model.learn("stage1", 5.0 + k % 7)
     assert model._stages["stage1"].count == WINDOW
+
+
+def test_the_first_frame_after_a_pause_is_expected_to_be_as_slow_as_those_after_earlier_pauses() -> None:
+    random = np.random.RandomState(6)
+    model = warmed(random)
+    now = 0.0
+
+    def frame(pause: float, slowdown: float) -> List[float]:
+        nonlocal now
+        now += pause
+        model.begin(now)
+        expected = []
+        for stage, base in BASES.items():
+            predicted = model.predict(stage)
+            assert predicted is not None
+            expected.append(predicted / base)
+            now += base * slowdown
+            model.learn(stage, base * slowdown * noise(random))
+        model.end(now)
+        return expected
+
+    for _ in range(100):
+        usual = frame(5.0, 1.0)
+    first = frame(2000.0, 2.0)
+    assert first[0] == pytest.approx(usual[0], rel=0.2)  # nobody could know
+    assert first[2] == pytest.approx(2 * usual[2], rel=0.2)  # but the first stages have told
+    for _ in range(3):
+        after = frame(5.0, 1.0)
+        assert after[0] == pytest.approx(
+            usual[0], rel=0.2
+        )  # a pause says nothing about the frames after the next
+        again = frame(2000.0, 2.0)
+        assert again[0] == pytest.approx(2 * usual[0], rel=0.2)
