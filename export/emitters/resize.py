@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
+import torch
+import torch.nn.functional as F
 
 from edgekit.export.emitters import emits
 from edgekit.export.graph import GraphBuilder, rank_of, shape_of
@@ -46,13 +48,10 @@ def cubic(
 @emits("aten.upsample_nearest1d.vec", "aten.upsample_nearest2d.vec", "aten.upsample_nearest3d.vec")
 def nearest(graph: GraphBuilder, x: ir.Value, output_size: object, scale_factors: Scales = None) -> ir.Value:
     """The pixel at floor(position / scale)."""
+    if not _enlarges_evenly(graph, x, scale_factors):
+        return _picked(graph, x, scale_factors, "nearest")
     return _resize(
-        graph,
-        x,
-        scale_factors,
-        mode="nearest",
-        coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
+        graph, x, None, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
     )
 
 
@@ -72,11 +71,36 @@ def nearest_scales(graph: GraphBuilder, x: ir.Value, output_size: object, *scale
 def nearest_exact(
     graph: GraphBuilder, x: ir.Value, output_size: object, scale_factors: Scales = None
 ) -> ir.Value:
-    """The pixel whose centre is nearest."""
-    return _resize(
-        graph, x, scale_factors,
-        mode="nearest", coordinate_transformation_mode="half_pixel", nearest_mode="round_prefer_ceil",
-    )  # fmt: skip
+    """The pixel whose centre is nearest: when enlarging by a whole number, the same as `nearest`."""
+    if not _enlarges_evenly(graph, x, scale_factors):
+        return _picked(graph, x, scale_factors, "nearest-exact")
+    return nearest(graph, x, output_size, scale_factors)
+
+
+def _enlarges_evenly(graph: GraphBuilder, x: ir.Value, scale_factors: Scales) -> bool:
+    """Whether every side grows by a whole number: only then does no rounding decide which pixel is taken."""
+    sides = list(zip(shape_of(x)[2:], graph.result.shape[2:], strict=True))
+    factors = scale_factors or [after / before for before, after in sides]
+    return all(
+        after % before == 0 and factors[k % len(factors)] == after // before
+        for k, (before, after) in enumerate(sides)
+    )
+
+
+def _picked(graph: GraphBuilder, x: ir.Value, scale_factors: Scales, mode: str) -> ir.Value:
+    """Rows and columns gathered by the very numbers that torch takes; runtimes round positions differently."""
+    for k, (before, after) in enumerate(zip(shape_of(x)[2:], graph.result.shape[2:], strict=True)):
+        places = torch.arange(before, dtype=torch.float32).view(1, 1, before)
+        if scale_factors is None:
+            taken = F.interpolate(places, size=after, mode=mode)
+        else:
+            taken = F.interpolate(places, scale_factor=scale_factors[k % len(scale_factors)], mode=mode)
+        if not torch.equal(taken, places):
+            shape = [*shape_of(x)]
+            shape[k + 2] = after
+            rows = graph.constant(taken.view(-1).to(torch.int32).numpy())
+            x = graph.typed(graph.op("Gather", x, rows, axis=k + 2), shape, x.dtype)
+    return x
 
 
 @emits("aten.pixel_shuffle.default")
