@@ -70,7 +70,7 @@ def load(
     clock: "Optional[Clock]" = None,
     allow_nonfinite: bool = False,
     warmup: int = 5,
-    confidence: float = 0.99,
+    confidence: Optional[float] = None,
     policies: "Sequence[Policy]" = (),
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
@@ -84,7 +84,7 @@ def load(
         clock: where time comes from.
         allow_nonfinite: let NaN and Inf in the inputs pass.
         warmup: frames of the golden input to run first, so that the scheduler knows each stage's duration.
-        confidence: the share of a stage's runs that should not take longer than the scheduler expects.
+        confidence: how sure the scheduler must be that a stage fits; see `edgekit.runtime.session.Session.open`.
         policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
 
     Raises:

@@ -34,7 +34,8 @@ class Plan(NamedTuple):
 class Call(NamedTuple):
     """What one caller asked for: instants in ms on the session's clock.
 
-    ``ready`` is when the inputs were prepared; ``reserve_ms`` is what the stages must leave of the budget.
+    ``ready`` is when the inputs were prepared; ``reserve_ms`` is what the stages must leave of the budget; ``confidence`` is
+    how sure the scheduler must be that a stage fits, None for the latency model's own.
     """
 
     started: float
@@ -42,6 +43,7 @@ class Call(NamedTuple):
     budget_ms: Optional[float]
     reserve_ms: float
     placement: Optional[Placement]
+    confidence: Optional[float] = None
 
     @property
     def deadline(self) -> Optional[float]:
@@ -91,7 +93,10 @@ class Execution:
         if not progress.decisions:
             plan.stages.begin(now)
         try:
-            decision = plan.scheduler.next(now, self.call.exit_by, len(progress.stages), progress.exits)
+            call = self.call
+            decision = plan.scheduler.next(
+                now, call.exit_by, len(progress.stages), progress.exits, call.confidence
+            )
         except Exception as error:  # a policy may be the user's own
             self.end("error", f"a policy failed: {type(error).__name__}: {error}")
             return None

@@ -21,7 +21,7 @@ RECENT = 5
 GRAIN = 0.5
 # A device that has done nothing for so many ms may have clocked down, and its caches are somebody else's.
 IDLE = 300.0
-# Until a stage has shown its own spread, its quantile lies at least this far above its median, fading over FEW runs.
+# Until a stage has shown its own spread, its largest quantiles lie at least this far above its median, fading over FEW runs.
 ASSUMED_SPREAD = 0.25
 FEW = 100
 
@@ -98,14 +98,19 @@ class LatencyModel:
         if not expected:
             self.learn(stage, duration)
 
-    def predict(self, stage: str) -> Optional[float]:
-        """The duration in ms that ``stage`` stays below with `confidence`; None if it was never seen."""
+    def predict(self, stage: str, confidence: Optional[float] = None) -> Optional[float]:
+        """The duration in ms that ``stage`` stays below with ``confidence``, by default the model's own.
+
+        None if it was never seen.
+        """
+        share = self.confidence if confidence is None else confidence
         with self._guard:
             distribution = self._stages[stage]
-            quantile, usual = distribution.quantile(self.confidence), distribution.quantile(0.5)
+            quantile, usual = distribution.quantile(share), distribution.quantile(0.5)
             if quantile is None or usual is None:
                 return None
-            assumed = 1 + ASSUMED_SPREAD * max(0.0, 1 - distribution.count / FEW)
+            few = max(0.0, 1 - distribution.count / FEW)
+            assumed = 1 + ASSUMED_SPREAD * few * max(0.0, 2 * share - 1)
             return max(quantile, usual * assumed) * self._slowdown
 
 

@@ -14,7 +14,7 @@ class Decision(NamedTuple):
     Attributes:
         run: whether ``stage`` is to run.
         stage: the stage that was decided on; None after the last.
-        predicted_ms: how long ``stage`` will take at most, with the model's confidence; None if unknown.
+        predicted_ms: how long ``stage`` will take at most, with the confidence asked for; None if unknown.
         reason: of running: ``fits``, ``unlimited`` (no deadline) or ``first`` (no answer yet, so one is worked for even
             if it comes late); of stopping: ``final`` (every stage has run), ``budget`` (the next answer would be late), or
             what a policy said.
@@ -57,6 +57,7 @@ class Scheduler:
         deadline: Optional[float],
         finished: int,
         exits: Sequence[Tuple[str, np.ndarray]] = (),
+        confidence: Optional[float] = None,
     ) -> Decision:
         """Decide on the stage after the ``finished`` first ones.
 
@@ -64,11 +65,12 @@ class Scheduler:
             now, deadline: instants in ms on one clock; a deadline of None never comes.
             finished: how many stages of this frame have run.
             exits: stage and raw output of those that were reached, for the policies.
+            confidence: how sure it must be that a stage fits; by default the model's.
         """
         if finished >= len(self._names) or not self._until_exit[finished]:
             return Decision(False, None, None, "final")
         stage = self._names[finished]
-        predicted = self._model.predict(stage)
+        predicted = self._model.predict(stage, confidence)
         if self.policies and exits and self._has_exit[finished - 1]:
             reached = Reached(now, deadline, exits)
             for policy in self.policies:
@@ -81,7 +83,7 @@ class Scheduler:
             return Decision(True, stage, predicted, "first")
         needed = 0.0
         for name in self._until_exit[finished]:
-            duration = self._model.predict(name)
+            duration = self._model.predict(name, confidence)
             if duration is None:
                 return Decision(False, stage, None, "budget")
             needed += duration

@@ -16,7 +16,6 @@ from tests.toy_graphs import stereo_exits
 
 MakeSession = Callable[..., Session]
 MS = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}
-NEEDED = dict.fromkeys(MS, 12.5)  # expected after a short warm-up: a quarter more than the median
 
 
 def golden(session: Session) -> Dict[str, object]:
@@ -97,20 +96,44 @@ def test_frames_may_be_interleaved(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "stage", "reason"),
-    [(200, "stage4", "final"), (50, "stage4", "final"), (44, "stage2", "budget"), (22.6, "stage2", "budget"),
-     (22, "stage1", "budget"), (11, "stage1", "budget")],
-)  # fmt: skip
-@pytest.mark.parametrize("overrun", ["return", "finish"])
+    ("overrun", "budget", "stage", "reason"),
+    [
+        ("return", 200, "stage4", "final"),
+        ("return", 40.5, "stage4", "final"),
+        ("return", 39, "stage2", "budget"),
+        ("return", 20.5, "stage2", "budget"),
+        ("return", 19, "stage1", "budget"),
+        ("finish", 50, "stage4", "final"),
+        ("finish", 44, "stage2", "budget"),
+        ("finish", 22.6, "stage2", "budget"),
+        ("finish", 22, "stage1", "budget"),
+        ("finish", 11, "stage1", "budget"),
+    ],
+)
 def test_as_many_exits_are_reached_as_are_expected_to_fit(
     virtual: MakeSession, overrun: str, budget: float, stage: str, reason: str
 ) -> None:
+    # Where a stage can be cancelled in time, its median must fit; where it would be waited for, its 99th percentile, which
+    # after so short a warm-up is taken to be a quarter more.
     session = virtual(MS)
     result = session.infer(budget_ms=budget, overrun=overrun, **golden(session))
     assert (result.stage, result.reason, result.missed) == (stage, reason, False)
-    assert result.predicted_ms["stage1"] == pytest.approx(NEEDED["stage1"], rel=0.02)
+    assert result.predicted_ms["stage1"] == pytest.approx(10 if overrun == "return" else 12.5, rel=0.02)
     assert result.stage_ms["stage1"] == 10
     assert result.slack_ms == pytest.approx(budget - result.elapsed_ms)
+
+
+def test_the_confidence_asked_for_holds_in_both_modes(stereo_bundle: Bundle) -> None:
+    random = np.random.RandomState(0)
+    clock = JumpingClock()
+    backend = FakeBackend(clock, lambda *_: float(random.uniform(5, 15)))
+    session = Session(stereo_bundle, backend, clock=clock, warmup=200, confidence=0.9)
+    session.submit(**golden(session)).result()
+    for overrun in ("return", "finish"):
+        result = session.infer(budget_ms=500, overrun=overrun, **golden(session))
+        assert result.predicted_ms["stage1"] > 1.15 * (session.latency.predict("stage1", 0.5) or 0)
+    clock.leave()
+    session.close()
 
 
 def test_a_stage_that_overruns_is_cancelled_and_the_answer_before_it_is_there_on_time(
@@ -183,9 +206,9 @@ def test_waiting_for_another_thread_counts_as_time_of_the_budget(virtual: MakeSe
     session = virtual(MS)
     inputs = golden(session)
     first = session.submit(**inputs)
-    second = session.infer(budget_ms=60, **inputs)
+    second = session.infer(budget_ms=59, **inputs)
     assert first.result().stage == "stage4"
-    # 40 ms go by until the first frame is over; one stage fits into the other 20.
+    # 40 ms go by until the first frame is over; one stage fits into the other 19.
     assert (second.stage, second.missed) == ("stage1", False)
     assert second.begun_ms["stage1"] == pytest.approx(40)
 
@@ -224,8 +247,8 @@ def test_if_there_is_no_answer_in_time_the_last_one_is_given_with_its_age_if_ask
 
 
 def test_a_stage_that_is_always_cancelled_is_no_longer_tried(virtual: MakeSession) -> None:
-    session = virtual(MS, later={"stage2": 1000.0})
-    results = [session.infer(budget_ms=60, **golden(session)) for _ in range(12)]
+    session = virtual(MS, later={"stage2": 1000.0}, cancel_ms=3)
+    results = [session.infer(budget_ms=60, **golden(session)) for _ in range(20)]
     assert all(result.stage == "stage1" and not result.missed for result in results)
     assert results[0].cut is None or results[0].cut[0] == "stage2"
     assert results[-1].elapsed_ms == pytest.approx(10)  # returned at once instead of at the deadline
