@@ -1,7 +1,7 @@
 """What a session promises its user: the best answer in time, whatever the stages do. On a virtual clock, and for real."""
 
 import threading
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -123,15 +123,22 @@ def test_as_many_exits_are_reached_as_are_expected_to_fit(
     assert result.slack_ms == pytest.approx(budget - result.elapsed_ms)
 
 
-def test_the_confidence_asked_for_holds_in_both_modes(stereo_bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("asked", "overrun", "expected"),
+    [(None, "return", 0.5), (None, "finish", 0.99), (0.9, "return", 0.9), (0.9, "finish", 0.9)],
+)
+def test_the_confidence_asked_for_holds_and_else_depends_on_what_an_overrun_costs(
+    stereo_bundle: Bundle, asked: Optional[float], overrun: str, expected: float
+) -> None:
     random = np.random.RandomState(0)
     clock = JumpingClock()
     backend = FakeBackend(clock, lambda *_: float(random.uniform(5, 15)))
-    session = Session(stereo_bundle, backend, clock=clock, warmup=200, confidence=0.9)
+    session = Session(stereo_bundle, backend, clock=clock, warmup=200, confidence=asked)
     session.submit(**golden(session)).result()
-    for overrun in ("return", "finish"):
-        result = session.infer(budget_ms=500, overrun=overrun, **golden(session))
-        assert result.predicted_ms["stage1"] > 1.15 * (session.latency.predict("stage1", 0.5) or 0)
+    predictions = {share: session.latency.predict("stage1", share) for share in (0.5, 0.9, 0.99)}
+    assert len(set(predictions.values())) == 3
+    result = session.infer(budget_ms=500, overrun=overrun, **golden(session))
+    assert result.predicted_ms["stage1"] == predictions[expected]
     clock.leave()
     session.close()
 
