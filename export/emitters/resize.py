@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +14,7 @@ from edgekit.export.emitters import emits
 from edgekit.export.graph import GraphBuilder, rank_of, shape_of
 
 Scales = Sequence[float] | None
+Side = TypeVar("Side", int, float)
 
 
 @emits("aten.upsample_linear1d.vec", "aten.upsample_bilinear2d.vec", "aten.upsample_trilinear3d.vec")
@@ -87,14 +89,22 @@ def _enlarges_evenly(graph: GraphBuilder, x: ir.Value, scale_factors: Scales) ->
     )
 
 
+def _only(k: int, value: Side, count: int) -> list[Side]:
+    """``value`` at place k of ``count``, 1 elsewhere."""
+    return [value if place == k else type(value)(1) for place in range(count)]
+
+
 def _picked(graph: GraphBuilder, x: ir.Value, scale_factors: Scales, mode: str) -> ir.Value:
     """Rows and columns gathered by the very numbers that torch takes; runtimes round positions differently."""
-    for k, (before, after) in enumerate(zip(shape_of(x)[2:], graph.result.shape[2:], strict=True)):
-        places = torch.arange(before, dtype=torch.float32).view(1, 1, before)
+    sides = list(zip(shape_of(x)[2:], graph.result.shape[2:], strict=True))
+    for k, (before, after) in enumerate(sides):
+        # As many dimensions as x has, since torch's kernels of other ranks round differently too.
+        places = torch.arange(before, dtype=torch.float32).view(1, 1, *_only(k, before, len(sides)))
         if scale_factors is None:
-            taken = F.interpolate(places, size=after, mode=mode)
+            taken = F.interpolate(places, size=_only(k, after, len(sides)), mode=mode)
         else:
-            taken = F.interpolate(places, scale_factor=scale_factors[k % len(scale_factors)], mode=mode)
+            factor = scale_factors[k % len(scale_factors)]
+            taken = F.interpolate(places, scale_factor=_only(k, factor, len(sides)), mode=mode)
         if not torch.equal(taken, places):
             shape = [*shape_of(x)]
             shape[k + 2] = after
