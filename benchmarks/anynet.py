@@ -209,11 +209,12 @@ def race(
     joined = scratch / "joined.onnx"
     joined.write_bytes(ours.uncut_graph(bundle).SerializeToString())
 
-    nets = {EAGER: peers.eager(three), **plain_networks(three, net, settings, scratch, notes)}
-    nets[UNCUT] = peers.in_onnxruntime(joined, settings.threads)
-    contenders: dict[str, Contender] = {name: whole(name, partial(run, a, b)) for name, run in nets.items()}
-    boundaries = dict.fromkeys(nets, MODEL_BOUNDARY)
     with edgekit.load(str(out), threads=settings.threads) as session:
+        config = ours.session_config(session)
+        nets = {EAGER: peers.eager(three), **plain_networks(three, net, settings, config, scratch, notes)}
+        nets[UNCUT] = peers.in_onnxruntime(joined, settings.threads, config)
+        contenders: dict[str, Contender] = {name: whole(name, partial(run, a, b)) for name, run in nets.items()}
+        boundaries = dict.fromkeys(nets, MODEL_BOUNDARY)
         contenders["stages"] = ours.stages_timed(session, a, b)
         boundaries |= dict.fromkeys(ALL_STAGES, STAGES_BOUNDARY) | {TENSORS_IN: MODEL_BOUNDARY, END_TO_END: END_BOUNDARY}
         contenders[END_TO_END] = whole(END_TO_END, lambda: session.infer(left=left, right=right))
@@ -221,14 +222,16 @@ def race(
             matching = peers.BlockMatching(settings.threads, margin=margin)
             contenders[name] = whole(name, partial(matching, left, right))
             boundaries[name] = END_BOUNDARY
-        contenders[PRODUCT] = machine.matrix_product(settings.threads, PRODUCT)
+        contenders[PRODUCT] = machine.matrix_product(settings.threads, PRODUCT, config)
         boundaries[PRODUCT] = f"{machine.PRODUCT_GFLOP:.2f} GFLOP"
+        notes.append("every ONNX Runtime session has the stages' own settings: "
+                     + ", ".join(f"{name} {value}" for name, value in config.items()))  # fmt: skip
         times = interleave(contenders, settings.rounds, settings.runs)
     return times, boundaries, 2 * peers.multiply_adds(three, SIZE) / 1e9
 
 
 def plain_networks(
-    three: AnyNet, net: AnyNet, settings: Settings, scratch: Path, notes: list[str]
+    three: AnyNet, net: AnyNet, settings: Settings, config: Mapping[str, str], scratch: Path, notes: list[str]
 ) -> dict[str, peers.Network]:
     """The uncut network as PyTorch exports it, in ONNX Runtime and in OpenVINO, without and with its propagation stage.
 
@@ -240,7 +243,7 @@ def plain_networks(
         graphs[exporter] = scratch / f"plain-{dynamo}.onnx"
         print(f"plain export, {exporter}", file=sys.stderr)
         peers.plain_export(three, SIZE, graphs[exporter], dynamo=dynamo)
-    runs = {exporter: peers.in_onnxruntime(graph, settings.threads) for exporter, graph in graphs.items()}
+    runs = {exporter: peers.in_onnxruntime(graph, settings.threads, config) for exporter, graph in graphs.items()}
     zeros = np.zeros((1, 3, *SIZE), np.float32)
     trial = interleave({e: whole(e, partial(run, zeros, zeros)) for e, run in runs.items()}, 5, 3)
     faster = min(runs, key=lambda exporter: trial.median(exporter))
@@ -249,7 +252,7 @@ def plain_networks(
     found[PLAIN] = runs[faster]
     whole_graph = scratch / "plain-whole.onnx"
     peers.plain_export(net, SIZE, whole_graph, dynamo=False)
-    found[PLAIN_WHOLE] = peers.in_onnxruntime(whole_graph, settings.threads)
+    found[PLAIN_WHOLE] = peers.in_onnxruntime(whole_graph, settings.threads, config)
     for name, graph in ((PLAIN_OPENVINO, graphs[faster]), (PLAIN_WHOLE_OPENVINO, whole_graph)):
         try:
             found[name] = peers.in_openvino(graph, settings.threads)

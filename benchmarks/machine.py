@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -30,8 +31,8 @@ def describe(threads: int) -> dict[str, object]:
     }
 
 
-def matrix_product(threads: int, name: str) -> Contender:
-    """A float32 product of two square matrices of ``SIDE`` in ONNX Runtime."""
+def matrix_product(threads: int, name: str, config: Mapping[str, str]) -> Contender:
+    """A float32 product of two square matrices of ``SIDE`` in ONNX Runtime, its session as the stages' own."""
     import onnxruntime
 
     kind, shape = onnx.TensorProto.FLOAT, [SIDE, SIDE]
@@ -40,7 +41,8 @@ def matrix_product(threads: int, name: str) -> Contender:
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for entry, value in config.items():
+        options.add_session_config_entry(entry, value)
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(0)
     matrices = {n: random.standard_normal((SIDE, SIDE), dtype=np.float32) for n in "ab"}

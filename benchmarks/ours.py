@@ -37,6 +37,12 @@ def stages_timed(session: Session, left: Array, right: Array) -> Contender:
     return run
 
 
+def session_config(session: Session) -> dict[str, str]:
+    """What the session tells ONNX Runtime beyond the number of threads."""
+    config = session.backend.settings.get("session_config")
+    return {str(name): str(value) for name, value in config.items()} if isinstance(config, dict) else {}
+
+
 def uncut_graph(bundle: Bundle, backend: str = "onnxruntime") -> onnx.ModelProto:
     """The default variants of all stages joined into one graph with every exit as its output."""
     manifest = bundle.manifest

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,8 @@ Picture = NDArray[np.uint8]
 # A peer network: normalised left and right (1, 3, H, W) to its exits (1, 1, H, W) px.
 Network = Callable[[Array, Array], Sequence[Array]]
 
+# Threads spin within a run, as they do by default, but not after it: they would slow down whoever has the next turn.
+SPIN_WITHIN_RUNS = {"session.force_spinning_stop": "1"}
 DISPARITIES = 192
 BLOCK = 5
 
@@ -67,16 +69,16 @@ def plain_export(net: AnyNet, size: tuple[int, int], path: Path, *, dynamo: bool
         )  # fmt: skip
 
 
-def in_onnxruntime(path: Path, threads: int) -> Network:
-    """A graph in ONNX Runtime's CPU provider with every optimisation."""
+def in_onnxruntime(path: Path, threads: int, config: Mapping[str, str] = SPIN_WITHIN_RUNS) -> Network:
+    """A graph in ONNX Runtime's CPU provider with every optimisation; ``config`` as the stages' own sessions have it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads spin within a run, as they do by default, but not after it: they would slow down whoever has the next turn.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    for name, value in config.items():
+        options.add_session_config_entry(name, value)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def run(left: Array, right: Array) -> Sequence[Array]:
