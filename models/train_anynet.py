@@ -8,13 +8,13 @@ import math
 import signal
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import CheckpointError, EdgekitError, OptionError
+from edgekit.models.training_log import Progress, TrainingLog
 
 if TYPE_CHECKING:
     from edgekit.models.training_run import Run
@@ -142,11 +142,11 @@ def train(training: Training) -> Path:
         training.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(f"{training.out} cannot be created: {error}") from error
-    log = _Log(training.out / LOG, run.step)
+    log = TrainingLog(training.out / LOG, run.step)
     _stop_gently_on_sigterm()
     last = min(training.recipe.steps, training.stop_after or training.recipe.steps)
     with run.batches(run.step, last) as batches:
-        progress = _Progress(training.recipe.steps, run.step)
+        progress = Progress(training.recipe.steps, run.step)
         try:
             for batch in batches:
                 run.advance(batch)
@@ -217,59 +217,12 @@ def card_of(run: Run, accuracy: Mapping[str, list[tuple[float, float]]]) -> dict
     }
 
 
-def _report_real(run: Run, root: Path, log: _Log) -> None:
+def _report_real(run: Run, root: Path, log: TrainingLog) -> None:
     from edgekit.models.evaluate_stereo import table
 
     results = run.measure_real(root)
     log.write({"step": run.step, "real": results})
     print(table(results), file=sys.stderr, flush=True)
-
-
-class _Log:
-    """JSON lines; lines of steps after the one resumed from are dropped, so that no step stands there twice."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        kept = []
-        if path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    if int(json.loads(line)["step"]) <= step:
-                        kept.append(line)
-                except (ValueError, KeyError, TypeError):
-                    continue  # the last line of a killed run may be cut short
-        path.write_text("".join(line + "\n" for line in kept))
-
-    def write(self, entry: Mapping[str, object]) -> None:
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            print(f"warning: {self._path} could not be written ({error}); training goes on", file=sys.stderr)
-
-
-class _Progress:
-    """A line every few seconds: pace, loss, error of every exit, time to go."""
-
-    def __init__(self, steps: int, start: int) -> None:
-        self._steps = steps
-        self._step = start
-        self._time = time.monotonic()
-        self.pace = 0.0
-
-    def report(self, run: Run, every: float = 15.0) -> str | None:
-        now = time.monotonic()
-        if now - self._time < every and run.step < self._steps:
-            return None
-        self.pace = (run.step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = run.step, now
-        left = (self._steps - run.step) / max(self.pace, 1e-9)
-        summary = run.summary()
-        errors = " ".join(f"{error:.2f}" for error in run.errors())
-        return (
-            f"step {run.step}/{self._steps}  {self.pace:.2f} steps/s  loss {summary['loss']:.3f}  EPE {errors}  "
-            f"ETA {int(left // 3600)}:{int(left % 3600 // 60):02d}:{int(left % 60):02d}"
-        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
