@@ -20,7 +20,12 @@ class UpToStage(Scheduler):
         self._run = names[: names.index(last) + 1]
 
     def next(
-        self, now: float, deadline: Optional[float], finished: int, exits: Sequence[Exit] = ()
+        self,
+        now: float,
+        deadline: Optional[float],
+        finished: int,
+        exits: Sequence[Exit] = (),
+        confidence: Optional[float] = None,
     ) -> Decision:
         """Run on until the stage has been reached."""
         if finished >= len(self._run):
@@ -41,7 +46,12 @@ class Oracle(Scheduler):
         self._durations = list(durations)
 
     def next(
-        self, now: float, deadline: Optional[float], finished: int, exits: Sequence[Exit] = ()
+        self,
+        now: float,
+        deadline: Optional[float],
+        finished: int,
+        exits: Sequence[Exit] = (),
+        confidence: Optional[float] = None,
     ) -> Decision:
         """Run if some exit to come will be there in time."""
         reached = now
@@ -79,7 +89,7 @@ class MeanModel(LatencyModel):
         last.append(duration)
         self._sum[stage] += duration
 
-    def predict(self, stage: str) -> Optional[float]:
-        """The mean in ms; None if the stage was never seen."""
+    def predict(self, stage: str, confidence: Optional[float] = None) -> Optional[float]:
+        """The mean in ms, whatever the confidence; None if the stage was never seen."""
         last = self._last[stage]
         return self._sum[stage] / len(last) if last else None

@@ -24,20 +24,24 @@ class RecordedFrame(NamedTuple):
         ready: when its inputs were prepared.
         budget_ms: as given; None if every stage was to run.
         reserve_ms: what the stages had to leave of it.
+        confidence: how sure the scheduler had to be that a stage fits; None for the latency model's own.
         stages: those that ran to their end.
         cut: the one that was cancelled or failed.
         decisions: every one, with its instant.
         reason: why no more stages ran.
+        ended: when it was over.
     """
 
     started: float
     ready: float
     budget_ms: Optional[float]
     reserve_ms: float
+    confidence: Optional[float]
     stages: Tuple[Span, ...]
     cut: Optional[Span]
     decisions: Tuple[Tuple[float, Decision], ...]
     reason: str
+    ended: float
 
 
 class Recording(NamedTuple):
@@ -99,10 +103,12 @@ class Recorder:
                 call.ready,
                 call.budget_ms,
                 call.reserve_ms,
+                call.confidence,
                 progress.stages,
                 progress.cut,
                 progress.decisions,
                 str(progress.reason),
+                progress.reached,
             )
         )
 
@@ -198,10 +204,12 @@ def _frame_to_json(frame: RecordedFrame) -> Dict[str, object]:
         "ready": frame.ready - start,
         "budget_ms": frame.budget_ms,
         "reserve_ms": frame.reserve_ms,
+        "confidence": frame.confidence,
         "stages": [span(one) for one in frame.stages],
         "cut": None if frame.cut is None else span(frame.cut),
         "decisions": [[instant - start, list(decision)] for instant, decision in frame.decisions],
         "reason": frame.reason,
+        "ended": frame.ended - start,
     }
 
 
@@ -212,7 +220,7 @@ def _frame_from_json(document: Mapping[str, object]) -> RecordedFrame:
         name, begun, took = _list(value)
         return str(name), start + _number(begun), _number(took)
 
-    budget, cut = document["budget_ms"], document["cut"]
+    budget, cut, confidence = document["budget_ms"], document["cut"], document["confidence"]
     decisions = []
     for instant, decision in map(_list, _list(document["decisions"])):
         run, stage, predicted, reason = _list(decision)
@@ -228,10 +236,12 @@ def _frame_from_json(document: Mapping[str, object]) -> RecordedFrame:
         ready=start + _number(document["ready"]),
         budget_ms=None if budget is None else _number(budget),
         reserve_ms=_number(document["reserve_ms"]),
+        confidence=None if confidence is None else _number(confidence),
         stages=tuple(span(one) for one in _list(document["stages"])),
         cut=None if cut is None else span(cut),
         decisions=tuple(decisions),
         reason=str(document["reason"]),
+        ended=start + _number(document["ended"]),
     )
 
 

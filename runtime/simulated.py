@@ -18,14 +18,18 @@ class SteppedClock(Clock):
 
     def __init__(self, start: float) -> None:
         self._now = start
+        self._then: Optional[float] = None
 
     def now(self) -> float:
         """The present instant in ms."""
-        return self._now
+        now = self._now
+        if self._then is not None:
+            self._now, self._then = self._then, None
+        return now
 
-    def set(self, instant: float) -> None:
-        """Be at ``instant``."""
-        self._now = instant
+    def set(self, instant: float, then: Optional[float] = None) -> None:
+        """Be at ``instant``; ``then``: at that one as soon as the time has been read once."""
+        self._now, self._then = instant, then
 
 
 class SimulatedFrame(Frame):
@@ -75,16 +79,16 @@ class ReplayedFrame(Frame):
 
     def __init__(self, clock: SteppedClock) -> None:
         self._clock = clock
-        self._next: Tuple[float, Optional[BackendError]] = (0.0, None)
+        self._next: Tuple[float, float, Optional[BackendError]] = (0.0, 0.0, None)
 
-    def set_next(self, ended: float, error: Optional[BackendError]) -> None:
-        """The next stage ends at the instant ``ended``, with ``error`` if it was cut."""
-        self._next = (ended, error)
+    def set_next(self, ended: float, over: float, error: Optional[BackendError]) -> None:
+        """The next stage ends at the instant ``ended``, with ``error`` if it was cut; the frame is over at ``over`` then."""
+        self._next = (ended, over, error)
 
     def run(self, stage: str) -> None:
         """Let the time pass until the recorded end."""
-        ended, error = self._next
-        self._clock.set(ended)
+        ended, over, error = self._next
+        self._clock.set(ended, None if error is None else over)
         if error is not None:
             raise error
 

@@ -5,7 +5,7 @@ is free; with ``overrun="return"`` it takes what is there at the deadline, and t
 device busy a little longer. Making an answer and waking the caller take no time.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -69,6 +69,7 @@ def simulate(
     model: LatencyModel,
     overrun: str = "return",
     cancel_ms: float = CANCEL_MS,
+    confidence: Optional[float] = None,
 ) -> Outcomes:
     """Let ``scheduler`` and ``model``, which it asks and which learns, answer all frames of ``workload``.
 
@@ -77,6 +78,7 @@ def simulate(
         budget_ms: of every frame, from the call.
         overrun: ``return`` or ``finish``, as in `edgekit.runtime.session.Session.infer`.
         cancel_ms: how long a cancelled stage runs on.
+        confidence: how sure ``scheduler`` must be that a stage fits; None for the model's own.
     """
     clock = SteppedClock(START)
     plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING, WAKING)), clock)
@@ -94,7 +96,7 @@ def simulate(
         durations = table[number]
         if isinstance(scheduler, Oracle):
             scheduler.foresee(durations)
-        call = Call(started, started + ready_ms[number], budget_ms, 0.0, None)
+        call = Call(started, started + ready_ms[number], budget_ms, 0.0, None, confidence)
         until = call.exit_by if overrun == "return" else None
         frame = SimulatedFrame(clock, dict(zip(names, durations)), until, cancel_ms)
         execution = frame.execution = Execution(plan, frame, call, _nothing)
@@ -103,6 +105,15 @@ def simulate(
         _note(outcomes, number, result)
         number += 1
     return outcomes
+
+
+def possible_exits(workload: Workload, budget_ms: float) -> np.ndarray:
+    """How many exits every frame's durations allow within the budget, on a device that is free (frames,)."""
+    # An exit is there when its stage and all before it have run.
+    ends = workload.ready_ms[:, None] + np.cumsum(workload.durations, axis=1)
+    of_exits = ends[:, [k for k, (_, has_exit) in enumerate(workload.stages) if has_exit]]
+    possible: np.ndarray = (of_exits <= budget_ms).sum(axis=1)
+    return possible
 
 
 def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
@@ -115,7 +126,14 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
     plan = Plan(manifest, Scheduler(recording.stages, model), model, LatencyModel((ANSWERING, WAKING)), clock)
     differences = []
     for number, recorded in enumerate(recording.frames):
-        call = Call(recorded.started, recorded.ready, recorded.budget_ms, recorded.reserve_ms, None)
+        call = Call(
+            recorded.started,
+            recorded.ready,
+            recorded.budget_ms,
+            recorded.reserve_ms,
+            None,
+            recorded.confidence,
+        )
         frame = ReplayedFrame(clock)
         execution = Execution(plan, frame, call, _nothing)
         spans = {name: (begun, took, False) for name, begun, took in recorded.stages}
@@ -127,7 +145,7 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
             ran = decision.run and decision.stage in spans and decision.stage not in later[:1]
             if decision.run and decision.stage not in spans:
                 execution.stop(recorded.reason)
-            clock.set(instant)
+            clock.set(instant, recorded.ended if index + 1 == len(recorded.decisions) and not ran else None)
             execution.decide()
             made = execution.progress.decisions[-1:]
             if len(execution.progress.decisions) != index + 1 or made[0][1] != decision:
@@ -136,9 +154,11 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
             if ran and decision.stage is not None:
                 begun, took, cut = spans[decision.stage]
                 error = StageCancelled("") if recorded.reason != "error" else BackendError("")
-                frame.set_next(begun + took, error if cut else None)
+                frame.set_next(begun + took, recorded.ended, error if cut else None)
                 clock.set(begun)
                 execution.run(decision.stage)
+        clock.set(recorded.ended)
+        execution.end(recorded.reason)
     return differences
 
 
@@ -162,9 +182,6 @@ def _answer(clock: SteppedClock, execution: Execution, frame: SimulatedFrame, de
 
 def _blank(workload: Workload, exits: Sequence[str], budget_ms: float) -> Outcomes:
     frames = len(workload.arrivals)
-    # An exit is there when its stage and all before it have run.
-    ends = workload.ready_ms[:, None] + np.cumsum(workload.durations, axis=1)
-    of_exits = ends[:, [k for k, (_, has_exit) in enumerate(workload.stages) if has_exit]]
     return Outcomes(
         exits=tuple(exits),
         budget_ms=budget_ms,
@@ -173,7 +190,7 @@ def _blank(workload: Workload, exits: Sequence[str], budget_ms: float) -> Outcom
         exit=np.zeros(frames, int),
         elapsed_ms=np.zeros(frames),
         missed=np.ones(frames, bool),
-        possible=(of_exits <= budget_ms).sum(axis=1),
+        possible=possible_exits(workload, budget_ms),
         reached_ms=np.full((frames, len(exits)), np.inf),
     )
 

@@ -7,6 +7,7 @@ from edgekit.runtime.comparators import MeanModel, Oracle, UpToStage
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.outcomes import Figures, figures
 from edgekit.runtime.scheduler import Scheduler
+from edgekit.runtime.session import EVEN, SURE
 from edgekit.runtime.simulation import CANCEL_MS, Outcomes, simulate
 from edgekit.runtime.workload import Workload
 
@@ -14,11 +15,12 @@ EDGEKIT, MEAN, ORACLE, FULL = "edgekit", "mean-based", "oracle", "always all sta
 
 
 class Strategy(NamedTuple):
-    """Who decides, what it learns with, and what it does when the deadline comes."""
+    """Who decides, what it learns with, what it does when the deadline comes, and how sure it must be; None: as its model is."""
 
     scheduler: Scheduler
     model: LatencyModel
     overrun: str
+    confidence: Optional[float] = None
 
 
 def compare(
@@ -26,12 +28,12 @@ def compare(
     workload: Workload,
     budget_ms: float,
     overrun: str = "return",
-    confidence: float = 0.99,
+    confidence: Optional[float] = None,
     cancel_ms: float = CANCEL_MS,
 ) -> Dict[str, Figures]:
     """Figures by strategy: edgekit, a mean-based predictor in the same scheduler, each fixed stage, all stages, and the oracle.
 
-    Fixed stages and all of them are what a network that knows no budget does: they finish, however late.
+    ``confidence`` is that of `edgekit.load`, None for its default. Fixed stages and all of them are what a network that knows no budget does: they finish, however late.
     """
     found = {
         name: answer_all(manifest, workload, budget_ms, strategy, cancel_ms)
@@ -42,14 +44,15 @@ def compare(
 
 
 def strategies(
-    stages: Sequence[Tuple[str, bool]], overrun: str = "return", confidence: float = 0.99
+    stages: Sequence[Tuple[str, bool]], overrun: str = "return", confidence: Optional[float] = None
 ) -> Dict[str, Strategy]:
     """A fresh one of each, by name."""
     names = [name for name, _ in stages]
     exits = [name for name, has_exit in stages if has_exit]
-    model, mean = LatencyModel(names, confidence), MeanModel(names)
+    model, mean = LatencyModel(names, confidence or SURE), MeanModel(names)
+    trying = (confidence or EVEN) if overrun == "return" else None  # as a session does
     found = {
-        EDGEKIT: Strategy(Scheduler(stages, model), model, overrun),
+        EDGEKIT: Strategy(Scheduler(stages, model), model, overrun, trying),
         MEAN: Strategy(Scheduler(stages, mean), mean, overrun),
     }
     for name in exits:
@@ -66,7 +69,14 @@ def answer_all(
     for name, durations in workload.measured.items():
         strategy.model.start(name, durations)
     return simulate(
-        manifest, workload, budget_ms, strategy.scheduler, strategy.model, strategy.overrun, cancel_ms
+        manifest,
+        workload,
+        budget_ms,
+        strategy.scheduler,
+        strategy.model,
+        strategy.overrun,
+        cancel_ms,
+        strategy.confidence,
     )
 
 

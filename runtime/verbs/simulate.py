@@ -71,7 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at the deadline, return what is there (default), or finish the stage that runs",
     )
     parser.add_argument(
-        "--confidence", type=share, default=0.99, metavar="P", help="of the latency model (default 0.99)"
+        "--confidence",
+        type=share,
+        metavar="P",
+        help="how sure the scheduler must be that a stage fits; by default as a session is",
     )
     parser.add_argument(
         "--cancel-ms",

@@ -32,7 +32,7 @@ class Settings(NamedTuple):
     rate: float
     seed: int
     overrun: str
-    confidence: float
+    confidence: Optional[float]
     cancel_ms: float
     slowdown: Tuple[str, ...]
     neighbour: Optional[str]
@@ -68,7 +68,7 @@ def to_lines(settings: Settings, cells: Sequence[Cell], reproduced: Optional[boo
     said = [
         f"{settings.network}, simulated: durations from {settings.durations}",
         f"{settings.frames} frames at {settings.rate:g} a second, overrun={settings.overrun},"
-        f" confidence {settings.confidence:g}, seed {settings.seed}; {', '.join(conditions) or 'nothing else happens'}",
+        f" confidence {'as a session has' if settings.confidence is None else f'{settings.confidence:g}'}, seed {settings.seed}; {', '.join(conditions) or 'nothing else happens'}",
         "",
     ]
     header = [

@@ -37,10 +37,12 @@ frames = st.builds(
     ready=instants,
     budget_ms=st.none() | st.floats(min_value=1e-3, max_value=1e6),
     reserve_ms=st.floats(min_value=0, max_value=100),
+    confidence=st.none() | st.floats(min_value=0.5, max_value=0.999),
     stages=st.lists(spans(instants), max_size=3).map(tuple),
     cut=st.none() | spans(instants),
     decisions=st.lists(st.tuples(instants, decisions), max_size=3).map(tuple),
     reason=texts,
+    ended=instants,
 )
 
 
@@ -76,8 +78,11 @@ def test_a_session_that_is_watched_is_recorded_frame_by_frame(session: Session, 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A recording of three frames."""
-    frame = RecordedFrame(5e6, 5e6 + 1, 20.0, 0.5, (("stage1", 5e6 + 1.5, 8.25),), None,
-                          ((5e6 + 1.25, Decision(True, "stage1", 9.0, "first")),), "budget")  # fmt: skip
+    frame = RecordedFrame(
+        started=5e6, ready=5e6 + 1, budget_ms=20.0, reserve_ms=0.5, confidence=None,
+        stages=(("stage1", 5e6 + 1.5, 8.25),), cut=None,
+        decisions=((5e6 + 1.25, Decision(True, "stage1", 9.0, "first")),), reason="budget", ended=5e6 + 10,
+    )  # fmt: skip
     write_recording(str(tmp_path / "run.jsonl"), a_recording([frame] * 3))
     return tmp_path / "run.jsonl"
 

@@ -51,8 +51,15 @@ def drawn_workload(drawn: Drawn, gap: float = 1000.0) -> Workload:
     return Workload(tuple(stages), np.arange(FRAMES) * gap, np.zeros(FRAMES), table, measured)
 
 
-def run(work: Workload, budget: float, overrun: str, name: str = EDGEKIT, cancel_ms: float = 3.0) -> Outcomes:
-    strategy = strategies(work.stages, overrun)[name]
+def run(
+    work: Workload,
+    budget: float,
+    overrun: str,
+    name: str = EDGEKIT,
+    cancel_ms: float = 3.0,
+    confidence: Optional[float] = None,
+) -> Outcomes:
+    strategy = strategies(work.stages, overrun, confidence)[name]
     return answer_all(manifest(list(work.stages)), work, budget, strategy, cancel_ms)
 
 
@@ -105,7 +112,7 @@ def test_nobody_reaches_more_than_the_oracle(drawn: Drawn, budget: float, overru
 def test_the_two_overrun_modes_agree_where_nothing_overruns(drawn: Drawn, budget: float) -> None:
     steady = [(has_exit, usual, [usual] * FRAMES) for has_exit, usual, _ in drawn]
     work = drawn_workload(steady)
-    returned, finished = run(work, budget, "return"), run(work, budget, "finish")
+    returned, finished = (run(work, budget, overrun, confidence=0.9) for overrun in ("return", "finish"))
     in_time = ~finished.missed
     assert (returned.exit[in_time] == finished.exit[in_time]).all()
     np.testing.assert_allclose(returned.elapsed_ms[in_time], finished.elapsed_ms[in_time])
@@ -130,7 +137,8 @@ def test_a_session_with_these_durations_answers_as_the_simulation_does(
         model.learn(name, 10.0)
     table = np.array([[slower.get(name, usual[name]) for name in usual]] * 5)
     work = Workload(stages, np.arange(5) * 1000.0, np.zeros(5), table, {})
-    expected = simulate(session.manifest, work, budget, Scheduler(stages, model), model, overrun, 3.0)
+    trying = 0.5 if overrun == "return" else None
+    expected = simulate(session.manifest, work, budget, Scheduler(stages, model), model, overrun, 3.0, trying)
     for frame in range(5):
         result = session.infer(budget_ms=budget, overrun=overrun, **inputs)
         exit_number = 0 if result.stage is None else expected.exits.index(result.stage) + 1

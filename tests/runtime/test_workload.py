@@ -64,8 +64,9 @@ def test_after_a_pause_a_frame_is_slower_and_comes_later() -> None:
 def a_recording(rows: List[Tuple[float, ...]]) -> Recording:
     frames = tuple(
         RecordedFrame(
-            1e6 + k, 1e6 + k + 2, None, 0.0,
-            tuple((name, 0.0, took) for (name, _), took in zip(STAGES, row)), None, (), "final",
+            started=1e6 + k, ready=1e6 + k + 2, budget_ms=None, reserve_ms=0.0, confidence=None,
+            stages=tuple((name, 0.0, took) for (name, _), took in zip(STAGES, row)), cut=None,
+            decisions=(), reason="final", ended=1e6 + k + 9,
         )
         for k, row in enumerate(rows)
     )  # fmt: skip
