@@ -5,7 +5,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.bundle import Manifest, StageSpec, TensorSpec
@@ -99,6 +99,7 @@ def test_what_is_answered_in_time_is_monotone_in_the_budget_when_stages_take_wha
 @given(networks, budgets, st.sampled_from(["return", "finish"]))
 def test_nobody_reaches_more_than_the_oracle(drawn: Drawn, budget: float, overrun: str) -> None:
     work = drawn_workload(drawn)
+    assume((abs(np.cumsum(work.durations, axis=1) - budget) > 1e-6).all())  # or the sums' rounding decides
     best = run(work, budget, "return", ORACLE)
     assert not (best.missed & (best.possible > 0)).any()
     assert (best.exit == best.possible).all()
