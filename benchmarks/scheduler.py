@@ -1,0 +1,260 @@
+"""The scheduler against its rivals: python -m benchmarks.scheduler [--quick] [--live] [--decisions] [--bundle X] [--out DIR].
+
+Sweeps budgets in simulation and, with --live, on this machine with and without a neighbour on the processor; prints every
+bar with what was reached, and writes scheduler.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+import edgekit
+from benchmarks import scheduler_live
+from benchmarks.machine import describe
+from benchmarks.neighbour import Missing
+from benchmarks.scheduler_figures import Row, rows
+from benchmarks.scheduler_live import LiveCell, Soak
+from edgekit.bundle import Bundle, Manifest, read_bundle
+from edgekit.runtime.outcomes import Figures, recovery
+from edgekit.runtime.recording import write_recording
+from edgekit.runtime.session import Session
+from edgekit.runtime.strategies import EDGEKIT, answer_all, compare, strategies
+from edgekit.runtime.workload import QUIET, Conditions, Every, Slowdown, modelled, read_durations
+from tests.toy_graphs import write_stereo
+
+SIZE = (368, 1232)
+RATE = 30.0
+ROOT = Path(__file__).resolve().parent.parent
+SIMULATED: Mapping[str, Conditions] = {
+    "quiet": QUIET,
+    "a neighbour switching on and off": Conditions(neighbour=Every(1.8, 50)),
+    "a neighbour, outliers and pauses": Conditions(
+        neighbour=Every(1.8, 50), outliers=Every(5.0, 0.002), idle=Every(1.5, 200)
+    ),
+}
+STEP = Slowdown(2.0, 200, 400)
+
+
+@dataclass(frozen=True)
+class SimulatedCell:
+    """One strategy at one budget under one condition."""
+
+    condition: str
+    overrun: str
+    budget_ms: float
+    strategy: str
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Frames until answers have settled after everything took twice as long, and after that was over; None: never."""
+
+    overrun: str
+    budget_ms: float
+    after_step: int | None
+    after_end: int | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 when it ran, whatever bars were reached."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduler", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few frames and budgets: shows that it works, proves nothing")
+    parser.add_argument("--live", action="store_true", help="also on this machine, which must be idle otherwise")
+    parser.add_argument("--decisions", action="store_true", help="only how long one decision takes, here and under Python 3.6")
+    parser.add_argument("--bundle", type=Path, help="default: AnyNet with the shipped weights, exported first")
+    parser.add_argument("--profile", type=Path, help="durations to simulate with; default: measured first")
+    parser.add_argument("--spread", type=float, metavar="S",
+                        help="simulate with the measured medians times lognormal(0, S), instead of what a busy machine measured")  # fmt: skip
+    parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
+    parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json and the live recordings")
+    options = parser.parse_args(arguments)
+    options.frames = options.frames or (1000 if options.quick else 10000)
+    options.live_frames = options.live_frames or (60 if options.quick else 2000)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, object] = {"machine": describe(options.threads), "settings": _settings(options)}
+    decisions = [time_decisions(python) for python in pythons()]
+    report["decisions"] = decisions
+    simulated: list[SimulatedCell] = []
+    recoveries: list[Recovery] = []
+    live: list[LiveCell] = []
+    soaked: Soak | None = None
+    if not options.decisions:
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle = open_bundle(options.bundle, Path(scratch))
+            measured = durations(bundle, options.profile, options.threads, options.quick)
+            if options.spread is not None:
+                random = np.random.RandomState(0)
+                measured = {n: tuple(np.median(d) * random.lognormal(0, options.spread, 200)) for n, d in measured.items()}
+            budgets = choose_budgets(measured, 3 if options.quick else 10)
+            report["measured_ms"] = {name: list(took) for name, took in measured.items()}
+            simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
+            recoveries = [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
+            if options.live:
+                live = run_live(Path(bundle.path), budgets, options)
+                toy = write_stereo(str(Path(scratch) / "toy.edgekit"))
+                soaked = scheduler_live.soak(Path(toy.path), 2000 if options.quick else 100000)
+    found = rows(simulated, recoveries, live, decisions, soaked)
+    report.update(
+        simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated],
+        recoveries=[asdict(one) for one in recoveries],
+        live=[cell.to_json() for cell in live],
+        soak=None if soaked is None else asdict(soaked),
+        figures=[asdict(row) for row in found],
+    )  # fmt: skip
+    (options.out / "scheduler.json").write_text(json.dumps(report, indent=1) + "\n")
+    show(simulated, recoveries, live, found)
+    print(f"\nwritten: {options.out / 'scheduler.json'}")
+    return 0
+
+
+def open_bundle(path: Path | None, scratch: Path) -> Bundle:
+    """The bundle at ``path``, or a fresh one of AnyNet."""
+    if path is not None:
+        return read_bundle(path)
+    print("exporting AnyNet with the shipped weights", file=sys.stderr)
+    exported: Bundle = edgekit.export(model="anynet", target="jetson", size=SIZE, out=str(scratch / "anynet.edgekit"))
+    return exported
+
+
+def durations(bundle: Bundle, profile: Path | None, threads: int, quick: bool) -> dict[str, tuple[float, ...]]:
+    """Measured durations in ms by stage: a profile's, or of frames that are run for it."""
+    names = [stage.name for stage in bundle.manifest.stages]
+    if profile is not None:
+        return read_durations(str(profile), names)
+    print("measuring every stage", file=sys.stderr)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    with Session.open(bundle.path, threads=threads) as session:
+        inputs = session.golden()[0]
+        for _ in range(30 if quick else 200):
+            for name, took in session.infer(budget_ms=None, overrun="return", reuse=False, **inputs).stage_ms.items():
+                taken[name].append(took)
+    return {name: tuple(took) for name, took in taken.items()}
+
+
+def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[float]:
+    """From what the first stage almost always makes to a little more than all of them need."""
+    first = float(np.percentile(next(iter(measured.values())), 99)) * 1.05
+    last = sum(float(np.percentile(took, 99)) for took in measured.values()) * 1.15
+    return [round(float(one), 2) for one in np.linspace(first, last, count)]
+
+
+def simulate_all(
+    manifest: Manifest, measured: Mapping[str, Sequence[float]], budgets: Sequence[float], frames: int
+) -> list[SimulatedCell]:
+    """Every strategy at every budget, under every condition and in both modes."""
+    stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
+    cells = []
+    for condition, conditions in SIMULATED.items():
+        work = modelled(stages, measured, frames, rate(measured), 0, conditions)
+        for overrun in ("return", "finish"):
+            print(f"simulating: {condition}, overrun={overrun}", file=sys.stderr)
+            for budget in budgets:
+                found = compare(manifest, work, budget, overrun)
+                cells += [SimulatedCell(condition, overrun, budget, name, one) for name, one in found.items()]
+    return cells
+
+
+def rate(measured: Mapping[str, Sequence[float]]) -> float:
+    """Frames a second that even a slowed network keeps up with, so that utility compares frames and not queues."""
+    return min(RATE, 1e3 / (3 * sum(float(np.median(took)) for took in measured.values())))
+
+
+def recover(
+    manifest: Manifest, measured: Mapping[str, Sequence[float]], budget: float, overrun: str
+) -> Recovery:
+    """How many frames a step to twice the durations and its end cost."""
+    stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
+    work = modelled(stages, measured, 600, rate(measured), 0, Conditions(slowdowns=(STEP,)))
+    outcomes = answer_all(manifest, work, budget, strategies(stages, overrun)[EDGEKIT])
+    end = STEP.end or 0
+    return Recovery(overrun, budget, recovery(outcomes, STEP.first, end), recovery(outcomes, end, 600))
+
+
+def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> list[LiveCell]:
+    """Every budget under every condition, on this machine."""
+    cells = []
+    for condition in scheduler_live.CONDITIONS:
+        for budget in budgets if not options.quick else budgets[1:2]:
+            for overrun in ("return", "finish"):
+                print(f"live: {condition}, {budget:g} ms, overrun={overrun}", file=sys.stderr)
+                try:
+                    cell, recording = scheduler_live.measure(
+                        bundle, options.threads, condition, overrun, budget, options.live_frames
+                    )
+                except Missing as missing:
+                    print(missing, file=sys.stderr)
+                    break
+                cells.append(cell)
+                name = f"live-{condition}-{budget:g}-{overrun}.jsonl".replace(" ", "-")
+                write_recording(str(options.out / name), recording)
+    return cells
+
+
+def pythons() -> list[str]:
+    """This interpreter, and a Python 3.6 that has numpy: the device suite's, or the one that the scripts find."""
+    found = subprocess.run([str(ROOT / "scripts" / "find-python"), "3.6"], capture_output=True, text=True)
+    candidates = [str(ROOT / ".venv36" / "bin" / "python"), found.stdout.strip()]
+    for candidate in candidates:
+        if Path(candidate).is_file() and not subprocess.run([candidate, "-c", "import numpy"], capture_output=True).returncode:
+            return [sys.executable, candidate]
+    print("no Python 3.6 with numpy (`scripts/device-environment 3.6` makes one): decisions are timed here only", file=sys.stderr)
+    return [sys.executable]
+
+
+def time_decisions(python: str) -> dict[str, object]:
+    """What `benchmarks.decisions` measures under an interpreter."""
+    command = [python, "-m", "benchmarks.decisions"]
+    process = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    measured: dict[str, object] = json.loads(process.stdout)
+    return measured
+
+
+def show(
+    simulated: Sequence[SimulatedCell],
+    recoveries: Sequence[Recovery],
+    live: Sequence[LiveCell],
+    found: Sequence[Row],
+) -> None:
+    """Print tables and bars."""
+    if simulated:
+        print(f"simulated\n{'condition':34}{'overrun':>8}{'ms':>8}  {'strategy':20}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
+              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}")  # fmt: skip
+    for cell in simulated:
+        one = cell.figures
+        print(f"{cell.condition:34}{cell.overrun:>8}{cell.budget_ms:8.1f}  {cell.strategy:20}{100 * one.late_share:8.2f}"
+              f"{one.mean_exit:6.2f}{100 * one.of_oracle:13.1f}{one.quality:9.3f}{one.goodput:11.1f}"
+              f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
+    for back in recoveries:
+        print(f"2x slower and back, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
+    if live:
+        print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
+              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
+    for seen in live:
+        rivals = " ".join(f"{100 * share:.0f}" for share in seen.rivals.values())
+        print(f"{seen.condition:48}{seen.overrun:>8}{seen.budget_ms:8.1f}{100 * seen.late_share:8.2f}{seen.mean_exit:6.2f}"
+              f"{100 * seen.of_oracle:13.1f}{seen.quality:9.3f}{seen.goodput:11.1f}{seen.overshoot_p99_ms:10.2f}"
+              f"{seen.overshoot_max_ms:8.1f}  {rivals}")  # fmt: skip
+    print()
+    for row in found:
+        print(f"{row.verdict:12}{row.measured:>40}  {row.bar:>22}  {row.what}")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    kept = ("quick", "live", "frames", "live_frames", "threads", "spread")
+    return {name: getattr(options, name) for name in kept} | {"seed": 0, "own": options.bundle is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The bars that the scheduler has to clear, and what a run of the benchmark says about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from edgekit.runtime.strategies import EDGEKIT, MEAN
+
+if TYPE_CHECKING:
+    from benchmarks.scheduler import Recovery, SimulatedCell
+    from benchmarks.scheduler_live import LiveCell, Soak
+
+REACHED, NOT_REACHED, NOT_MEASURED = "reached", "NOT REACHED", "not measured"
+SWITCHING = "switching"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One bar: what, what it must reach, what was measured, and the verdict."""
+
+    what: str
+    bar: str
+    measured: str
+    verdict: str
+
+
+def rows(
+    simulated: Sequence[SimulatedCell],
+    recoveries: Sequence[Recovery],
+    live: Sequence[LiveCell],
+    decisions: Sequence[Mapping[str, object]],
+    soaked: Soak | None,
+) -> list[Row]:
+    """Every bar; those that this run says nothing about are marked as not measured."""
+    return [
+        *_live_rows(live),
+        *_utility(simulated, live),
+        *_recovery(recoveries),
+        *_decisions(decisions),
+        _soak(soaked),
+        _mean(simulated),
+    ]
+
+
+def _row(what: str, bar: str, measured: str, reached: bool) -> Row:
+    return Row(what, bar, measured, REACHED if reached else NOT_REACHED)
+
+
+def _missing(what: str, bar: str) -> Row:
+    return Row(what, bar, "-", NOT_MEASURED)
+
+
+def _live_rows(live: Sequence[LiveCell]) -> Iterator[Row]:
+    for overrun in ("return", "finish"):
+        for part, bar in (("quiet", 0.001), (SWITCHING, 0.01)):
+            what = f"late answers, live, {part}, overrun={overrun}"
+            cells = [cell for cell in live if part in cell.condition and cell.overrun == overrun]
+            if not cells:
+                yield _missing(what, f"<= {100 * bar:g} %")
+                continue
+            late, count = sum(cell.late for cell in cells), sum(cell.answerable for cell in cells)
+            share = late / max(count, 1)
+            worst = max(cells, key=lambda cell: cell.late_share)
+            measured = f"{100 * share:.3f} % (worst {100 * worst.late_share:.2f} at {worst.budget_ms:g} ms)"
+            yield _row(what, f"<= {100 * bar:g} %", measured, share <= bar)
+    what = "worst overshoot, live, switching, overrun=return"
+    over = [cell.overshoot_max_ms for cell in live if SWITCHING in cell.condition and cell.overrun == "return"]
+    yield _row(what, "<= 5 ms", f"{max(over):.2f} ms", max(over) <= 5) if over else _missing(what, "<= 5 ms")
+
+
+def _utility(simulated: Sequence[SimulatedCell], live: Sequence[LiveCell]) -> Iterator[Row]:
+    for part, bar in (("quiet", 0.97), ("neighbour switching", 0.92)):
+        for overrun in ("return", "finish"):
+            what = f"exits reached against the oracle, simulated, {part}, overrun={overrun}"
+            shares = [
+                cell.figures.of_oracle
+                for cell in simulated
+                if part in cell.condition and cell.strategy == EDGEKIT and cell.overrun == overrun
+            ]
+            yield _share(what, bar, shares)
+            measured = [cell.of_oracle for cell in live if part in cell.condition and cell.overrun == overrun]
+            yield _share(what.replace("simulated", "live (estimated)"), bar, measured)
+
+
+def _share(what: str, bar: float, shares: Sequence[float]) -> Row:
+    if not shares:
+        return _missing(what, f">= {100 * bar:g} %")
+    mean = sum(shares) / len(shares)
+    measured = f"{100 * mean:.1f} % (worst budget {100 * min(shares):.1f})"
+    return _row(what, f">= {100 * bar:g} %", measured, mean >= bar)
+
+
+def _recovery(recoveries: Sequence[Recovery]) -> Iterator[Row]:
+    for part in ("after_step", "after_end"):
+        what = f"recovery, {'after a 2x slowdown' if part == 'after_step' else 'after its end'}, worst budget"
+        if not recoveries:
+            yield _missing(what, "<= 5 frames")
+            continue
+        taken = [getattr(one, part) for one in recoveries]
+        never = sum(one is None for one in taken)
+        worst = max((one for one in taken if one is not None), default=0)
+        measured = f"{worst} frames" + (f", {never} of {len(taken)} never settle" if never else "")
+        yield _row(what, "<= 5 frames", measured, worst <= 5 and not never)
+
+
+def _decisions(decisions: Sequence[Mapping[str, object]]) -> Iterator[Row]:
+    for one in decisions:
+        median, p99 = (cast("float", one[f"decision_{name}_us"]) for name in ("median", "p99"))
+        what = f"one decision, Python {one['python']}"
+        bar = "median 20, p99 100 us"
+        yield _row(what, bar, f"median {median:.1f}, p99 {p99:.1f} us", median <= 20 and p99 <= 100)
+        growth = cast("float", one["memory_growth_share"])
+        what = f"memory after {one['growth_frames']} frames of decisions, Python {one['python']}"
+        yield _row(what, "< 1 %", f"{100 * growth:+.2f} %", growth < 0.01)
+
+
+def _soak(soaked: Soak | None) -> Row:
+    bar = "< 1 %, nothing left"
+    if soaked is None:
+        return _missing("memory, threads and handles after 100,000 frames, live", bar)
+    measured = f"{100 * soaked.memory_growth_share:+.2f} %, {soaked.threads_left} threads, {soaked.handles_left} handles"
+    fine = soaked.memory_growth_share < 0.01 and soaked.threads_left <= 0 and soaked.handles_left <= 0
+    return _row(f"memory, threads and handles after {soaked.frames} frames, live", bar, measured, fine)
+
+
+def _mean(simulated: Sequence[SimulatedCell]) -> Row:
+    what, bar = "late answers of a mean-based predictor, simulated, all conditions, overrun=finish", ">= 5x ours"
+    if not simulated:
+        return _missing(what, bar)
+    cells = [cell for cell in simulated if cell.overrun == "finish"]
+    ours, theirs = (sum(cell.figures.late for cell in cells if cell.strategy == name) for name in (EDGEKIT, MEAN))
+    return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)

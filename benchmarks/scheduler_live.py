@@ -1,0 +1,151 @@
+"""Frames within budgets on a real session: what was late, and what an oracle would have had of the same frames."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.neighbour import Neighbour, cores
+from edgekit.runtime.outcomes import wilson
+from edgekit.runtime.recording import Recorder, Recording
+from edgekit.runtime.session import Session
+from edgekit.runtime.simulation import possible_exits
+from edgekit.runtime.workload import recorded
+
+# Every so many frames, one without a budget: what all stages take just now, and when each exit would have been there.
+REFERENCE_EVERY = 10
+SWITCH_S = 2.0
+CONDITIONS: Mapping[str, tuple[int, float | None]] = {
+    "quiet": (0, None),
+    "a neighbour on one core": (1, None),
+    "a neighbour on every core": (cores(), None),
+    "a neighbour switching on and off on every core": (cores(), SWITCH_S),
+}
+
+
+@dataclass(frozen=True)
+class LiveCell:
+    """One budget under one condition.
+
+    Attributes:
+        frames: with the budget; ``answerable``: those whose stages, at the pace they had, allow the first exit in time.
+        late: of these, answered late or not at all; ``interval`` holds the true share with 95 % confidence.
+        mean_exit: number of the exit answered with; 0 for none.
+        of_oracle: exits reached in time, in shares of those that the durations allow; a stage that was skipped counts with
+            its last known duration at the frame's pace, so this is an estimate.
+        overshoot_p99_ms, overshoot_max_ms: how long after the deadline answers came.
+        goodput: answers in time per second spent on them.
+        quality: the best exit's share that was there, averaged from call to deadline.
+        rivals: share of late answers of each fixed exit, from the frames without a budget.
+    """
+
+    condition: str
+    overrun: str
+    budget_ms: float
+    frames: int
+    answerable: int
+    late: int
+    interval: tuple[float, float]
+    mean_exit: float
+    of_oracle: float
+    overshoot_p99_ms: float
+    overshoot_max_ms: float
+    goodput: float
+    quality: float
+    rivals: Mapping[str, float]
+
+    @property
+    def late_share(self) -> float:
+        """Of the answerable frames."""
+        return self.late / self.answerable if self.answerable else 0.0
+
+    def to_json(self) -> dict[str, object]:
+        """JSON values."""
+        return {**asdict(self), "late_share": self.late_share}
+
+
+def measure(
+    bundle: Path, threads: int, condition: str, overrun: str, budget_ms: float, frames: int
+) -> tuple[LiveCell, Recording]:
+    """Answer ``frames`` frames, one right after the other, in a session of their own."""
+    busy, period = CONDITIONS[condition]
+    with Session.open(bundle, threads=threads, warmup=0) as session:
+        inputs = session.golden()[0]
+        for _ in range(20):
+            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
+        recorder = Recorder(session)
+        exits = [stage.name for stage in session.stages if stage.exit is not None]
+        elapsed, numbers, missed, quality = [], [], [], []
+        reference: dict[str, list[float]] = {name: [] for name in exits}
+        with Neighbour(busy, period):
+            if busy:
+                time.sleep(0.2)
+            for number in range(frames):
+                if number % REFERENCE_EVERY == 0:
+                    for result in session.anytime(budget_ms=None, **inputs):
+                        reference[str(result.stage)].append(result.elapsed_ms)
+                result = session.infer(budget_ms=budget_ms, overrun=overrun, reuse=False, **inputs)
+                elapsed.append(result.elapsed_ms)
+                numbers.append(0 if result.stage is None else exits.index(result.stage) + 1)
+                missed.append(result.missed)
+                there = [result.begun_ms[name] + result.stage_ms[name] for name in result.exits]
+                quality.append(sum(max(budget_ms - at, 0.0) for at in there) / budget_ms / len(exits))
+            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)  # so that a stage that was cancelled in the last frame is over, and in the recording
+        recording = recorder.recording({"condition": condition, "budget_ms": budget_ms, "overrun": overrun})
+    budgeted = [k for k, frame in enumerate(recording.frames) if frame.budget_ms is not None]
+    allowed = possible_exits(recorded(recording, None, 1.0, 0), budget_ms)[budgeted]
+    late, exit_number = np.array(missed), np.array(numbers)
+    best = np.maximum(allowed, np.where(late, 0, exit_number))  # what was reached in time was possible
+    answerable = best > 0
+    over = np.maximum(np.array(elapsed) - budget_ms, 0.0)
+    hits = int((late & answerable).sum())
+    cell = LiveCell(
+        condition, overrun, budget_ms, frames, int(answerable.sum()), hits, wilson(hits, int(answerable.sum())),
+        float(exit_number.mean()), float(np.where(late, 0, exit_number).sum() / max(best.sum(), 1)),
+        float(np.percentile(over, 99)), float(over.max()), float((~late).sum() / np.sum(elapsed) * 1e3),
+        float(np.mean(quality)),
+        {name: float(np.mean(np.array(times) > budget_ms)) for name, times in reference.items()},
+    )  # fmt: skip
+    return cell, recording
+
+
+@dataclass(frozen=True)
+class Soak:
+    """Very many frames in one session: resident memory after the first tenth and at the end, and what was left open."""
+
+    frames: int
+    memory_growth_share: float
+    threads_left: int
+    handles_left: int
+
+
+def soak(bundle: Path, frames: int) -> Soak:
+    """Run ``frames`` frames of a small network, half of them within budgets that cut them, and close."""
+    threads, handles = threading.active_count(), _handles()
+    with Session.open(bundle, threads=1) as session:
+        inputs = session.golden()[0]
+        usual = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs).elapsed_ms
+        early = 0
+        for number in range(frames):
+            if number % 2:
+                session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
+            else:
+                budget_ms = usual * (0.3 + number % 7 / 5)
+                session.infer(budget_ms=budget_ms, overrun="return", reuse=False, **inputs)
+            if number == frames // 10:
+                early = _resident()
+        late = _resident()
+    return Soak(frames, late / early - 1, threading.active_count() - threads, _handles() - handles)
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def _handles() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
