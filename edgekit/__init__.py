@@ -72,6 +72,7 @@ def load(
     warmup: int = 5,
     confidence: Optional[float] = None,
     policies: "Sequence[Policy]" = (),
+    spin: bool = True,
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
@@ -86,6 +87,8 @@ def load(
         warmup: frames of the golden input to run first, so that the scheduler knows each stage's duration.
         confidence: how sure the scheduler must be that a stage fits; see `edgekit.runtime.session.Session.open`.
         policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
+        spin: threads wait for each other inside a stage by spinning: a quarter faster where the network has its cores to
+            itself, several times slower where other processes want them too; give False there.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -95,5 +98,15 @@ def load(
     from edgekit.runtime.session import Session
 
     return Session.open(
-        path, backend, providers, threads, variants, clock, allow_nonfinite, warmup, confidence
+        path,
+        backend,
+        providers,
+        threads,
+        variants,
+        clock,
+        allow_nonfinite,
+        warmup,
+        confidence,
+        policies,
+        spin,
     )

@@ -104,12 +104,13 @@ class Session:
         warmup: int = 5,
         confidence: Optional[float] = None,
         policies: Sequence[Policy] = (),
+        spin: bool = True,
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
 
         Args:
             path: the bundle's directory; it may be on a read-only disk.
-            backend, providers, threads: see `edgekit.load`.
+            backend, providers, threads, spin: see `edgekit.load`.
             variants: graph to take per stage; by default the profile's, else the bundle's default for the backend.
             clock: where time comes from.
             allow_nonfinite: let NaN and Inf in the inputs pass.
@@ -125,7 +126,7 @@ class Session:
             OptionError: an option is wrong.
         """
         bundle = read_bundle(path)
-        opened = open_backend(backend, providers, threads)
+        opened = open_backend(backend, providers, threads, spin)
         try:
             return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies)
         except BaseException:

@@ -12,9 +12,12 @@ BACKENDS = ("onnxruntime",)
 
 
 def open_backend(
-    name: Optional[str], providers: Optional[Sequence[str]] = None, threads: Optional[int] = None
+    name: Optional[str],
+    providers: Optional[Sequence[str]] = None,
+    threads: Optional[int] = None,
+    spin: bool = True,
 ) -> Backend:
-    """The backend called ``name``, or the first of `BACKENDS` that is installed.
+    """The backend called ``name``, or the first of `BACKENDS` that is installed; the options are those of `edgekit.load`.
 
     Raises:
         OptionError: there is no such backend, or it does not take these options.
@@ -25,7 +28,7 @@ def open_backend(
     refused = []
     for candidate in (name,) if name else BACKENDS:
         try:
-            backend = import_module(f"{__name__}.{candidate}").open_backend(providers, threads)
+            backend = import_module(f"{__name__}.{candidate}").open_backend(providers, threads, spin)
             assert isinstance(backend, Backend)
             return backend
         except BackendError as error:

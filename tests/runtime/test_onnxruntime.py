@@ -125,6 +125,11 @@ def test_a_number_of_threads_that_is_none_is_refused(threads: int) -> None:
         open_backend("onnxruntime", threads=threads)
 
 
+def test_threads_that_must_share_their_cores_do_not_spin() -> None:
+    with open_backend("onnxruntime", spin=False) as backend:
+        assert backend.settings["session_config"] == {"session.intra_op.allow_spinning": "0"}
+
+
 def test_an_unknown_backend_is_refused_with_what_there_is() -> None:
     with pytest.raises(OptionError, match="onnxruntime"):
         open_backend("tensorflow")

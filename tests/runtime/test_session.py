@@ -8,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import edgekit
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, EdgekitError, InputError, OptionError
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.policies import FixedStage
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
 from tests.toy_graphs import stereo_exits
@@ -311,6 +314,22 @@ def test_a_budget_that_is_no_positive_number_is_refused_at_the_call(
 
 def test_an_infinite_budget_is_no_budget(session: Session) -> None:
     assert session.infer(budget_ms=float("inf"), **golden(session)).budget_ms is None
+
+
+def test_load_hands_every_option_on(stereo_bundle: Bundle) -> None:
+    clock = Clock()
+    with edgekit.load(
+        stereo_bundle.path, backend="onnxruntime", providers=["CPUExecutionProvider"], threads=1,
+        variants={"stage2": "plain"}, clock=clock, allow_nonfinite=True, warmup=1, confidence=0.75,
+        policies=[FixedStage("stage2")], spin=False,
+    ) as session:  # fmt: skip
+        assert session.clock is clock
+        assert session.variants["stage2"] == "plain"
+        assert session.latency.confidence == 0.75
+        assert session.backend.settings["threads"] == 1
+        assert session.backend.settings["session_config"] == {"session.intra_op.allow_spinning": "0"}
+        inputs = {name: np.full_like(array, np.nan) for name, array in session.golden()[0].items()}
+        assert session.infer(**inputs).reason == "fixed"
 
 
 def test_unknown_options_are_refused_with_what_there_is(stereo_bundle: Bundle, session: Session) -> None:
