@@ -1,10 +1,13 @@
 """Policies: when an answer is good enough, and what they are not allowed to do."""
 
+import re
+from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import pytest
 
+import edgekit
 from edgekit.bundle import Bundle, ExitSpec, Manifest
 from edgekit.errors import OptionError
 from edgekit.runtime.latency import LatencyModel
@@ -229,3 +232,21 @@ def test_an_average_budget_of_nonsense_is_refused() -> None:
             AverageBudget(value, Confidence([0.5]))
     with pytest.raises(OptionError, match="window"):
         AverageBudget(10.0, Confidence([0.5]), window=1)
+
+
+def test_the_policy_of_ones_own_in_the_documentation_works(repository: Path, stereo_bundle: Bundle) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (repository / "docs" / "scheduler.md").read_text(), re.DOTALL)
+    code = next(block for block in blocks if "class Settled" in block).replace(
+        "anynet.edgekit", stereo_bundle.path
+    )
+    names: Dict[str, object] = {"edgekit": edgekit}
+    exec(code, names)
+    session = names["session"]
+    assert isinstance(session, Session)
+    with session:
+        one = np.random.RandomState(0).randn(1, 3, 16, 32).astype(np.float32)
+        same = session.infer(
+            left=one, right=one
+        )  # their difference is 0 everywhere, so stage2 changes nothing
+        assert (same.stage, same.reason) == ("stage2", "settled")
+        assert session.infer(left=one, right=-one).reason == "final"
