@@ -32,7 +32,7 @@ def measured(bundle, tmp_path_factory):
         "-m",
         "edgekit",
         "bench",
-        stereo,
+        bundle,
         *options,
         "--record",
         str(record),
@@ -84,7 +84,7 @@ def test_the_table_says_under_what_it_was_simulated_and_the_plot_is_drawn(bundle
     pytest.importorskip("matplotlib", reason="needs matplotlib, which is not installed")
     plot = tmp_path / "plot.svg"
     process = simulate(
-        stereo, "--deadline", "5..15:10", "--overrun", "finish", "--idle", "1.5x:50", "--plot", str(plot)
+        bundle, "--deadline", "5..15:10", "--overrun", "finish", "--idle", "1.5x:50", "--plot", str(plot)
     )
     assert process.returncode == 0, process.stderr
     assert "overrun=finish" in process.stdout
