@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 _LAYOUTS: tuple[Callable[[Random, int, int], list[Surface]], ...] = (road, clutter, room, plants)
-VERSION = 3  # of what a seed and an index show; raise it with every change that alters a scene, for scenes are cached
+VERSION = 4  # of what a seed and an index show; raise it with every change that alters a scene, for scenes are cached
 _SHARES = (0.40, 0.20, 0.20, 0.20)
 
 

@@ -131,9 +131,8 @@ def _car(random: Random, x: float, foot: float, unit: float, disparity: float) -
     parts = [end, flank]
     for plane, left, across in ((field, x, end_columns), (flank_field, flank_x, columns)):
         if random.random() < 0.8 and min(across, rows) > 20:
-            parts += _window(
-                random, plane, left + 0.1 * across, foot - h + 0.1 * rows, 0.8 * across, 0.4 * rows
-            )
+            tall = random.uniform(0.3, 0.5) * rows
+            parts += _window(random, plane, left + 0.06 * across, foot - h + 0.05 * rows, 0.88 * across, tall)
     wheel = max(5, int(rows * random.uniform(0.25, 0.4)))
     for place in (0.05, 0.7):
         if random.random() < 0.7:
@@ -153,6 +152,8 @@ def _window(
     corners = np.array([[lean[0], 1], [columns - lean[1], 1], [columns - 1, rows - 1], [1, rows - 1]])
     pane = shapes.fill(rows, columns, corners)
     glass = plain(random, rows, columns) * np.float32(random.uniform(0.15, 1.0))
+    if random.random() < 0.4:  # a screen that mirrors nothing but the sky is as bright as it
+        glass = glass * np.float32(0.4) + np.float32(random.uniform(80, 150))
     result = [Surface(replace(plane, level=plane.level + 0.02), painted(glass, pane), x, y)]
     if random.random() < 0.8:
         faint = (pane * random.uniform(0.1, 0.48)).astype(np.uint8)
@@ -168,7 +169,7 @@ def standing(random: Random, width: int, horizon: float, k: float, disparity: fl
     foot = horizon + unit
     x = random.uniform(-0.1, 1.15) * width
     kind = random.choice(["car", "pole", "tree", "person", "sign", "bush", "fence", "thing"],
-                         p=[0.28, 0.16, 0.14, 0.1, 0.08, 0.1, 0.04, 0.1])  # fmt: skip
+                         p=[0.40, 0.13, 0.12, 0.08, 0.06, 0.08, 0.04, 0.09])  # fmt: skip
     if kind == "car":
         return _car(random, x, foot, unit, disparity)
     if kind == "pole":

@@ -39,7 +39,8 @@ class Recipe:
         joins: shares of the steps after which exits 2, 3 and 4 are trained too. Stage 1 alone is cheap and decides most;
             and a stage that starts together with the next one can be left behind, adding 0 for good.
         decay_from: share of the steps after which the step size falls along a half cosine to nearly 0.
-        exit_weights: weights of the exits' losses.
+        exit_weights: weights of the exits' losses. With 0, 0, 0 and 1 the propagation stage alone is trained, and the others
+            run as they do in use.
         softening: errors well above this many px count less (see `disparity_loss`); 0 for none.
         averaging: decay of the running average of the weights that is shipped.
         initial: weights to start from, or empty for a fresh start.
@@ -80,6 +81,11 @@ class Recipe:
             return self.rate
         progress = (step - start) / max(1.0, self.steps - start)
         return self.rate * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+    @property
+    def propagation_alone(self) -> bool:
+        """Whether only the last stage is trained."""
+        return not any(self.exit_weights[:3])
 
     def exits_at(self, step: int) -> int:
         """How many exits are trained at this step."""
@@ -186,7 +192,8 @@ def finish(run: Run, training: Training) -> Path:
     """Settle the batch-norm statistics of the averaged weights, and write weights and card."""
     from edgekit.models.training_run import write_atomically
 
-    run.settle_statistics()
+    if not training.recipe.propagation_alone:  # which was trained on what the statistics make of the pictures
+        run.settle_statistics()
     weights = training.out / WEIGHTS
     run.export(weights)
     accuracy = run.measure_real(training.measure) if training.measure else {}

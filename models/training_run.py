@@ -54,9 +54,14 @@ class Run:
         self._earlier: list[dict[str, object]] = []
         if training.recipe.initial and not training.resume:
             self._earlier = load_into(self._net, Path(training.recipe.initial))
+        if training.recipe.propagation_alone:
+            self._net.requires_grad_(False)
+            assert self._net.refine_spn is not None
+            self._net.refine_spn.requires_grad_()
         self._average = TrainingAnyNet()
         self._average.load_state_dict(self._net.state_dict())
-        self._adam = torch.optim.Adam(self._net.parameters(), lr=training.recipe.rate, eps=1e-7)
+        trained = [parameter for parameter in self._net.parameters() if parameter.requires_grad]
+        self._adam = torch.optim.Adam(trained, lr=training.recipe.rate, eps=1e-7)
         recipe = training.recipe
         pool = ScenePool(training.pool or training.out / "scenes", recipe.seed, recipe.scenes)
         self._source = BatchSource(pool, recipe.height, recipe.width, recipe.batch, recipe.seed)
@@ -100,7 +105,7 @@ class Run:
         exits = recipe.exits_at(self.step)
         for group in self._adam.param_groups:
             group["lr"] = recipe.rate_at(self.step)
-        self._net.train()
+        self._net.train(not recipe.propagation_alone)
         truth = torch.from_numpy(batch.disparity)
         predictions = self._net(torch.from_numpy(batch.left), torch.from_numpy(batch.right), exits)
         loss = disparity_loss(predictions, truth, recipe.exit_weights, recipe.greatest, recipe.softening)
@@ -113,9 +118,7 @@ class Run:
         self._follow()
         with torch.no_grad():
             valid = ((truth > 0) & (truth < recipe.greatest)).float()
-            known = valid.sum().clamp(
-                min=1
-            )  # sums over a mask; picking its pixels out would take ten times as long
+            known = valid.sum().clamp(min=1)  # a mask: picking the pixels out would take ten times as long
             errors = [float(((prediction - truth).abs() * valid).sum() / known) for prediction in predictions]
         self._recent.append((loss.item(), errors))
         self.seconds += time.monotonic() - began

@@ -100,6 +100,14 @@ def test_a_training_that_starts_from_weights_remembers_how_those_were_made(tmp_p
     assert trainings[1]["initial"] == WEIGHTS
 
 
+def test_the_propagation_stage_can_be_trained_alone(tmp_path: Path) -> None:
+    first = train(_training(tmp_path / "first"))
+    alone = replace(RECIPE, steps=3, exit_weights=(0, 0, 0, 1), joins=(0, 0, 0), initial=str(first))
+    before, after = load_file(first), load_file(train(_training(tmp_path / "alone", alone)))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.startswith("refine_spn.")}
+
+
 def test_initial_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="initial weights"):
