@@ -24,13 +24,16 @@ PICTURE = (14, 30)
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
 
 
+Attribute = Union[int, Sequence[int]]
+
+
 class Node(NamedTuple):
     """One operator; attributes are whole numbers or lists of them."""
 
     kind: str
     inputs: Sequence[str]
     outputs: Sequence[str]
-    attributes: Mapping[str, Union[int, Sequence[int]]] = {}
+    attributes: Mapping[str, Attribute] = {}
 
 
 def graph(
@@ -85,7 +88,7 @@ def stereo_manifest(files: Mapping[str, bytes]) -> Manifest:
 def stereo_files() -> Dict[str, bytes]:
     """The graphs of `stereo_manifest` and its golden arrays."""
     picture, flat = (1, 3, ROWS, COLUMNS), (1, 1, ROWS, COLUMNS)
-    mean = {"axes": [1], "keepdims": 1}
+    mean: Dict[str, Attribute] = {"axes": [1], "keepdims": 1}
     files = {
         "stages/stage1.plain.onnx": graph(
             [Node("Sub", ["left", "right"], ["gap"]), Node("ReduceMean", ["gap"], ["disparity1"], mean)],
@@ -166,7 +169,7 @@ def write_classifier(path: str, layers: int = 1, width: int = 8) -> Bundle:
 def npz(**arrays: np.ndarray) -> bytes:
     """The bytes of an ``.npz`` file."""
     stream = io.BytesIO()
-    np.savez(stream, **arrays)
+    np.savez(stream, **arrays)  # type: ignore[arg-type]  # numpy's annotation offers them its own allow_pickle
     return stream.getvalue()
 
 
