@@ -143,9 +143,9 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
             later = [one.stage for _, one in recorded.decisions[index + 1 :]]
             # A caller that looked at an exit before it went on had the same stage decided on again.
             ran = decision.run and decision.stage in spans and decision.stage not in later[:1]
-            if decision.run and decision.stage not in spans:
+            if decision.run and not ran and not later:
                 execution.stop(recorded.reason)
-            clock.set(instant, recorded.ended if index + 1 == len(recorded.decisions) and not ran else None)
+            clock.set(instant, None if later or ran else recorded.ended)
             execution.decide()
             made = execution.progress.decisions[-1:]
             if len(execution.progress.decisions) != index + 1 or made[0][1] != decision:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from edgekit.bundle import Manifest, StageSpec, TensorSpec
+from edgekit.runtime.clock import VirtualClock
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.outcomes import figures, recovery
 from edgekit.runtime.recording import Recorder, Recording
@@ -178,6 +179,25 @@ def test_replaying_what_a_real_session_did_reproduces_its_decisions_exactly(
     assert len(recording.frames) == 61
     assert all(frame.decisions for frame in recording.frames)
     assert replay(stereo_bundle.manifest, recording) == []
+
+
+def test_a_stage_that_was_decided_on_twice_because_its_caller_took_his_time_is_replayed(
+    virtual: MakeSession,
+) -> None:
+    session = virtual({"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0})
+    recorder = Recorder(session)
+    for result in session.anytime(budget_ms=60.0, **dict(session.golden()[0])):
+        if result.stage == "stage2":
+            assert isinstance(session.clock, VirtualClock)
+            session.clock.advance(30.0)
+    (frame,) = recorder.recording({}).frames
+    assert [(decision.run, decision.stage) for _, decision in frame.decisions][-2:] == [
+        (True, "stage3"),
+        (False, "stage3"),
+    ]
+    warmed = {name: [10.0] * 3 for name in session.variants}
+    recording = recorder.recording({})._replace(measured=warmed)
+    assert replay(session.manifest, recording) == []
 
 
 def test_a_recording_that_was_tampered_with_is_not_reproduced(stereo_bundle) -> None:
