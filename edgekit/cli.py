@@ -2,10 +2,13 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
-from typing import List, NamedTuple, NoReturn, Optional, Sequence
+from types import FrameType, ModuleType
+from typing import Iterator, List, NamedTuple, NoReturn, Optional, Sequence
 
 from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError
 
@@ -95,24 +98,57 @@ def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None
         bundle: the bundle that this runs from; its verbs then take no bundle argument.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with _interrupts_remembered() as interrupts:
+        try:
+            code = _run(arguments, bundle)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            return _interrupted()
+        except Exception as error:
+            # Ctrl-C while a package is being imported may come out as any error of that package.
+            return _interrupted() if interrupts else _explained(error, arguments)
+
+
+def _interrupted() -> int:
+    print("edgekit: interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+@contextmanager
+def _interrupts_remembered() -> Iterator[List[int]]:
+    """A list that every Ctrl-C lengthens, beside what it does otherwise."""
+    interrupts: List[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+
+    def remember(number: int, frame: Optional[FrameType]) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
     try:
-        code = _run(arguments, bundle)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _explained(error: Exception, arguments: Sequence[str]) -> int:
+    """Report what a user can act on in one sentence; raise the rest."""
+    if isinstance(error, BrokenPipeError):
         # The reader, such as `head`, has left; without this the interpreter complains when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DAMAGED_PIPE
-    except KeyboardInterrupt:
-        print("edgekit: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except EdgekitError as error:
+    if isinstance(error, EdgekitError):
         return _report(error, arguments, 1 if isinstance(error, ParityError) else 2)
-    except OSError as error:
+    if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return _report(OptionError(f"{place}{(error.strerror or str(error)).lower()}"), arguments, 2)
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return _report(EdgekitError("there is not enough memory; close other programs"), arguments, 2)
+    raise error
 
 
 def build_parser(verb: Verb, prog: str, bundle: Optional[str] = None) -> Parser:

@@ -165,6 +165,19 @@ def test_ctrl_c_ends_without_a_traceback():
     assert process.returncode == 130 and errors == "edgekit: interrupted\n"
 
 
+def test_ctrl_c_that_an_import_turned_into_its_own_error_is_still_ctrl_c(verb, capsys):
+    def interrupted_while_importing(args):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    verb(interrupted_while_importing)
+    assert cli.main(["try"]) == 130
+    assert capsys.readouterr().err == "edgekit: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_inside_a_bundle_only_the_devices_verbs_are_offered(capsys, tmp_path):
     assert cli.main(["--help"], bundle=str(tmp_path)) == 0
     offered = re.findall(r"^  (\w+)  ", capsys.readouterr().out, re.MULTILINE)
