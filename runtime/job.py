@@ -43,7 +43,11 @@ class Job:
 
     def cancel(self) -> None:
         """Stop now: what was reached stays; nothing happens if the job is done."""
-        self._execution.stop("cancelled")
+        self.stop("cancelled")
+
+    def stop(self, reason: str) -> None:
+        """Cancel for another reason."""
+        self._execution.stop(reason)
 
     def result(self, timeout_ms: Optional[float] = None) -> Result:
         """Wait for the end, at most ``timeout_ms``, and return what was reached by then.
@@ -168,6 +172,17 @@ class Worker:
             self._clock.notify_all(self._changed)
         for old in replaced:
             old.drop("replaced")
+
+    def withdraw(self, job: Job, reason: str) -> None:
+        """Stop ``job`` if it runs; if it still waits, drop it."""
+        with self._changed:
+            waits = job in self._waiting
+            if waits:
+                self._waiting.remove(job)
+        if waits:
+            job.drop(reason)
+        else:
+            job.stop(reason)
 
     def close(self) -> None:
         """Cancel the job that runs, drop those that wait, and join the thread."""

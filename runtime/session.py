@@ -28,8 +28,9 @@ from edgekit.runtime.warmup import warm_up
 # with 10 % spread and a neighbour that comes and goes, 0.99 would reach 95 % of what an oracle reaches in the second case,
 # and 0.5 reaches 99 %, without a late answer in either.
 SURE, EVEN = 0.99, 0.5
-# Of a budget, for what is not a stage: a machine that wakes threads late must not keep frames from beginning at all.
-MOST_RESERVED = 0.1
+# Of a budget, for what is not a stage: a machine that wakes threads late (by 6 ms and more, where others want all of its
+# cores) must not keep frames from beginning at all.
+MOST_RESERVED = 0.25
 
 
 class Session:
@@ -313,7 +314,7 @@ class Session:
         over = job.done()
         self._plan.overhead.learn(WAKING, self.clock.now() - (execution.progress.reached if over else until))
         if not over:
-            execution.stop("budget")
+            self._worker.withdraw(job, "budget")
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:

@@ -23,7 +23,7 @@ CPU = "CPUExecutionProvider"
 STOP_SPINNING = ("session.force_spinning_stop", "1")
 NEVER_SPIN = ("session.intra_op.allow_spinning", "0")
 FIRST_TO_STOP_SPINNING = (1, 14)
-QUIET = 3  # errors only: a cancelled stage is no news
+QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
 class _Stage(NamedTuple):

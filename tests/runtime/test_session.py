@@ -405,3 +405,15 @@ def test_the_chosen_variant_is_the_one_wanted_then_the_default_of_the_backend(st
         assert session.variants["stage2"] == "plain"
         inputs, exits = session.golden()
         np.testing.assert_allclose(session.infer(**inputs).exits["stage2"], exits["stage2"], atol=1e-6)
+
+
+def test_a_frame_whose_time_is_up_before_its_turn_came_leaves_the_queue(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    inputs = golden(session)
+    first = session.submit(**inputs)
+    late = session.infer(budget_ms=15, **inputs)
+    assert (late.output, late.missed, late.reason, late.stage_ms) == (None, True, "budget", {})
+    assert first.result().reason == "final"
+    assert isinstance(session.backend, FakeBackend)
+    assert session.backend.begun == ["stage1", "stage2", "stage3", "stage4"]
+    assert session.infer(**inputs).reason == "final"
