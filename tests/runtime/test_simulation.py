@@ -176,8 +176,7 @@ def test_replaying_what_a_real_session_did_reproduces_its_decisions_exactly(
         usual = float(np.median([session.infer(**inputs).elapsed_ms for _ in range(5)]))
     with Session.open(stereo_bundle.path, threads=1, warmup=0) as session:
         recording = record(session, usual * share, 20)
-    assert len(recording.frames) == 61
-    # A frame whose time was up before its turn came has none.
+    # On a busy machine cancelled frames may still wait to end, and a frame whose time was up before its turn decides nothing.
     assert sum(bool(frame.decisions) for frame in recording.frames) >= 41
     assert replay(stereo_bundle.manifest, recording) == []
 
