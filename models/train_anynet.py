@@ -209,7 +209,7 @@ def card_of(run: Run, accuracy: Mapping[str, list[tuple[float, float]]]) -> dict
         "family": "anynet",
         "options": run.options,
         "data": "stereo pairs rendered by edgekit (models/stereo_scenes.py): procedural, exact ground truth, no pictures",
-        "command": "edgekit train anynet --out DIR",
+        "command": "edgekit train anynet --out DIR, once per entry of trainings, each with --init from the one before",
         "trainings": run.trainings(),
         "parameters": run.parameters,
         "accuracy": {
