@@ -97,16 +97,24 @@ def test_options_come_from_the_weights_themselves(options: dict[str, object]) ->
         ({"maxdisp": 12}, "maxdisp"),
     ],
 )
-def test_a_config_that_contradicts_the_weights_is_refused_by_name(config: dict[str, object], word: str) -> None:
+def test_a_config_that_contradicts_the_weights_is_refused_by_name(
+    config: dict[str, object], word: str
+) -> None:
     with pytest.raises(OptionError, match=word):
         from_weights(_weights(), config, "weights")
 
 
 def test_prefixes_of_data_parallel_and_training_dictionaries_are_seen_through(tmp_path: Path) -> None:
     weights = _weights()
-    wrapped = {f"module.{name}": tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
+    wrapped = {
+        f"module.{name}": tensor
+        for name, tensor in weights.items()
+        if not name.endswith("num_batches_tracked")
+    }
     for legacy in (False, True):
-        torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "c.tar", _use_new_zipfile_serialization=not legacy)
+        torch.save(
+            {"epoch": 3, "state_dict": wrapped}, tmp_path / "c.tar", _use_new_zipfile_serialization=not legacy
+        )
         staged = build(tmp_path / "c.tar", {}, (64, 96))
         with torch.no_grad():
             ours, theirs = staged.reference(*_pair()), from_weights(weights, {}, "w")(*_pair())
@@ -174,7 +182,9 @@ class TestCheckpointsThatCannotBeUsed:
 
     @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
     def test_truncated_anywhere(self, tmp_path: Path, legacy: bool) -> None:
-        torch.save({"state_dict": _weights()}, tmp_path / "whole.tar", _use_new_zipfile_serialization=not legacy)
+        torch.save(
+            {"state_dict": _weights()}, tmp_path / "whole.tar", _use_new_zipfile_serialization=not legacy
+        )
         whole = (tmp_path / "whole.tar").read_bytes()
         for length in (0, 1, 100, len(whole) // 3, len(whole) // 2, len(whole) - 200, len(whole) - 1):
             (tmp_path / "cut.tar").write_bytes(whole[:length])
