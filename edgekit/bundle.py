@@ -190,7 +190,7 @@ def check_destination(path: "Union[str, os.PathLike[str]]", overwrite: bool = Fa
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise BundleError(f"{path} exists; choose another name, or allow overwriting")
+        raise BundleError(f"{path} exists; choose another name, or replace it (--force, or overwrite=True)")
     if not os.path.isdir(path) or (os.listdir(path) and not os.path.isfile(os.path.join(path, MANIFEST))):
         raise BundleError(f"{path} exists and is no bundle; it will not be overwritten")
 
