@@ -40,7 +40,7 @@ class StereoPair:
 def epe_d1(prediction: Map, disparity: Map, valid: Known) -> tuple[float, float]:
     """Mean absolute error in px, and the percentage of pixels that are wrong by more than 3 px and more than 5 %.
 
-    A prediction that is not finite or not positive where the truth is known counts as wrong (a hole) and, for the mean
+    A prediction that is not finite or negative where the truth is known counts as wrong (a hole) and, for the mean
     error, as a disparity of 0.
     """
     hole = ~np.isfinite(prediction) | (prediction < 0)

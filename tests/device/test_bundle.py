@@ -22,17 +22,6 @@ with edgekit.load(sys.argv[1]) as session:
 """
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: "pytest.TempPathFactory") -> Path:
-    """A copy of the bundle, so that nothing is measured or damaged in the original."""
-    given = os.environ.get("EDGEKIT_BUNDLE")
-    if not given:
-        pytest.skip("EDGEKIT_BUNDLE is not set: export a bundle and set it to its path")
-    place = tmp_path_factory.mktemp("robot") / "net.edgekit"
-    shutil.copytree(str(given), str(place))
-    return place
-
-
 @pytest.fixture
 def damaged(bundle: Path, tmp_path: Path) -> Path:
     """Another copy, to be damaged."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Dict, List
 
 import numpy as np
@@ -15,18 +16,7 @@ from edgekit.runtime.pictures import read_disparity, read_picture, write_png
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: "pytest.TempPathFactory") -> str:
-    """A copy of $EDGEKIT_BUNDLE, as scp leaves it on a robot."""
-    source = os.environ.get("EDGEKIT_BUNDLE")
-    if not source:
-        pytest.skip("needs a bundle: set EDGEKIT_BUNDLE to its folder")
-    place = str(tmp_path_factory.mktemp("robot") / "net.edgekit")
-    shutil.copytree(source, place)
-    return place
-
-
-@pytest.fixture(scope="module")
-def pictures(bundle: str, tmp_path_factory: "pytest.TempPathFactory") -> List[str]:
+def pictures(bundle: Path, tmp_path_factory: "pytest.TempPathFactory") -> List[str]:
     """Options that name one picture per network input, of a size that is not the network's."""
     folder = tmp_path_factory.mktemp("pictures")
     options = []  # type: List[str]
@@ -37,15 +27,15 @@ def pictures(bundle: str, tmp_path_factory: "pytest.TempPathFactory") -> List[st
     return options
 
 
-def call(bundle: str, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+def call(bundle: Path, *arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
     # Nothing of edgekit's but the bundle: no checkout on the path, and the poorest locale there is.
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "LC_", "LANG"))}
     return subprocess.run(
-        [sys.executable, bundle] + [str(argument) for argument in arguments],
+        [sys.executable, str(bundle)] + [str(argument) for argument in arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
-        cwd=os.path.dirname(bundle),
+        cwd=str(bundle.parent),
         env=dict(clean, LC_ALL="C", **environment),
     )
 
@@ -57,19 +47,19 @@ def document(process: "subprocess.CompletedProcess[str]") -> Dict[str, object]:
     return found
 
 
-def test_it_computes_here_what_it_computed_where_it_was_exported(bundle: str) -> None:
+def test_it_computes_here_what_it_computed_where_it_was_exported(bundle: Path) -> None:
     process = call(bundle, "verify", "--all-variants")
     assert process.returncode == 0, process.stdout + process.stderr
     assert process.stdout.endswith("Every answer is right.\n")
 
 
-def test_it_says_what_it_holds(bundle: str) -> None:
+def test_it_says_what_it_holds(bundle: Path) -> None:
     stages = [stage.name for stage in read_bundle(bundle).manifest.stages]
     assert [stage["name"] for stage in document(call(bundle, "inspect", "--json"))["stages"]] == stages  # type: ignore
     assert call(bundle, "inspect").returncode == 0
 
 
-def test_it_measures_every_stage_and_keeps_the_profile(bundle: str) -> None:
+def test_it_measures_every_stage_and_keeps_the_profile(bundle: Path) -> None:
     found = document(call(bundle, "bench", "--runs", 3, "--warmup", 1, "--rate", 5, "--json"))
     stages = [stage.name for stage in read_bundle(bundle).manifest.stages]
     assert list(found["stages"]) == stages  # type: ignore
@@ -78,8 +68,8 @@ def test_it_measures_every_stage_and_keeps_the_profile(bundle: str) -> None:
     assert report.returncode == 0 and "too few for a 99th percentile" in report.stdout, report.stderr
 
 
-def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: str, pictures: List[str]) -> None:
-    folder = os.path.dirname(bundle)
+def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: Path, pictures: List[str]) -> None:
+    folder = str(bundle.parent)
     saved = [os.path.join(folder, name) for name in ("d.npy", "d.pfm", "d.png")]
     options = [word for path in saved for word in ("--save", path)]
     if read_bundle(bundle).manifest.task != "stereo":
@@ -93,16 +83,16 @@ def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: str,
         assert read_picture(saved[2]).shape == (201, 333, 3)
 
 
-def test_it_says_what_this_device_is(bundle: str) -> None:
+def test_it_says_what_this_device_is(bundle: Path) -> None:
     found = document(call(bundle, "doctor", "--json"))
     assert found["software"]["python"] == sys.version.split()[0]  # type: ignore
     assert call(bundle, "doctor").returncode == 0
 
 
-def test_a_damaged_copy_is_refused_in_one_sentence(bundle: str, pictures: List[str]) -> None:
-    copy = os.path.join(os.path.dirname(bundle), "damaged.edgekit")
-    shutil.copytree(bundle, copy)
-    graph = os.path.join(copy, read_bundle(bundle).manifest.stages[0].variants[0].graph)
+def test_a_damaged_copy_is_refused_in_one_sentence(bundle: Path, pictures: List[str]) -> None:
+    copy = bundle.parent / "damaged.edgekit"
+    shutil.copytree(str(bundle), str(copy))
+    graph = os.path.join(str(copy), read_bundle(bundle).manifest.stages[0].variants[0].graph)
     with open(graph, "r+b") as file:
         file.seek(100)
         byte = file.read(1)
@@ -117,7 +107,7 @@ def test_a_damaged_copy_is_refused_in_one_sentence(bundle: str, pictures: List[s
     )
 
 
-def test_mistakes_are_one_sentence(bundle: str) -> None:
+def test_mistakes_are_one_sentence(bundle: Path) -> None:
     for arguments in (
         ["benhc"],
         ["bench", "--run", "3"],
