@@ -15,6 +15,7 @@ from edgekit.manifest import (
     FileEntry,
     InputSpec,
     Manifest,
+    NetworkSpec,
     Preprocessing,
     StageSpec,
     TensorSpec,
@@ -26,7 +27,7 @@ from edgekit.manifest import (
 from edgekit.manifest_reading import decode
 
 __all__ = [
-    "SCHEMA", "Bundle", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
+    "SCHEMA", "Bundle", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
     "check_destination", "read_bundle", "write_bundle",
 ]  # fmt: skip
 

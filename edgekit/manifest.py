@@ -3,11 +3,12 @@
 import hashlib
 import json
 import re
-from typing import Dict, Mapping, NamedTuple, Optional, Tuple, cast
+from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple, cast
 
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, OptionError
 
 SCHEMA = 1
+NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 class Preprocessing(NamedTuple):
@@ -83,10 +84,31 @@ class StageSpec(NamedTuple):
 
 
 class ExitSpec(NamedTuple):
-    """What is known of an exit: the calibrated confidence threshold and the measured accuracy, None where unknown."""
+    """What is known of an exit: the calibrated confidence threshold and the accuracy, None where unknown.
+
+    ``source`` says whose accuracy it is where we have not measured it ourselves, such as ``published``.
+    """
 
     threshold: Optional[float] = None
     accuracy: Optional[float] = None
+    source: Optional[str] = None
+
+
+class NetworkSpec(NamedTuple):
+    """One of several networks that answer the same question; tensor names are its own, stage names are the bundle's.
+
+    ``stages`` names them in the order in which they run. ``inputs`` is empty where they are the bundle's; another network
+    may look at the same picture in another size.
+    """
+
+    name: str
+    stages: Tuple[str, ...]
+    options: Mapping[str, object] = {}
+    inputs: Tuple[InputSpec, ...] = ()
+
+    def golden_key(self, name: str) -> str:
+        """Under which name the golden array of the input ``name`` is kept."""
+        return f"{self.name}/{name}" if self.inputs else name
 
 
 class FileEntry(NamedTuple):
@@ -97,9 +119,11 @@ class FileEntry(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """Everything a device must know to run one network; see the named tuples of its parts.
+    """Everything a device must know to run a network; see the named tuples of its parts.
 
     ``exits`` is keyed by stage. ``provenance`` is free-form JSON, with at least the ``edgekit`` version that wrote it.
+    ``networks`` is empty where the stages are those of one network; else there are several of rising cost, the last one is
+    the best, and together they have all of the stages, in their order. ``inputs`` are then those of the first.
     """
 
     name: str
@@ -114,10 +138,44 @@ class Manifest(NamedTuple):
     golden: str = "golden/golden.npz"
     files: Mapping[str, FileEntry] = {}
     schema: int = SCHEMA
+    networks: Tuple[NetworkSpec, ...] = ()
+
+    def only(self, network: str) -> "Manifest":
+        """The manifest of one of the networks, as if the bundle held no other.
+
+        Raises:
+            OptionError: there is none of this name.
+        """
+        found = next((one for one in self.networks if one.name == network), None)
+        if found is None:
+            from difflib import get_close_matches  # 5 ms that only a mistake should cost
+
+            names = [one.name for one in self.networks]
+            close = get_close_matches(network, names, 1)
+            has = f"it has {', '.join(names)}" if names else "it holds only one"
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            raise OptionError(f"{self.name} has no network {network!r}{meant}; {has}")
+        return self._replace(
+            name=found.name,
+            options=found.options,
+            inputs=found.inputs or self.inputs,
+            stages=tuple(stage for stage in self.stages if stage.name in found.stages),
+            exits={name: spec for name, spec in self.exits.items() if name in found.stages},
+            networks=(),
+        )
+
+    def network_of(self, stage: str) -> Optional[str]:
+        """The name of the network that ``stage`` belongs to; None where there is only one."""
+        return next((one.name for one in self.networks if stage in one.stages), None)
 
     def to_json(self) -> Dict[str, object]:
-        """The JSON document, its own hash included."""
+        """The JSON document, its own hash included. What most bundles have no use for is left out of it."""
         document = cast(Dict[str, object], _plain(self))
+        if not self.networks:
+            del document["networks"]
+        for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():
+            if spec["source"] is None:
+                del spec["source"]
         document["sha256"] = self_hash(document)
         return document
 
@@ -152,6 +210,53 @@ def check(manifest: Manifest, source: str) -> None:
     def refuse(what: str) -> None:
         raise BundleError(f"{source}: {what}")
 
+    stages = [stage.name for stage in manifest.stages]
+    if not manifest.inputs or not manifest.stages:
+        refuse("a bundle needs inputs and stages")
+    if len(set(stages)) < len(stages):
+        refuse("two stages have one name: {}".format(", ".join(stages)))
+    _check_networks(manifest, refuse)
+    for network in [manifest.only(one.name) for one in manifest.networks] or [manifest]:
+        _check_tensors(network, refuse)
+    exits = [stage.name for stage in manifest.stages if stage.exit is not None]
+    for name in manifest.exits:
+        if name not in exits:
+            refuse("exits names {!r}, the stages with an exit are {}".format(name, ", ".join(exits)))
+    graphs = [variant.graph for stage in manifest.stages for variant in stage.variants]
+    for path in list(manifest.files) + graphs + [manifest.golden]:
+        check_path(path, source)
+
+
+def _check_networks(manifest: Manifest, refuse: Callable[[str], None]) -> None:
+    names = [network.name for network in manifest.networks]
+    if not names:
+        return
+    if len(names) == 1 or len(set(names)) < len(names):
+        refuse("several networks need different names, they have [{}]".format(", ".join(names)))
+    for name in names:
+        if not NETWORK_NAME.fullmatch(name):
+            refuse(f"{name!r} is no name for a network: letters, digits and _ . + - are")
+    theirs = [stage for network in manifest.networks for stage in network.stages]
+    stages = [stage.name for stage in manifest.stages]
+    if theirs != stages or not all(network.stages for network in manifest.networks):
+        refuse(
+            "the networks' stages are {}, one after the other; the bundle has {}".format(
+                ", ".join(theirs), ", ".join(stages)
+            )
+        )
+    wanted = [spec.name for spec in manifest.inputs]
+    for network in manifest.networks:
+        own = [spec.name for spec in network.inputs]
+        if own and own != wanted:
+            refuse(
+                f"{network.name} reads {', '.join(own)}; all networks must be asked by {', '.join(wanted)}"
+            )
+        if own and manifest.task == "stereo":
+            refuse(f"{network.name} has inputs of its own; the networks of a stereo bundle must share theirs")
+
+
+def _check_tensors(manifest: Manifest, refuse: Callable[[str], None]) -> None:
+    """Whether the tensors of one network fit together."""
     known = [spec.name for spec in manifest.inputs]
     for spec in manifest.inputs:
         recipe = spec.preprocessing
@@ -159,11 +264,6 @@ def check(manifest: Manifest, source: str) -> None:
             refuse(
                 f"{spec.name}: this edgekit has no preprocessing {recipe} to a tensor of shape {spec.shape}"
             )
-    stages = [stage.name for stage in manifest.stages]
-    if not manifest.inputs or not manifest.stages:
-        refuse("a bundle needs inputs and stages")
-    if len(set(stages)) < len(stages):
-        refuse("two stages have one name: {}".format(", ".join(stages)))
     for stage in manifest.stages:
         unknown = [name for name in stage.inputs if name not in known]
         if unknown:
@@ -192,15 +292,8 @@ def check(manifest: Manifest, source: str) -> None:
                 ", ".join(sorted(name for name in known if known.count(name) > 1))
             )
         )
-    exits = [stage.name for stage in manifest.stages if stage.exit is not None]
-    if not exits:
-        refuse("no stage has an exit")
-    for name in manifest.exits:
-        if name not in exits:
-            refuse("exits names {!r}, the stages with an exit are {}".format(name, ", ".join(exits)))
-    graphs = [variant.graph for stage in manifest.stages for variant in stage.variants]
-    for path in list(manifest.files) + graphs + [manifest.golden]:
-        check_path(path, source)
+    if all(stage.exit is None for stage in manifest.stages):
+        refuse(f"no stage of {manifest.name} has an exit")
 
 
 def _usable(recipe: Preprocessing, shape: Tuple[int, ...]) -> bool:

@@ -10,6 +10,7 @@ from edgekit.manifest import (
     FileEntry,
     InputSpec,
     Manifest,
+    NetworkSpec,
     Preprocessing,
     StageSpec,
     TensorSpec,
@@ -80,6 +81,9 @@ class _Place:
             raise BundleError(f"{self.where}: has no {key!r}")
         return _Place(self.value[key], f"{self.where}: {key}")
 
+    def has(self, key: str) -> bool:
+        return isinstance(self.value, dict) and key in self.value
+
     def text(self) -> str:
         if not isinstance(self.value, str):
             raise self._refuse("a text")
@@ -122,6 +126,16 @@ def _manifest(place: _Place) -> Manifest:
         exits=place["exits"].named(_exit),
         golden=place["golden"].text(),
         files=place["files"].named(_file),
+        networks=place["networks"].each(_network) if place.has("networks") else (),
+    )
+
+
+def _network(place: _Place) -> NetworkSpec:
+    return NetworkSpec(
+        name=place["name"].text(),
+        stages=place["stages"].each(_Place.text),
+        options=place["options"].named(_anything),
+        inputs=place["inputs"].each(_input),
     )
 
 
@@ -166,7 +180,8 @@ def _variant(place: _Place) -> Variant:
 
 def _exit(place: _Place) -> ExitSpec:
     threshold, accuracy = (place[key].optional(_Place.number) for key in ("threshold", "accuracy"))
-    return ExitSpec(threshold, accuracy)
+    source = place["source"].optional(_Place.text) if place.has("source") else None
+    return ExitSpec(threshold, accuracy, source)
 
 
 def _file(place: _Place) -> FileEntry:

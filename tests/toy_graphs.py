@@ -11,6 +11,7 @@ from edgekit.bundle import (
     ExitSpec,
     InputSpec,
     Manifest,
+    NetworkSpec,
     Preprocessing,
     StageSpec,
     TensorSpec,
@@ -164,6 +165,83 @@ def write_classifier(path: str, layers: int = 1, width: int = 8) -> Bundle:
         {},
     )
     return write_bundle(path, manifest, files)
+
+
+def alternatives_manifest(files: Mapping[str, bytes]) -> Manifest:
+    """Three classifiers of rising cost: ``small`` and ``large`` have one stage, ``medium`` has two; ``large`` sees more pixels."""
+
+    def image(rows: int, columns: int) -> InputSpec:
+        recipe = Preprocessing(rows, columns, "RGB", MEAN, STD)
+        return InputSpec("image", "float32", (1, 3, rows, columns), "NCHW", None, recipe)
+
+    def stage(number: int, source: str, exit_: str, macs: int, graph: str) -> StageSpec:
+        plain = Variant("plain", graph, 32, "float32", len(files[graph]))
+        logits = TensorSpec(exit_, "float32", (1, 3), "NC")
+        return StageSpec(f"stage{number}", (source,), exit_, (logits,), macs, 0, (plain,), {})
+
+    mean, doubled = "stages/stage1.plain.onnx", "stages/stage3.plain.onnx"
+    return Manifest(
+        name="choice",
+        family="toy",
+        task="classification",
+        options={},
+        target="cpu",
+        provenance={"edgekit": "0.1.0"},
+        inputs=(image(8, 8),),
+        stages=(
+            stage(1, "image", "logits1", 10, mean),
+            stage(2, "image", "logits1", 10, mean),
+            stage(3, "logits1", "logits2", 20, doubled),
+            stage(4, "image", "logits1", 90, "stages/stage4.plain.onnx"),
+        ),
+        exits={
+            "stage1": ExitSpec(None, 0.6, "published"),
+            "stage2": ExitSpec(None, 0.5),
+            "stage3": ExitSpec(None, 0.7),
+            "stage4": ExitSpec(None, 0.8),
+        },
+        networks=(
+            NetworkSpec("small", ("stage1",), {"e": 3}),
+            NetworkSpec("medium", ("stage2", "stage3"), {"e": 4}),
+            NetworkSpec("large", ("stage4",), {"e": 6}, (image(12, 16),)),
+        ),
+    )
+
+
+def alternatives_files() -> Dict[str, bytes]:
+    """The graphs of `alternatives_manifest`, of which the first serves two stages, and its golden arrays."""
+    mean: Dict[str, Attribute] = {"axes": [2, 3], "keepdims": 0}
+    logits = (1, 3)
+    files = {
+        f"stages/stage{number}.plain.onnx": graph(
+            [Node("ReduceMean", ["image"], ["logits1"], mean)],
+            {"image": (1, 3, *size)},
+            {"logits1": logits},
+            {},
+        )
+        for number, size in ((1, (8, 8)), (4, (12, 16)))
+    }
+    files["stages/stage3.plain.onnx"] = graph(
+        [Node("Add", ["logits1", "logits1"], ["logits2"])], {"logits1": logits}, {"logits2": logits}, {}
+    )
+    random = np.random.RandomState(3)
+    less, more = (random.randn(1, 3, *size).astype(np.float32) for size in ((8, 8), (12, 16)))
+    arrays = {
+        "image": less,
+        "large/image": more,
+        "stage1": less.mean((2, 3)),
+        "stage2": less.mean((2, 3)),
+        "stage3": 2 * less.mean((2, 3)),
+        "stage4": more.mean((2, 3)),
+    }
+    files["golden/golden.npz"] = npz(**arrays)
+    return files
+
+
+def write_alternatives(path: str) -> Bundle:
+    """The toy alternatives as a bundle."""
+    files = alternatives_files()
+    return write_bundle(path, alternatives_manifest(files), files)
 
 
 def npz(**arrays: np.ndarray) -> bytes:
