@@ -18,9 +18,11 @@ class Preprocessing(NamedTuple):
         height, width: the picture size in px that the network is meant for (its tensor may be larger: padding).
         color: order of the channels, ``RGB``, or ``GRAY`` for one channel.
         mean, std: per channel, ``(x / 255 - mean) / std``.
-        fit: ``letterbox``: the aspect ratio is kept.
+        fit: ``letterbox``: the whole picture, its aspect ratio kept. ``crop``: resized until ``height / crop`` x
+            ``width / crop`` is covered, its aspect ratio kept, and of that the centre.
         anchor: the corner of the tensor in which the picture lies, such as ``bottom-right``; the rest is filled.
         fill: ``zeros`` (after normalisation) or ``edge`` (the nearest pixel).
+        crop: the share that ``crop`` keeps of the side that it resizes to; 0.875 is 224 of 256 px.
 
     The defaults are what keeps AnyNet's published weights on two KITTI frames (375 x 1242 in 384 x 1248) closest to their
     error on the authors' own crop: within 0.02 px at every exit, and 0.03 to 0.17 px off in every other corner or fill.
@@ -34,6 +36,7 @@ class Preprocessing(NamedTuple):
     fit: str = "letterbox"
     anchor: str = "bottom-right"
     fill: str = "edge"
+    crop: float = 1.0
 
 
 class InputSpec(NamedTuple):
@@ -86,12 +89,21 @@ class StageSpec(NamedTuple):
 class ExitSpec(NamedTuple):
     """What is known of an exit: the calibrated confidence threshold and the accuracy, None where unknown.
 
-    ``source`` says whose accuracy it is where we have not measured it ourselves, such as ``published``.
+    ``source`` says whose accuracy it is where we have not measured it ourselves, such as ``published``. Logits are divided by
+    ``temperature`` before the threshold is asked; None where the exit was not calibrated.
     """
 
     threshold: Optional[float] = None
     accuracy: Optional[float] = None
     source: Optional[str] = None
+    temperature: Optional[float] = None
+
+
+class CalibrationSpec(NamedTuple):
+    """How the thresholds of the exits came to be: the measure of confidence they are on, and the file that tells the rest."""
+
+    measure: str
+    record: str
 
 
 class NetworkSpec(NamedTuple):
@@ -122,6 +134,8 @@ class Manifest(NamedTuple):
     """Everything a device must know to run a network; see the named tuples of its parts.
 
     ``exits`` is keyed by stage. ``provenance`` is free-form JSON, with at least the ``edgekit`` version that wrote it.
+    ``batch`` is how many pictures the graphs take at once, the first side of every shape; None: any number, and the shapes
+    are written for one.
     ``networks`` is empty where the stages are those of one network; else there are several of rising cost, the last one is
     the best, and together they have all of the stages, in their order. ``inputs`` are then those of the first.
     """
@@ -137,8 +151,10 @@ class Manifest(NamedTuple):
     exits: Mapping[str, ExitSpec]
     golden: str = "golden/golden.npz"
     files: Mapping[str, FileEntry] = {}
+    batch: Optional[int] = 1
     schema: int = SCHEMA
     networks: Tuple[NetworkSpec, ...] = ()
+    calibration: Optional[CalibrationSpec] = None
 
     def only(self, network: str) -> "Manifest":
         """The manifest of one of the networks, as if the bundle held no other.
@@ -173,9 +189,12 @@ class Manifest(NamedTuple):
         document = cast(Dict[str, object], _plain(self))
         if not self.networks:
             del document["networks"]
+        if self.calibration is None:
+            del document["calibration"]
         for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():
-            if spec["source"] is None:
-                del spec["source"]
+            for key in ("source", "temperature"):
+                if spec[key] is None:
+                    del spec[key]
         document["sha256"] = self_hash(document)
         return document
 
@@ -260,7 +279,7 @@ def _check_tensors(manifest: Manifest, refuse: Callable[[str], None]) -> None:
     known = [spec.name for spec in manifest.inputs]
     for spec in manifest.inputs:
         recipe = spec.preprocessing
-        if recipe is not None and not _usable(recipe, spec.shape):
+        if recipe is not None and not _usable(recipe, spec.shape, manifest.batch):
             refuse(
                 f"{spec.name}: this edgekit has no preprocessing {recipe} to a tensor of shape {spec.shape}"
             )
@@ -296,10 +315,14 @@ def _check_tensors(manifest: Manifest, refuse: Callable[[str], None]) -> None:
         refuse(f"no stage of {manifest.name} has an exit")
 
 
-def _usable(recipe: Preprocessing, shape: Tuple[int, ...]) -> bool:
+def _usable(recipe: Preprocessing, shape: Tuple[int, ...], batch: Optional[int]) -> bool:
     corners = ("bottom-left", "bottom-right", "top-left", "top-right")
-    known = recipe.fit == "letterbox" and recipe.anchor in corners and recipe.fill in ("zeros", "edge")
-    fitting = len(shape) == 4 and shape[0] == 1 and len(recipe.mean) == len(recipe.std) == shape[1]
+    known = recipe.anchor in corners and recipe.fill in ("zeros", "edge") and 0.0 < recipe.crop <= 1.0
+    if recipe.fit == "crop":
+        known = known and shape[2:] == (recipe.height, recipe.width)
+    elif recipe.fit != "letterbox":
+        known = False
+    fitting = len(shape) == 4 and shape[0] == (batch or 1) and len(recipe.mean) == len(recipe.std) == shape[1]
     return known and fitting and all(recipe.std)
 
 

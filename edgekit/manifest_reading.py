@@ -6,6 +6,7 @@ from typing import Callable, Dict, Mapping, Optional, Tuple, TypeVar, cast
 from edgekit.errors import BundleError
 from edgekit.manifest import (
     SCHEMA,
+    CalibrationSpec,
     ExitSpec,
     FileEntry,
     InputSpec,
@@ -84,6 +85,9 @@ class _Place:
     def has(self, key: str) -> bool:
         return isinstance(self.value, dict) and key in self.value
 
+    def __contains__(self, key: str) -> bool:
+        return isinstance(self.value, dict) and key in self.value
+
     def text(self) -> str:
         if not isinstance(self.value, str):
             raise self._refuse("a text")
@@ -126,7 +130,9 @@ def _manifest(place: _Place) -> Manifest:
         exits=place["exits"].named(_exit),
         golden=place["golden"].text(),
         files=place["files"].named(_file),
+        batch=place["batch"].optional(_Place.whole) if "batch" in place else 1,
         networks=place["networks"].each(_network) if place.has("networks") else (),
+        calibration=_calibration(place["calibration"]) if place.has("calibration") else None,
     )
 
 
@@ -150,6 +156,7 @@ def _preprocessing(place: _Place) -> Preprocessing:
     return Preprocessing(
         size[0], size[1], place["color"].text(), mean, std,
         *(place[key].text() for key in ("fit", "anchor", "fill")),
+        place["crop"].number() if "crop" in place else 1.0,
     )  # fmt: skip
 
 
@@ -181,7 +188,12 @@ def _variant(place: _Place) -> Variant:
 def _exit(place: _Place) -> ExitSpec:
     threshold, accuracy = (place[key].optional(_Place.number) for key in ("threshold", "accuracy"))
     source = place["source"].optional(_Place.text) if place.has("source") else None
-    return ExitSpec(threshold, accuracy, source)
+    temperature = place["temperature"].optional(_Place.number) if place.has("temperature") else None
+    return ExitSpec(threshold, accuracy, source, temperature)
+
+
+def _calibration(place: _Place) -> CalibrationSpec:
+    return CalibrationSpec(place["measure"].text(), place["record"].text())
 
 
 def _file(place: _Place) -> FileEntry:

@@ -15,65 +15,102 @@ import torch
 from torch import Tensor
 
 import edgekit
-from edgekit.bundle import ExitSpec, InputSpec, Manifest, Preprocessing, StageSpec, TensorSpec, Variant
+from edgekit.bundle import ExitSpec, InputSpec, Manifest, NetworkSpec, Preprocessing, StageSpec, TensorSpec, Variant
 from edgekit.export.convert import dtype_of
 from edgekit.export.graph import OPSET
+from edgekit.export.networks import Network, own_inputs
 from edgekit.export.parity import ParityRow
 from edgekit.export.staging import StageRun
 from edgekit.models.registry import WEIGHTS
-from edgekit.models.staged import ImageInput, StagedModel
+from edgekit.models.staged import ImageInput
 
 GOLDEN = "golden/golden.npz"
 
 
-def graph_path(stage: str, variant: str) -> str:
-    """Where in the bundle a graph lies."""
-    return f"stages/{stage}.{variant}.onnx"
+def graph_paths(graphs: Mapping[str, Mapping[str, bytes]]) -> dict[tuple[str, str], str]:
+    """Where in the bundle each graph lies, by stage and variant; equal graphs are one file."""
+    places: dict[bytes, str] = {}
+    return {
+        (stage, variant): places.setdefault(data, f"stages/{stage}.{variant}.onnx")
+        for stage, variants in graphs.items()
+        for variant, data in variants.items()
+    }
+
+
+def golden(networks: Sequence[Network]) -> dict[str, Tensor]:
+    """The arrays that the device verifies itself on, by the names that the manifest gives them."""
+    arrays = dict(networks[0].samples)
+    for index, network in enumerate(networks):
+        arrays.update(network.exits)
+        for spec in own_inputs(networks, index):
+            arrays[f"{network.name}/{spec.name}"] = network.samples[spec.name]
+    return arrays
 
 
 def manifest(
     name: str,
     target: str,
-    model: StagedModel,
-    runs: Sequence[StageRun],
+    networks: Sequence[Network],
     graphs: Mapping[str, Mapping[str, bytes]],
+    paths: Mapping[tuple[str, str], str],
     defaults: Mapping[str, Mapping[str, str]],
     provenance: Mapping[str, object],
 ) -> Manifest:
-    """The manifest of an exported network, without the hashes that writing adds.
+    """The manifest of exported networks, the cheapest first, without the hashes that writing adds.
 
     Args:
         graphs: ONNX bytes by stage and variant.
+        paths: where they lie, by stage and variant.
         defaults: by stage, the variant that each backend starts with.
     """
+    first, several = networks[0].model, len(networks) > 1
+    families = dict.fromkeys(network.model.family for network in networks)
     return Manifest(
         name=name,
-        family=model.family,
-        task=model.task,
-        options=dict(model.options),
+        family=", ".join(families),
+        task=first.task,
+        options={} if several else dict(first.options),
         target=target,
         provenance=provenance,
-        inputs=tuple(_input(spec) for spec in model.inputs),
-        stages=tuple(_stage(run, graphs[run.stage.name], defaults[run.stage.name]) for run in runs),
-        exits={run.stage.name: ExitSpec() for run in runs if run.stage.exit is not None},
+        inputs=tuple(_input(spec) for spec in first.inputs),
+        stages=tuple(
+            _stage(run, graphs[run.stage.name], paths, defaults[run.stage.name])
+            for network in networks
+            for run in network.runs
+        ),
+        exits={stage: spec for network in networks for stage, spec in _exits(network).items()},
         golden=GOLDEN,
+        networks=tuple(_network(networks, index) for index in range(len(networks))) if several else (),
     )
 
 
-def provenance(model: str, checkpoint: Path | None, rows: Sequence[ParityRow]) -> dict[str, object]:
-    """Where a bundle comes from: weights, versions, and how close its graphs came to the network."""
-    shipped = WEIGHTS / f"{model}.safetensors"
-    weights = checkpoint or (shipped if shipped.is_file() else None)
+def provenance(
+    model: str, asked: Sequence[tuple[str | None, str, Path | None]], rows: Sequence[ParityRow]
+) -> dict[str, object]:
+    """Where a bundle comes from: weights, versions, and how close its graphs came to the network.
+
+    ``asked`` are the networks' names (None for one that needs none), models and checkpoints.
+    """
+    origins = {name: {"model": of, **_weights(of, checkpoint)} for name, of, checkpoint in asked}
+    first = next(iter(origins.values()))
+    shared = all(origin == first for origin in origins.values())
     return {
         "edgekit": edgekit.__version__,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "model": model,
-        "checkpoint": "shipped" if weights == shipped else None if weights is None else weights.name,
-        "checkpoint_sha256": None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+        **(first if shared else {"model": model, "checkpoint": "several", "networks": origins}),
         "torch": torch.__version__,
         "onnx": onnx.__version__,
         "opset": OPSET,
         "parity": [[row.stage, row.variant, row.tensor, row.typical, row.worst, row.unit] for row in rows],
+    }
+
+
+def _weights(model: str, checkpoint: Path | None) -> dict[str, object]:
+    shipped = WEIGHTS / f"{model}.safetensors"
+    weights = checkpoint or (shipped if shipped.is_file() else None)
+    return {
+        "checkpoint": "shipped" if weights == shipped else None if weights is None else weights.name,
+        "checkpoint_sha256": None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
 
 
@@ -93,12 +130,37 @@ def npz(tensors: Mapping[str, Tensor]) -> bytes:
 def _input(spec: ImageInput) -> InputSpec:
     color = "RGB" if spec.channels == 3 else "GRAY"
     recipe = Preprocessing(spec.height, spec.width, color, tuple(spec.mean), tuple(spec.std))
+    if spec.crop is not None:
+        recipe = recipe._replace(fit="crop", crop=spec.crop)
     return InputSpec(spec.name, "float32", spec.shape, "NCHW", None, recipe)
 
 
-def _stage(run: StageRun, graphs: Mapping[str, bytes], defaults: Mapping[str, str]) -> StageSpec:
+def _network(networks: Sequence[Network], index: int) -> NetworkSpec:
+    network = networks[index]
+    return NetworkSpec(
+        name=network.name,
+        stages=tuple(run.stage.name for run in network.runs),
+        options=dict(network.model.options),
+        inputs=tuple(_input(spec) for spec in own_inputs(networks, index)),
+    )
+
+
+def _exits(network: Network) -> dict[str, ExitSpec]:
+    """An accuracy that is known is the last exit's."""
+    specs = {stage: ExitSpec() for stage in network.exits}
+    if network.accuracy is not None:
+        specs[list(specs)[-1]] = ExitSpec(None, network.accuracy, network.source)
+    return specs
+
+
+def _stage(
+    run: StageRun,
+    graphs: Mapping[str, bytes],
+    paths: Mapping[tuple[str, str], str],
+    defaults: Mapping[str, str],
+) -> StageSpec:
     name = run.stage.name
-    variants = [Variant(v, graph_path(name, v), 32, "float32", len(data)) for v, data in graphs.items()]
+    variants = [Variant(v, paths[name, v], 32, "float32", len(data)) for v, data in graphs.items()]
     return StageSpec(
         name=name,
         inputs=tuple(run.stage.inputs),

@@ -10,6 +10,10 @@ from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR10_MEAN = (0.4914, 0.4824, 0.4467)
+CIFAR10_STD = (0.2471, 0.2435, 0.2616)
+CIFAR100_MEAN = (0.5071, 0.4867, 0.4408)
+CIFAR100_STD = (0.2675, 0.2565, 0.2761)
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,9 @@ class ImageInput:
         channels: 3 for RGB, 1 for grey.
         mean, std: per-channel normalisation ``(x / 255 - mean) / std``.
         multiple: height and width of the tensor are multiples of this.
+        crop: None: the whole picture is fitted in, and the rest padded. Else it is resized until ``height / crop`` x
+            ``width / crop`` is covered, and its centre is taken: 224 / 256 is how ImageNet's classifiers are evaluated, 1 fits
+            the shorter side.
     """
 
     name: str
@@ -32,6 +39,7 @@ class ImageInput:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     multiple: int = 1
+    crop: float | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -85,3 +93,20 @@ class StagedModel(Protocol):
     def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
         """Every exit of the uncut network, in the order of the stages that produce them."""
         ...
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One of several networks that answer the same question at different cost, and together become one bundle.
+
+    Attributes:
+        name: what the user calls it; letters, digits and ``_ . + -``.
+        model: the network.
+        accuracy: of its last exit, where it is known, as a share or in whatever unit all of them use.
+        source: where the accuracy comes from, such as ``published``; None if it was measured on this very network.
+    """
+
+    name: str
+    model: StagedModel
+    accuracy: float | None = None
+    source: str | None = None

@@ -1,6 +1,6 @@
 """From what a user has (an RGB picture, or a tensor of their own) to the tensors that the network reads."""
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -93,7 +93,11 @@ class Preprocessor:
 
     def _place(self, name: str, array: np.ndarray) -> Optional[Placement]:
         spec = self._inputs[name]
-        if array.dtype == np.uint8 and spec.preprocessing is not None and array.ndim in (2, 3):
+        recipe = spec.preprocessing
+        if array.dtype == np.uint8 and recipe is not None and array.ndim in (2, 3):
+            if recipe.fit == "crop":
+                _check_not_empty(array.shape[0], array.shape[1], spec)
+                return Placement(array.shape[0], array.shape[1], 0, 0, *spec.shape[2:])
             return _letterbox(array.shape[0], array.shape[1], spec, enlarge=True)
         if array.dtype.kind != "f":
             raise InputError(
@@ -105,7 +109,8 @@ class Preprocessor:
             array.ndim != 4
             or len(spec.shape) != 4
             or array.shape[:2] != spec.shape[:2]
-            or spec.preprocessing is None
+            or recipe is None
+            or recipe.fit == "crop"
         ):
             raise InputError(f"{name} has shape {array.shape}; {_wanted(spec)}{_advice(array)}")
         height, width = array.shape[2:]
@@ -126,7 +131,10 @@ class Preprocessor:
         bottom, right = placement.top + placement.rows, placement.left + placement.columns
         inside = tensor[0, :, placement.top : bottom, placement.left : right]
         if array.dtype == np.uint8:
-            _normalise(_planes(name, array, spec), recipe, inside)
+            size = inside.shape[1:]
+            if recipe.fit == "crop":
+                size = _covering(array.shape[0], array.shape[1], recipe)
+            _normalise(_planes(name, array, spec), recipe, size, inside)
         else:
             inside[...] = array[0]
         _pad(tensor[0], placement, recipe.fill)
@@ -137,8 +145,7 @@ def _letterbox(height: int, width: int, spec: InputSpec, enlarge: bool) -> Place
     rows, columns = spec.shape[2:]
     recipe = spec.preprocessing
     assert recipe is not None
-    if height < 1 or width < 1:
-        raise InputError(f"{spec.name} is an empty picture, {width} x {height} px")
+    _check_not_empty(height, width, spec)
     size = (height, width)
     # Resized to the picture size that the network is meant for; smaller than its tensor, which is a multiple of something.
     scale = min(recipe.height / height, recipe.width / width)
@@ -155,6 +162,11 @@ def _letterbox(height: int, width: int, spec: InputSpec, enlarge: bool) -> Place
     )
 
 
+def _check_not_empty(height: int, width: int, spec: InputSpec) -> None:
+    if height < 1 or width < 1:
+        raise InputError(f"{spec.name} is an empty picture, {width} x {height} px")
+
+
 def _planes(name: str, picture: np.ndarray, spec: InputSpec) -> np.ndarray:
     """A uint8 picture as (H, W, channels of the network)."""
     channels = spec.shape[1]
@@ -169,15 +181,24 @@ def _planes(name: str, picture: np.ndarray, spec: InputSpec) -> np.ndarray:
     return picture
 
 
-def _normalise(picture: np.ndarray, recipe: Preprocessing, out: np.ndarray) -> None:
-    """Write ``(picture / 255 - mean) / std``, resized to ``out`` (C, rows, columns), plane by plane."""
-    if picture.shape[0] != out.shape[1]:
-        picture = resize_rows(picture, out.shape[1])
+def _covering(height: int, width: int, recipe: Preprocessing) -> Tuple[int, int]:
+    """The size (rows, columns) of a picture of ``height`` x ``width`` px once it covers what ``recipe`` takes the centre of."""
+    scale = max(recipe.height / recipe.crop / height, recipe.width / recipe.crop / width)
+    return max(int(height * scale + 0.5), recipe.height), max(int(width * scale + 0.5), recipe.width)
+
+
+def _normalise(picture: np.ndarray, recipe: Preprocessing, size: Tuple[int, int], out: np.ndarray) -> None:
+    """Write ``(picture / 255 - mean) / std``, resized to ``size``, plane by plane; its centre where ``out`` is smaller."""
+    top, left = (size[0] - out.shape[1]) // 2, (size[1] - out.shape[2]) // 2
+    if picture.shape[0] != size[0]:
+        picture = resize_rows(picture, size[0])
+    picture = picture[top : top + out.shape[1]]
     for channel, plane in enumerate(out):
         source = picture[..., channel]
-        if source.shape != plane.shape:
-            source = resize_columns(source, plane.shape[1])
+        if source.shape[1] != size[1]:
+            source = resize_columns(source, size[1])
         std = recipe.std[channel]
+        source = source[:, left : left + plane.shape[1]]
         np.multiply(source, np.float32(1.0 / (255.0 * std)), out=plane, dtype=np.float32)
         np.subtract(plane, np.float32(recipe.mean[channel] / std), out=plane)
 

@@ -95,9 +95,12 @@ def _recipe(spec: InputSpec) -> List[str]:
     if recipe is None:
         return ["no picture: give the tensor itself"]
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (recipe.mean, recipe.std))
+    how = f"fitted into {recipe.width} x {recipe.height} px ({recipe.fit}, {recipe.anchor}, the rest {recipe.fill})"
+    if recipe.fit == "crop":
+        covered = " x ".join(f"{side / recipe.crop:.0f}" for side in (recipe.width, recipe.height))
+        how = f"resized to cover {covered} px, of that the centre, {recipe.width} x {recipe.height} px"
     return [
-        f"from a {recipe.color} picture: fitted into {recipe.width} x {recipe.height} px ({recipe.fit}, {recipe.anchor},"
-        f" the rest {recipe.fill}),",
+        f"from a {recipe.color} picture: {how},",
         f"(x / 255 - mean) / std with mean [{mean}], std [{std}]",
     ]
 
