@@ -11,6 +11,7 @@ from edgekit import atomic
 from edgekit.errors import BundleError, OptionError
 from edgekit.manifest import (
     SCHEMA,
+    CalibrationSpec,
     ExitSpec,
     FileEntry,
     InputSpec,
@@ -27,8 +28,8 @@ from edgekit.manifest import (
 from edgekit.manifest_reading import decode
 
 __all__ = [
-    "SCHEMA", "Bundle", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
-    "check_destination", "read_bundle", "write_bundle",
+    "SCHEMA", "Bundle", "CalibrationSpec", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
+    "amend_bundle", "check_destination", "read_bundle", "write_bundle",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -175,6 +176,47 @@ def write_bundle(
     return Bundle(path, manifest)
 
 
+def amend_bundle(bundle: Bundle, manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
+    """Give a bundle another manifest and further files; whoever reads it meanwhile sees the old or the new one, whole.
+
+    Args:
+        bundle: as it was read.
+        manifest: its ``files`` are those of the bundle to keep; the others are removed once the new manifest is there.
+        files: further files by relative path, none of which the bundle has yet.
+
+    Raises:
+        BundleError: the bundle has changed since it was read, or cannot be written; it is as it was before.
+    """
+    source = os.path.join(bundle.path, MANIFEST)
+    before = _content(source)
+    if decode(before, source) != bundle.manifest:
+        raise BundleError(f"{source} was changed by another program meanwhile; do the same once more")
+    added = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
+    manifest = manifest._replace(files=dict(sorted({**manifest.files, **added}.items())))
+    check(manifest, source)
+    _check_listed(manifest, source)
+    places = {name: os.path.join(bundle.path, *name.split("/")) for name in [*files, *bundle.manifest.files]}
+    try:
+        for name, data in files.items():
+            os.makedirs(os.path.dirname(places[name]), exist_ok=True)
+            atomic.write_file(places[name], data)
+        atomic.write_file(source, encode(manifest))
+    except BaseException as error:
+        unused = [places[name] for name in files if name not in bundle.manifest.files]
+        for place in unused if _content(source) == before else ():
+            if os.path.isfile(place):
+                os.unlink(place)
+        if isinstance(error, OSError):
+            raise BundleError(
+                f"{bundle.path} cannot be written: {_reason(error)}; it is as it was before"
+            ) from error
+        raise
+    for name in bundle.manifest.files:
+        if name not in manifest.files:
+            os.unlink(places[name])
+    return Bundle(bundle.path, manifest)
+
+
 def check_destination(path: "Union[str, os.PathLike[str]]", overwrite: bool = False) -> None:
     """Refuse a place where no bundle can be written, before the slow work of making one.
 
@@ -231,9 +273,18 @@ def runtime_archive() -> bytes:
 
 def _check_listed(manifest: Manifest, source: str) -> None:
     needed = [variant.graph for stage in manifest.stages for variant in stage.variants]
-    for name in needed + [manifest.golden]:
+    record = [] if manifest.calibration is None else [manifest.calibration.record]
+    for name in needed + [manifest.golden] + record:
         if name not in manifest.files:
             raise BundleError(f"{source}: the file {name!r} is used but not listed")
+
+
+def _content(place: str) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BundleError(f"{place}: {_reason(error)}; copy the bundle again") from error
 
 
 def _check_size(place: str, size: int) -> None:

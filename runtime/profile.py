@@ -1,5 +1,6 @@
 """What was measured on one device: how long every stage takes there, and which of its graphs is the fastest."""
 
+import hashlib
 import json
 import os
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -34,8 +35,12 @@ def profile_path(bundle: Bundle, fingerprint: Fingerprint) -> str:
 
 
 def bundle_hash(bundle: Bundle) -> str:
-    """What names exactly these graphs: the hash in the bundle's manifest."""
-    return str(bundle.manifest.to_json()["sha256"])
+    """What names exactly these stages and graphs (hex); calibrating a bundle does not change it."""
+    manifest = bundle.manifest
+    graphs = sorted({variant.graph for stage in manifest.stages for variant in stage.variants})
+    hashes = [(name, manifest.files[name].sha256) for name in graphs]
+    named = json.dumps([manifest.name, manifest.inputs, manifest.stages, hashes], sort_keys=True)
+    return hashlib.sha256(named.encode("ascii")).hexdigest()
 
 
 def read_profile(bundle: Bundle, fingerprint: Fingerprint) -> Optional[Profile]:
