@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 import edgekit
-from edgekit.bundle import ExitSpec, InputSpec, Manifest, NetworkSpec, Preprocessing, StageSpec, TensorSpec, Variant
+from edgekit.bundle import (
+    ExitSpec,
+    InputSpec,
+    Manifest,
+    NetworkSpec,
+    Preprocessing,
+    StageSpec,
+    TensorSpec,
+    Variant,
+)
 from edgekit.export.convert import dtype_of
 from edgekit.export.graph import OPSET
 from edgekit.export.networks import Network, own_inputs

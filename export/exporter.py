@@ -8,22 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from edgekit.bundle import Bundle, check_destination, write_bundle
-from edgekit.errors import ExportError, OptionError
-from edgekit.export import lowering, operators, targets
-from edgekit.export.assembly import GOLDEN, graph_path, manifest, npz, provenance
+from edgekit.errors import ExportError
+from edgekit.export import lowering, networks, operators, targets
+from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
 from edgekit.export.convert import convert, serialize
+from edgekit.export.networks import Wanted
 from edgekit.export.parity import ParityRow, prove
 from edgekit.export.passes import simplify
-from edgekit.export.sample_inputs import sample_inputs
-from edgekit.export.staging import StageRun, check_stages, run_stages
+from edgekit.export.staging import StageRun
 from edgekit.export.targets import Target
 from edgekit.export.tensorrt_table import version
-from edgekit.models import registry
-from edgekit.models.staged import StagedModel
 
 Report = Callable[[str, float | None], None]  # a step, and the seconds it took; None when it begins
 
@@ -40,6 +35,7 @@ class Request:
     out: str | os.PathLike[str] | None = None
     overwrite: bool = False
     parity: bool = True
+    alternatives: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,9 @@ def export(
     overwrite: bool = False,
     parity: bool = True,
     progress: Report | None = None,
+    alternatives: Mapping[str, Mapping[str, object]] | None = None,
 ) -> Bundle:
-    """Turn a trained network into a bundle.
+    """Turn a trained network, or several of rising cost for one task, into a bundle.
 
     Args:
         model: a family such as ``anynet``, or ``package.module:function`` of your own.
@@ -82,6 +79,9 @@ def export(
         overwrite: replace a bundle that is there.
         parity: prove that the graphs compute what the network computes.
         progress: is called with each step when it begins (and None), and again with the seconds that it took.
+        alternatives: several networks of which the scheduler picks for every frame, by name: what differs from the arguments
+            above (``checkpoint``, ``config``, ``size``, ``model``), and their ``accuracy`` and its ``source`` where known. A
+            model that builds several by itself needs none.
 
     Raises:
         OptionError: an argument is wrong or contradicts the weights.
@@ -90,7 +90,9 @@ def export(
         ParityError: a graph computes something else.
         BundleError: the bundle cannot be written.
     """
-    request = Request(model, checkpoint, target, size, dict(config or {}), out, overwrite, parity)
+    request = Request(
+        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {})
+    )
     return run(request, progress).bundle
 
 
@@ -101,42 +103,46 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     destination = _destination(request)
     check_destination(destination, request.overwrite)
     steps.begin("reading the network")
-    model = registry.build(request.model, _checkpoint(request), request.config, _size(request))
-    _check_inputs(model, request)
-    stages = list(model.stages())
-    check_stages(stages, [spec.name for spec in model.inputs])
-    steps.begin("running the network")
-    samples = sample_inputs(model.inputs, model.task)
-    runs = run_stages(model, stages, samples)
-    exits = _reference(model, runs, samples)
+    asked = _asked(request)
+    built = [one for name, each in asked for one in networks.build(name, each)]
+    ran = networks.run(built, steps.begin)
     graphs: dict[str, dict[str, bytes]] = {}
     dropped: dict[str, str] = {}
-    for stage_run in runs:
-        steps.begin(f"converting {stage_run.stage.name}")
-        graphs[stage_run.stage.name], left_out = stage_graphs(stage_run, target)
-        dropped.update(left_out)
+    for network in ran:
+        for number, stage_run in enumerate(network.runs, 1):
+            name = stage_run.stage.name
+            steps.begin(f"converting {name}" + (f" ({network.name})" if len(ran) > 1 else ""))
+            graphs[name], left_out = stage_graphs(stage_run, target, f"stage{number}")
+            dropped.update(left_out)
     defaults = {name: _defaults(variants) for name, variants in graphs.items()}
     rows: list[ParityRow] = []
     if request.parity:
-        steps.begin("proving parity")
         chains = {
             backend: {name: chosen[backend] for name, chosen in defaults.items()}
             for backend in lowering.PREFERENCES
         }
-        rows = prove(runs, graphs, chains, exits)
+        for network in ran:
+            steps.begin("proving parity" + (f" of {network.name}" if len(ran) > 1 else ""))
+            rows += prove(network.runs, graphs, chains, network.exits)
     steps.begin("writing the bundle")
-    files = {graph_path(s, v): data for s, variants in graphs.items() for v, data in variants.items()}
-    files[GOLDEN] = npz({**samples, **exits})
-    origin = provenance(request.model, _checkpoint(request), rows)
+    paths = graph_paths(graphs)
+    files = {path: graphs[stage][variant] for (stage, variant), path in paths.items()}
+    files[GOLDEN] = npz(golden(ran))
+    origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
     name = Path(destination).name.removesuffix(".edgekit")
-    manifested = manifest(name, target.name, model, runs, graphs, defaults, origin)
+    manifested = manifest(name, target.name, ran, graphs, paths, defaults, origin)
     bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
     return Exported(bundle, rows, dropped, steps.total())
 
 
-def stage_graphs(stage_run: StageRun, target: Target) -> tuple[dict[str, bytes], dict[str, str]]:
+def stage_graphs(
+    stage_run: StageRun, target: Target, title: str | None = None
+) -> tuple[dict[str, bytes], dict[str, str]]:
     """The stage's graphs by variant, and why variants were left out by ``stage.variant``.
+
+    ``title`` is what the stage is called inside its graphs: the same one in every network, so that equal graphs are equal
+    files.
 
     Raises:
         ExportError: no variant can be written with the operators of the target.
@@ -146,7 +152,7 @@ def stage_graphs(stage_run: StageRun, target: Target) -> tuple[dict[str, bytes],
     graphs: dict[str, bytes] = {}
     refused: dict[str, str] = {}
     for variant, module in lowering.variants(stage.module, shapes).items():
-        model = simplify(convert(module, stage_run.inputs, stage.outputs, f"{stage.name}.{variant}"))
+        model = simplify(convert(module, stage_run.inputs, stage.outputs, f"{title or stage.name}.{variant}"))
         findings = operators.check(model, version(target.tensorrt)) if target.tensorrt else []
         if findings:
             refused[f"{stage.name}.{variant}"] = "\n".join(f"  {finding}" for finding in findings)
@@ -187,53 +193,14 @@ def _destination(request: Request) -> str:
     return os.fspath(request.out) if request.out is not None else f"{name}.edgekit"
 
 
-def _checkpoint(request: Request) -> Path | None:
-    return None if request.checkpoint is None else Path(request.checkpoint)
-
-
-def _size(request: Request) -> tuple[int, int] | None:
-    if request.size is None:
-        return None
-    sides = tuple(request.size)
-    if len(sides) != 2 or not all(
-        isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
-    ):
-        raise OptionError(f"size={request.size!r}: must be (height, width) in px, such as (384, 1248)")
-    return sides
-
-
-def _check_inputs(model: StagedModel, request: Request) -> None:
-    """Refuse a model whose pictures are not of the size that was asked for."""
-    for spec in model.inputs:
-        if request.size is not None and (spec.height, spec.width) != tuple(request.size):
-            height, width = request.size
-            raise OptionError(
-                f"size {height}x{width} was asked for, and {request.model} built its input {spec.name} for "
-                f"{spec.height}x{spec.width}; let it use the size it is given"
-            )
-
-
-def _reference(
-    model: StagedModel, runs: Sequence[StageRun], samples: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The uncut network's exits by stage.
-
-    Raises:
-        ExportError: they are not as many as the stages have, or of other shapes.
-    """
-    with torch.no_grad():
-        exits = list(model.reference(*samples.values()))
-    wanted = {r.stage.name: r.outputs[r.stage.exit] for r in runs if r.stage.exit is not None}
-    if len(exits) != len(wanted):
-        raise ExportError(
-            f"reference() returns {len(exits)} exits, the stages have {len(wanted)}: {', '.join(wanted)}"
-        )
-    for (name, tensor), exit_ in zip(wanted.items(), exits, strict=True):
-        if tensor.shape != exit_.shape:
-            raise ExportError(
-                f"{name}: its exit has shape {tuple(tensor.shape)}, reference() gives {tuple(exit_.shape)} there"
-            )
-    return dict(zip(wanted, exits, strict=True))
+def _asked(request: Request) -> list[tuple[str | None, Wanted]]:
+    """What to build, by the alternative's name; None where there is only the request itself."""
+    checkpoint = None if request.checkpoint is None else Path(request.checkpoint)
+    size = None if request.size is None else networks.checked_size(request.size)
+    base = Wanted(request.model, checkpoint, size, request.config)
+    if not request.alternatives:
+        return [(None, base)]
+    return list(networks.wanted(base, request.alternatives).items())
 
 
 def _defaults(variants: Mapping[str, bytes]) -> dict[str, str]:

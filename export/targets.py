@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 
 from edgekit.errors import OptionError
 
@@ -92,7 +93,9 @@ def find(name: str) -> Target:
     for target in _TARGETS:
         if target.name == name:
             return target
-    raise OptionError(f"target {name!r} is unknown; edgekit knows {', '.join(t.name for t in _TARGETS)}")
+    close = get_close_matches(name, [target.name for target in _TARGETS], 1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    raise OptionError(f"target {name!r} is unknown{meant}; edgekit knows {', '.join(t.name for t in _TARGETS)}")
 
 
 def to_json(target: Target) -> dict[str, object]:

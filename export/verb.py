@@ -37,6 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="options that the checkpoint does not tell, under the authors' names, or a JSON file of them",
     )
+    add(
+        "--alternative",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="one of several networks of which the scheduler picks for every frame; FILE is a JSON object of what differs: "
+        '{"checkpoint": ..., "config": {...}, "size": [H, W], "accuracy": ...}; may be repeated',
+    )
     add("--out", metavar="DIR", help="the bundle to write; by default MODEL.edgekit here")
     add("--force", action="store_true", help="replace the bundle that is there")
     add(
@@ -57,7 +65,15 @@ def run(args: argparse.Namespace) -> int:
     from edgekit.export.exporter import run as export
 
     request = Request(
-        args.model, args.checkpoint, args.target, size, config, args.out, args.force, not args.no_parity
+        args.model,
+        args.checkpoint,
+        args.target,
+        size,
+        config,
+        args.out,
+        args.force,
+        not args.no_parity,
+        parse_alternatives(args.alternative),
     )
     exported = export(request, _say)
     print(json.dumps(_document(exported), indent=1) if args.json else _text(exported))
@@ -87,12 +103,29 @@ def parse_config(words: Sequence[str]) -> dict[str, object]:
     config: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
-        given = {name: _value(value)} if equals and not Path(word).is_file() else _file(word)
+        given = {name: _value(value)} if equals and not Path(word).is_file() else _file("--config", word)
         for key, item in given.items():
             if key in config:
                 raise OptionError(f"--config: {key} is given twice")
             config[key] = item
     return config
+
+
+def parse_alternatives(words: Sequence[str]) -> dict[str, dict[str, object]]:
+    """``NAME=FILE`` to what is in the JSON files, by name.
+
+    Raises:
+        OptionError: a word is no such pair, a file is no JSON object, or a name is given twice.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for word in words:
+        name, equals, file = word.partition("=")
+        if not (name and equals and file):
+            raise OptionError(f"--alternative {word}: give NAME=FILE, such as small=small.json")
+        if name in found:
+            raise OptionError(f"--alternative: {name} is given twice")
+        found[name] = _file("--alternative", file)
+    return found
 
 
 def _value(text: str) -> object:
@@ -102,17 +135,18 @@ def _value(text: str) -> object:
         return text
 
 
-def _file(name: str) -> dict[str, object]:
+def _file(option: str, name: str) -> dict[str, object]:
     path = Path(name)
+    what = "neither NAME=VALUE nor a JSON file" if option == "--config" else "there is no such file"
     if not path.is_file():
-        raise OptionError(f"--config {name}: neither NAME=VALUE nor a JSON file")
+        raise OptionError(f"{option} {name}: {what}")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise OptionError(f"--config {name}: not readable as JSON ({error})") from error
+        raise OptionError(f"{option} {name}: not readable as JSON ({error})") from error
     if not isinstance(document, dict):
         raise OptionError(
-            f"--config {name}: must hold a JSON object of options, it holds a {type(document).__name__}"
+            f"{option} {name}: must hold a JSON object of options, it holds a {type(document).__name__}"
         )
     return document
 
@@ -146,7 +180,9 @@ def _text(exported: Exported) -> str:
     size = f"{picture.height}x{picture.width}" if picture else "-"
     lines = [
         f"{manifest.family} ({manifest.task}) for {manifest.target}, weights: {manifest.provenance['checkpoint'] or 'its own'}",
-        f"options  {options}",
+        f"networks {', '.join(network.name for network in manifest.networks)}"
+        if manifest.networks
+        else f"options  {options}",
         f"inputs   {', '.join(spec.name for spec in manifest.inputs)}: pictures of {size}, tensors {list(first.shape)}",
         "",
         *_stage_table(exported),
@@ -163,10 +199,12 @@ def _text(exported: Exported) -> str:
 
 
 def _stage_table(exported: Exported) -> list[str]:
+    manifest = exported.bundle.manifest
     head = ("stage", "exit", "MACs", "parameters", "bytes", "99.9 %", "variants (* ONNX Runtime, + TensorRT)")
     rows: list[tuple[str, ...]] = [head]
-    stages = exported.bundle.manifest.stages
+    stages = manifest.stages
     for stage in stages:
+        network = manifest.network_of(stage.name)
         marks = [
             variant.name
             + "*" * (stage.defaults.get("onnxruntime") == variant.name)
@@ -177,7 +215,7 @@ def _stage_table(exported: Exported) -> list[str]:
         macs = f"{stage.macs / 1e6:.1f} M"
         rows.append(
             (
-                stage.name,
+                f"{stage.name} {network or ''}".rstrip(),
                 stage.exit or "-",
                 macs,
                 f"{stage.parameters:,}",

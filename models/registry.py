@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgekit.errors import OptionError
-from edgekit.models.staged import StagedModel
+from edgekit.models.staged import Alternative, StagedModel
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -18,7 +19,8 @@ class Family:
     """One architecture: where its code is, what it is for, and what ``build`` does without a size.
 
     ``builder`` is ``package.module:function``, called as ``function(checkpoint, config, size)``; it is imported only when
-    the family is used, since torch takes a second to import.
+    the family is used, since torch takes a second to import. Where ``default_size`` is None the builder is given no size, and
+    takes that of the pictures that the network was trained on.
     """
 
     name: str
@@ -26,7 +28,7 @@ class Family:
     paper: str
     task: str
     builder: str
-    default_size: tuple[int, int]
+    default_size: tuple[int, int] | None
 
 
 _FAMILIES: dict[str, Family] = {}
@@ -46,10 +48,24 @@ def families() -> list[Family]:
 def build(
     model: str, checkpoint: str | Path | None, config: Mapping[str, object], size: tuple[int, int] | None
 ) -> StagedModel:
-    """Build the staged model that ``model`` names: a family, or ``package.module:function`` of the user's own.
+    """Build the one staged model that ``model`` names: a family, or ``package.module:function`` of the user's own.
 
-    A family without ``checkpoint`` takes the weights that edgekit ships. A user's function is called with the keywords
-    ``checkpoint``, ``config`` and ``size`` that it declares.
+    Raises:
+        OptionError, CheckpointError: as `build_all`; or there are several.
+    """
+    built = build_all(model, checkpoint, config, size)
+    if len(built) > 1:
+        raise OptionError(f"{model} builds {len(built)} networks ({', '.join(one.name for one in built)}), not one")
+    return built[0].model
+
+
+def build_all(
+    model: str, checkpoint: str | Path | None, config: Mapping[str, object], size: tuple[int, int] | None
+) -> list[Alternative]:
+    """Build what ``model`` names: one staged model, under the model's own name, or alternatives of rising cost.
+
+    A builder returns a `StagedModel`, or a list of `Alternative`. A family without ``checkpoint`` takes the weights that
+    edgekit ships. A user's function is called with the keywords ``checkpoint``, ``config`` and ``size`` that it declares.
 
     Raises:
         OptionError: nothing has this name, or the function cannot be imported, returns something else, or takes no
@@ -58,20 +74,25 @@ def build(
     """
     family = _FAMILIES.get(model)
     if family is not None:
-        staged = _resolve(family.builder)(checkpoint, config, size or family.default_size)
+        built = _resolve(family.builder)(checkpoint, config, size or family.default_size)
     elif ":" in model:
-        staged = _call_users(model, {"checkpoint": checkpoint, "config": config, "size": size})
+        built = _call_users(model, {"checkpoint": checkpoint, "config": config, "size": size})
     else:
+        close = get_close_matches(model, _FAMILIES, 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
         raise OptionError(
-            f"model {model!r} is unknown; edgekit knows {', '.join(sorted(_FAMILIES))}, "
+            f"model {model!r} is unknown{meant}; edgekit knows {', '.join(sorted(_FAMILIES))}, "
             "and takes your own as package.module:function"
         )
-    if not isinstance(staged, StagedModel):
-        raise OptionError(
-            f"{model} returned a {type(staged).__name__}, which is no StagedModel: "
-            "it needs family, task, options, inputs, stages() and reference()"
-        )
-    return staged
+    several = built if isinstance(built, list) and built else [Alternative(model.rpartition(":")[2], built)]  # type: ignore[arg-type]
+    for one in several:
+        staged = one.model if isinstance(one, Alternative) else one
+        if not isinstance(one, Alternative) or not isinstance(staged, StagedModel):
+            raise OptionError(
+                f"{model} returned a {type(staged).__name__}, which is no StagedModel: "
+                "it needs family, task, options, inputs, stages() and reference()"
+            )
+    return list(several)
 
 
 def _resolve(path: str) -> Callable[..., object]:
@@ -106,5 +127,15 @@ register(
         "stereo",
         "edgekit.models.anynet:build",
         (375, 1242),
+    )
+)
+register(
+    Family(
+        "condensenet",
+        "pictures classified by a dense network whose groups learn what to read",
+        "arXiv 1711.09224",
+        "classification",
+        "edgekit.models.condensenet_checkpoint:build",
+        None,
     )
 )

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     width = max(len("model"), *(len(family.name) for family in families()))
     print(f"{'model':{width}}  {'task':14}  {'default size':12}  {'weights':8}  what it is")
     for family in families():
-        size = "x".join(map(str, family.default_size))
+        size = "x".join(map(str, family.default_size)) if family.default_size else "as trained"
         weights = "shipped" if ships[family.name] else "-"
         print(
             f"{family.name:{width}}  {family.task:14}  {size:12}  {weights:8}  {family.summary} ({family.paper})"

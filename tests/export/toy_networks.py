@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.models.staged import ImageInput, Stage
+from edgekit.models.staged import Alternative, ImageInput, Stage
 
 
 class First(nn.Module):
@@ -66,6 +66,39 @@ class Toy:
 def build(config: Mapping[str, object], size: tuple[int, int] | None) -> Toy:
     """The one that works."""
     return Toy(int(str(config.get("classes", 5))), size or (32, 32))
+
+
+class Single(Toy):
+    """One stage: the first of `Toy`, its features dropped."""
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("stage1", _Logits(self.first), ("image",), ("logits1",), "logits1")]
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        return [self.first(inputs[0])[0]]
+
+
+class _Logits(nn.Module):
+    def __init__(self, first: First) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.first(image)[0]  # type: ignore[no-any-return]
+
+
+def single(config: Mapping[str, object], size: tuple[int, int] | None) -> Single:
+    """The cheaper one."""
+    return Single(int(str(config.get("classes", 5))), size or (32, 32))
+
+
+def family(size: tuple[int, int] | None) -> list[Alternative]:
+    """Several at once, the dearest first."""
+    return [
+        Alternative("wide", Toy(size=(48, 48)), 0.75, "published"),
+        Alternative("narrow", Single(size=(32, 32)), 0.5),
+        Alternative("twin", Toy(size=(32, 32))),
+    ]
 
 
 def stubborn(size: tuple[int, int]) -> Toy:
