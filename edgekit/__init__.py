@@ -73,12 +73,13 @@ def load(
     confidence: Optional[float] = None,
     policies: "Sequence[Policy]" = (),
     spin: bool = True,
+    build: bool = False,
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
     Args:
         path: the bundle's directory.
-        backend: ``onnxruntime``; by default the first that is installed.
+        backend: ``onnxruntime`` or ``tensorrt``; by default TensorRT where `edgekit build` has built engines, else ONNX Runtime.
         providers: ONNX Runtime's execution providers, best first; by default the CPU.
         threads: CPU threads of a stage; by default one per core that this process may use.
         variants: graph to take per stage, such as ``{"stage2": "banded"}``; by default what was measured to be fastest.
@@ -89,6 +90,8 @@ def load(
         policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
         spin: threads wait for each other inside a stage by spinning: a quarter faster where the network has its cores to
             itself, several times slower where other processes want them too; give False there.
+        build: build TensorRT engines that this device lacks, as after an update or in another power mode, which may take
+            minutes; without it, they are refused in a sentence that says what changed.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -109,4 +112,5 @@ def load(
         confidence,
         policies,
         spin,
+        build,
     )

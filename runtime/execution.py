@@ -163,6 +163,7 @@ class Execution:
                 for policy in self._plan.scheduler.policies:
                     policy.over(now - self.call.started)
             self._release()
+            self._frame.end()
 
     def result(self, reason: Optional[str] = None, at: Optional[float] = None) -> Result:
         """The answer so far.

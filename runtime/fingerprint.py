@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import re
-from typing import Dict, NamedTuple
+from typing import Dict, Mapping, NamedTuple
 
 UNKNOWN = "unknown"
 
@@ -45,30 +45,48 @@ class Fingerprint(NamedTuple):
         return re.sub(r"[^a-z0-9.]+", "-", f"{machine} {self.backend}".lower()).strip("-")[:60] + "-" + digest
 
 
-def read_fingerprint(backend: str, threads: object, tensorrt: str = UNKNOWN, root: str = "/") -> Fingerprint:
+def read_fingerprint(
+    backend: str, threads: object, root: str = "/", known: Mapping[str, object] = {}  # noqa: B006
+) -> Fingerprint:
     """The fingerprint of this device.
 
     Args:
         backend: such as ``onnxruntime 1.10.0 CPUExecutionProvider``.
-        threads: of the backend.
-        tensorrt: its version, where the backend is TensorRT.
+        threads: of the backend; None where it has none of its own.
         root: where the system's files are read from.
+        known: what the backend itself knows of ``sm``, ``tensorrt``, ``cuda`` and ``gpu``, for where no file tells.
     """
     from edgekit.runtime.jetson import read_jetson
 
     jetson = read_jetson(root)
     mode = jetson.power_mode if jetson is not None else None
     return Fingerprint(
-        module=(jetson and (jetson.module or jetson.model)) or UNKNOWN,
-        sm=(jetson and jetson.sm) or UNKNOWN,
-        tensorrt=tensorrt,
-        cuda=(jetson and jetson.cuda) or UNKNOWN,
+        module=(jetson and (jetson.module or jetson.model)) or str(known.get("gpu", UNKNOWN)),
+        sm=str(known.get("sm") or (jetson and jetson.sm) or UNKNOWN),
+        tensorrt=str(known.get("tensorrt", UNKNOWN)),
+        cuda=(jetson and jetson.cuda) or str(known.get("cuda", UNKNOWN)),
         l4t=(jetson and jetson.l4t) or UNKNOWN,
         power_mode=UNKNOWN if mode is None else mode.name or str(mode.number),
         processor=_read_processor(root),
-        threads=str(threads),
+        threads=UNKNOWN if threads is None else str(threads),
         backend=backend,
     )
+
+
+def fingerprint_of(
+    name: str, version: str, settings: Mapping[str, object], root: str = "/"
+) -> Fingerprint:
+    """The fingerprint of this device with a backend of this name, version and settings."""
+    providers = settings.get("providers")
+    parts = [name, version] + [str(one) for one in (providers if isinstance(providers, (list, tuple)) else ())]
+    return read_fingerprint(" ".join(parts), settings.get("threads"), root, settings)
+
+
+def differences(ours: Fingerprint, others: Fingerprint) -> str:
+    """What is not the same, as ``TensorRT 8.2.1 -> 8.5.2, power mode MAXN -> 15W``; from ``others`` to ``ours``."""
+    names = {"tensorrt": "TensorRT", "cuda": "CUDA", "l4t": "L4T", "sm": "SM", "power_mode": "power mode"}
+    pairs = zip(Fingerprint._fields, others, ours)
+    return ", ".join(f"{names.get(name, name)} {was} -> {now}" for name, was, now in pairs if was != now)
 
 
 def _read_processor(root: str) -> str:

@@ -5,8 +5,10 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from edgekit.bundle import Bundle, Manifest
-from edgekit.errors import BundleError, OptionError
+from edgekit.bundle import Bundle, InputSpec, Manifest
+from edgekit.errors import BundleError, InputError, OptionError
+from edgekit.runtime.backends import Backend
+from edgekit.runtime.fingerprint import Fingerprint
 from edgekit.runtime.profile import Profile
 
 
@@ -31,6 +33,32 @@ def choose_variants(
         default = stage.defaults.get(backend, stage.variants[0].name)
         chosen[name] = (wanted or {}).get(name) or measured or default
     return chosen
+
+
+def load_stages(
+    bundle: Bundle, backend: Backend, fingerprint: Fingerprint, variants: Mapping[str, str]
+) -> None:
+    """Make every stage ready to run on ``backend``.
+
+    Raises:
+        BundleError, BackendError: see `Backend.read` and `Backend.load`.
+    """
+    for stage in bundle.manifest.stages:
+        data, source = backend.read(bundle, fingerprint, stage, variants[stage.name])
+        backend.load(stage, data, source)
+
+
+def find_input(manifest: Manifest, name: str) -> InputSpec:
+    """The network input of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for spec in manifest.inputs:
+        if spec.name == name:
+            return spec
+    names = ", ".join(spec.name for spec in manifest.inputs)
+    raise InputError(f"{name!r} is no input of this network; it takes {names}")
 
 
 def read_golden(bundle: Bundle) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:

@@ -1,6 +1,6 @@
 """From what a user has (an RGB picture, or a tensor of their own) to the tensors that the network reads."""
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -42,7 +42,13 @@ class Preprocessor:
     Threads may share a preprocessor.
     """
 
-    def __init__(self, inputs: Sequence[InputSpec], allow_nonfinite: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[InputSpec],
+        allow_nonfinite: bool = False,
+        allocate: Callable[[InputSpec], np.ndarray] = lambda spec: np.empty(spec.shape, np.float32),
+    ) -> None:
+        self._allocate = allocate
         self._inputs = {spec.name: spec for spec in inputs}
         self._allow_nonfinite = allow_nonfinite
         self._free: Dict[str, List[np.ndarray]] = {spec.name: [] for spec in inputs}
@@ -89,7 +95,7 @@ class Preprocessor:
         try:
             return self._free[name].pop()
         except IndexError:
-            return np.empty(self._inputs[name].shape, np.float32)
+            return self._allocate(self._inputs[name])
 
     def _place(self, name: str, array: np.ndarray) -> Optional[Placement]:
         spec = self._inputs[name]

@@ -9,14 +9,15 @@ import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
 from edgekit.errors import EdgekitError, OptionError
-from edgekit.runtime.backends import Backend, open_backend
+from edgekit.runtime.backends import Backend
 from edgekit.runtime.budget import check_budget, check_deadline, check_overrun
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
-from edgekit.runtime.fingerprint import Fingerprint, read_fingerprint
+from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
 from edgekit.runtime.job import Job, OnExit, Worker
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.loading import choose_variants, read_golden
+from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
+from edgekit.runtime.opening import open_with
 from edgekit.runtime.policies import Policy
 from edgekit.runtime.preprocess import Preprocessor
 from edgekit.runtime.profile import Profile, read_profile
@@ -69,21 +70,17 @@ class Session:
         self.bundle = bundle
         self.backend = backend
         self.clock = clock or Clock()
-        settings = backend.settings
-        self.fingerprint: Fingerprint = read_fingerprint(
-            " ".join([backend.name, backend.version, *_texts(settings.get("providers"))]),
-            settings.get("threads"),
-        )
+        self.fingerprint: Fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
         self.profile: Optional[Profile] = read_profile(bundle, self.fingerprint)
         self.variants = choose_variants(bundle.manifest, backend.name, self.profile, variants)
-        self._load_stages()
+        load_stages(bundle, backend, self.fingerprint, self.variants)
         stages = [(stage.name, stage.exit is not None) for stage in self.stages]
         self.latency = LatencyModel([name for name, _ in stages], confidence or SURE)
-        self._trying = confidence or EVEN
+        self._trying = confidence or (EVEN if backend.cancels else SURE)
         scheduler = Scheduler(stages, self.latency, policies)
         overhead = LatencyModel((ANSWERING, WAKING))
         self._plan = Plan(bundle.manifest, scheduler, self.latency, overhead, self.clock)
-        self._preprocessor = Preprocessor(bundle.manifest.inputs, allow_nonfinite)
+        self._preprocessor = Preprocessor(bundle.manifest.inputs, allow_nonfinite, backend.buffer)
         self._turn = threading.Lock()
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
         self._last: Optional[Tuple[float, np.ndarray]] = None
@@ -106,12 +103,13 @@ class Session:
         confidence: Optional[float] = None,
         policies: Sequence[Policy] = (),
         spin: bool = True,
+        build: bool = False,
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
 
         Args:
             path: the bundle's directory; it may be on a read-only disk.
-            backend, providers, threads, spin: see `edgekit.load`.
+            backend, providers, threads, spin, build: see `edgekit.load`.
             variants: graph to take per stage; by default the profile's, else the bundle's default for the backend.
             clock: where time comes from.
             allow_nonfinite: let NaN and Inf in the inputs pass.
@@ -127,12 +125,11 @@ class Session:
             OptionError: an option is wrong.
         """
         bundle = read_bundle(path)
-        opened = open_backend(backend, providers, threads, spin)
-        try:
+
+        def make(opened: Backend) -> "Session":
             return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies)
-        except BaseException:
-            opened.close()
-            raise
+
+        return open_with(make, bundle, backend, providers, threads, spin, build)
 
     @property
     def manifest(self) -> Manifest:
@@ -230,6 +227,18 @@ class Session:
         """
         return read_golden(self.bundle)
 
+    def input_view(self, name: str) -> np.ndarray:
+        """A zeroed array of the network input ``name`` that stages read with as few copies as this device allows.
+
+        Ask once, write every frame's normalised values into it, and give it to `infer`; on a Jetson with TensorRT the GPU
+        reads them where they are. It belongs to the session, and to one frame at a time.
+
+        Raises:
+            InputError: there is no such input.
+            BackendError: there is no memory for it.
+        """
+        return self.backend.input_view(find_input(self.manifest, name))
+
     def observe(self, callback: Optional[Callable[[Execution], None]]) -> None:
         """Call ``callback`` with every frame that is over from now on, on the thread that ran it; None: no longer."""
         self._observer = callback
@@ -251,12 +260,6 @@ class Session:
         trace: Optional[TracebackType],
     ) -> None:
         self.close()
-
-    def _load_stages(self) -> None:
-        for stage in self.stages:
-            variant = next(one for one in stage.variants if one.name == self.variants[stage.name])
-            source = os.path.join(self.bundle.path, *variant.graph.split("/"))
-            self.backend.load(stage, self.bundle.read_bytes(variant.graph), source)
 
     def _begin(
         self,
@@ -343,7 +346,3 @@ class Session:
                 self.latency.start(name, durations[1:] or durations)
             else:
                 self.latency.learn(name, durations[-1])
-
-
-def _texts(values: object) -> List[str]:
-    return [str(value) for value in values] if isinstance(values, (list, tuple)) else []

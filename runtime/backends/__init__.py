@@ -1,14 +1,26 @@
 """What executes a stage: one file a backend, each imported only when it is used."""
 
+import os
 from importlib import import_module
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
-from edgekit.errors import BackendError, OptionError
+from edgekit.errors import OptionError
 from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 
-__all__ = ["BACKENDS", "Backend", "Frame", "StageCancelled", "open_backend"]
+__all__ = ["BACKENDS", "Backend", "Frame", "StageCancelled", "candidates", "open_backend"]
 
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "tensorrt")
+
+
+def candidates(
+    name: Optional[str], bundle: str, providers: Optional[Sequence[str]], threads: Optional[int]
+) -> Tuple[str, ...]:
+    """The backends to try for the bundle at this path, best first: the one wanted; else TensorRT where engines were built."""
+    if name is not None:
+        return (name,)
+    engines = os.path.join(bundle, "engines")
+    built = os.path.isdir(engines) and bool(os.listdir(engines))
+    return ("tensorrt", "onnxruntime") if built and providers is None and threads is None else ("onnxruntime",)
 
 
 def open_backend(
@@ -17,7 +29,7 @@ def open_backend(
     threads: Optional[int] = None,
     spin: bool = True,
 ) -> Backend:
-    """The backend called ``name``, or the first of `BACKENDS` that is installed; the options are those of `edgekit.load`.
+    """The backend called ``name``, ONNX Runtime by default; the options are those of `edgekit.load`.
 
     Raises:
         OptionError: there is no such backend, or it does not take these options.
@@ -25,12 +37,6 @@ def open_backend(
     """
     if name is not None and name not in BACKENDS:
         raise OptionError(f"backend {name!r} is unknown; edgekit has {', '.join(BACKENDS)}")
-    refused = []
-    for candidate in (name,) if name else BACKENDS:
-        try:
-            backend = import_module(f"{__name__}.{candidate}").open_backend(providers, threads, spin)
-            assert isinstance(backend, Backend)
-            return backend
-        except BackendError as error:
-            refused.append(str(error))
-    raise BackendError("; ".join(refused))
+    backend = import_module(f"{__name__}.{name or BACKENDS[0]}").open_backend(providers, threads, spin)
+    assert isinstance(backend, Backend)
+    return backend

@@ -1,13 +1,15 @@
 """What the runtime asks of a backend: load a stage, start a frame, close; and of a frame: run a stage, read, cancel."""
 
+import os
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Mapping, Optional, Type
+from typing import Mapping, Optional, Tuple, Type
 
 import numpy as np
 
-from edgekit.bundle import StageSpec
+from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError
+from edgekit.runtime.fingerprint import Fingerprint
 
 
 class StageCancelled(BackendError):
@@ -40,6 +42,9 @@ class Frame(ABC):
         Called from another thread than `run`.
         """
 
+    def end(self) -> None:
+        """Nobody runs or reads this frame any more: what it holds may serve the next one."""
+
 
 class Backend(ABC):
     """Executes the stages of one bundle.
@@ -48,11 +53,44 @@ class Backend(ABC):
         name: ``onnxruntime``, ...
         version: of the library behind it.
         settings: what it runs with, for reports: JSON values.
+        cancels: a stage that runs can be stopped; where it cannot, the next frame waits for it.
     """
 
     name: str
     version: str
     settings: Mapping[str, object]
+    cancels: bool = True
+
+    def read(
+        self, bundle: Bundle, fingerprint: Fingerprint, stage: StageSpec, variant: str
+    ) -> Tuple[bytes, str]:
+        """What `load` needs for this graph of ``stage`` on the device of ``fingerprint``, and what to call it in errors.
+
+        Raises:
+            BundleError: it is missing or damaged.
+            BackendError: it was not built for this device.
+        """
+        graph = next(one.graph for one in stage.variants if one.name == variant)
+        return bundle.read_bytes(graph), os.path.join(bundle.path, *graph.split("/"))
+
+    def input_view(self, spec: InputSpec) -> np.ndarray:
+        """A zeroed array for a network input that stages read with as few copies as this device allows.
+
+        Raises:
+            BackendError: there is no memory for it.
+        """
+        return np.zeros(spec.shape, spec.dtype)
+
+    def buffer(self, spec: InputSpec) -> np.ndarray:
+        """An array for a network input that the processor reads and writes as fast as any."""
+        return np.empty(spec.shape, spec.dtype)
+
+    def prepare(self, bundle: Bundle) -> None:  # noqa: B027
+        """Make what `read` would miss on this device, which may take minutes; most backends need nothing.
+
+        Raises:
+            BackendError: it cannot be made.
+        """
 
     @abstractmethod
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:

@@ -1,0 +1,265 @@
+"""Stages as TensorRT engines, from the 8.0 of JetPack 4.6 on: they hand tensors to each other on the GPU.
+
+All stages share one stream and one scratch memory, so one runs at a time. A stage that was launched cannot be cancelled: the
+scheduler must not admit it.
+"""
+
+import threading
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Bundle, InputSpec, StageSpec
+from edgekit.errors import BackendError, OptionError
+from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
+from edgekit.runtime.backends.cuda import Cuda, SharedArray
+from edgekit.runtime.backends.tensorrt_engine import Engine, Tensor, open_engine
+from edgekit.runtime.backends.tensorrt_library import Library
+from edgekit.runtime.fingerprint import Fingerprint
+
+
+class _Stage(NamedTuple):
+    engine: Engine
+    names: Tuple[str, ...]  # of its tensors, in the engine's order
+    inputs: Tuple[str, ...]
+
+
+def open_backend(
+    providers: Optional[Sequence[str]], threads: Optional[int], spin: bool = True
+) -> "TensorRT":
+    """Import TensorRT and open the GPU.
+
+    Raises:
+        BackendError: TensorRT or PyCUDA is not installed, or there is no GPU.
+        OptionError: an option is ONNX Runtime's.
+    """
+    for name, value in (("providers", providers), ("threads", threads)):
+        if value is not None:
+            raise OptionError(
+                f'{name}={value!r}: TensorRT has none; it is an option of backend="onnxruntime"'
+            )
+    return TensorRT(Library(), Cuda())
+
+
+class TensorRT(Backend):
+    """One engine a stage; exits are copied to the processor when they are read.
+
+    Attributes:
+        library, cuda: what it stands on.
+    """
+
+    name = "tensorrt"
+    cancels = False
+
+    def __init__(self, library: Library, cuda: Cuda) -> None:
+        self.library = library
+        self.cuda = cuda
+        self.version = library.version
+        self.precisions: Dict[str, str] = {}
+        self.settings = {
+            "gpu": cuda.name,
+            "sm": ".".join(str(part) for part in cuda.sm),
+            "cuda": cuda.version,
+            "tensorrt": library.version,
+            "inputs": "page-locked, mapped" if cuda.integrated else "copied",
+            "precisions": self.precisions,
+        }
+        self._stages: Dict[str, _Stage] = {}
+        self._tensors: Dict[str, Tensor] = {}
+        self._views: Dict[int, SharedArray] = {}  # by the array's own address
+        self._free: List[Dict[str, int]] = []
+        self._placed: Dict[int, np.ndarray] = {}  # the array behind an address, where memory is shared
+        self._scratch: Optional[Tuple[int, int]] = None
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def read(
+        self, bundle: Bundle, fingerprint: Fingerprint, stage: StageSpec, variant: str
+    ) -> Tuple[bytes, str]:
+        """See `Backend.read`: the engine that was built for this device."""
+        from edgekit.runtime.engines import read_engine
+
+        plan, source, precision = read_engine(bundle, fingerprint, stage, variant)
+        self.precisions[stage.name] = precision
+        return plan, source
+
+    def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
+        """See `Backend.load`; ``graph`` is a plan."""
+        with self.cuda:
+            engine = open_engine(self.library, graph, source)
+            for what, found, wanted in (
+                ("reads", [one.name for one in engine.tensors if one.is_input], list(stage.inputs)),
+                (
+                    "writes",
+                    [one.name for one in engine.tensors if not one.is_input],
+                    [one.name for one in stage.outputs],
+                ),
+            ):
+                if sorted(found) != sorted(wanted):
+                    raise BackendError(
+                        f"{source}: {stage.name} {what} {', '.join(found)}, the manifest says {', '.join(wanted)}"
+                    )
+            for tensor in engine.tensors:
+                known = self._tensors.setdefault(tensor.name, tensor)
+                if (known.shape, known.dtype) != (tensor.shape, tensor.dtype):
+                    raise BackendError(
+                        f"{source}: {tensor.name} is {tensor.dtype} {tensor.shape}, another stage has {known.dtype} {known.shape}"
+                    )
+            self._lend(engine)
+        names = tuple(tensor.name for tensor in engine.tensors)
+        self._stages[stage.name] = _Stage(engine, names, stage.inputs)
+
+    def input_view(self, spec: InputSpec) -> np.ndarray:
+        """See `Backend.input_view`: page-locked memory, which the GPU of a Jetson reads where it is."""
+        with self.cuda:
+            shared = self.cuda.share(spec.shape, np.dtype(spec.dtype))
+        self._views[shared.array.ctypes.data] = shared
+        return shared.array
+
+    def buffer(self, spec: InputSpec) -> np.ndarray:
+        """See `Backend.buffer`: page-locked where the processor's caches hold that."""
+        return self.input_view(spec) if self.cuda.cached else super().buffer(spec)
+
+    def start(self, inputs: Mapping[str, np.ndarray]) -> "TensorRTFrame":
+        """See `Backend.start`; nothing is copied before a stage reads it."""
+        return TensorRTFrame(self, inputs)
+
+    def stage(self, name: str) -> _Stage:
+        """A loaded stage.
+
+        Raises:
+            BackendError: it is not loaded, or the backend was closed.
+        """
+        try:
+            return self._stages[name]
+        except KeyError:
+            raise BackendError(f"{name} is not loaded; was the session closed?") from None
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        if not self._closed:
+            self._closed = True
+            with self.cuda:
+                self._stages.clear()
+            self._free = []
+            self._placed.clear()
+            self.cuda.close()
+
+    def take(self) -> Dict[str, int]:
+        """Addresses for every tensor of one frame; given back with `give`."""
+        with self._guard:
+            if self._free:
+                return self._free.pop()
+        written = {name for stage in self._stages.values() for name in stage.names} - self._given()
+        addresses = {name: self.cuda.allocate(self._tensors[name].bytes) for name in written}
+        for name in self._given():
+            tensor = self._tensors[name]
+            if self.cuda.integrated:
+                shared = self.cuda.share(tensor.shape, tensor.dtype)
+                self._placed[shared.address] = shared.array
+                addresses[name] = shared.address
+            else:
+                addresses[name] = self.cuda.allocate(tensor.bytes)
+        return addresses
+
+    def give(self, addresses: Dict[str, int]) -> None:
+        """Take back a frame's addresses."""
+        with self._guard:
+            if not self._closed:
+                self._free.append(addresses)
+
+    def place(self, name: str, array: np.ndarray, address: int) -> int:
+        """Bring an input to the GPU, and say where it is: where it was, if it is one of `input_view`'s arrays."""
+        tensor = self._tensors[name]
+        if self.cuda.integrated:
+            view = self._views.get(array.ctypes.data)
+            if view is not None and view.array.nbytes == array.nbytes == tensor.bytes:
+                return view.address
+            np.copyto(self._placed[address], array)
+        else:
+            self.cuda.upload(np.ascontiguousarray(array, tensor.dtype), address)
+        return address
+
+    def tensor(self, name: str) -> Tensor:
+        """What a tensor is like."""
+        return self._tensors[name]
+
+    def _given(self) -> List[str]:
+        """The tensors that no loaded stage writes."""
+        written = {
+            tensor.name for stage in self._stages.values() for tensor in stage.engine.tensors if not tensor.is_input
+        }
+        return [name for name in self._tensors if name not in written]
+
+    def _lend(self, engine: Engine) -> None:
+        """Lend ``engine`` the scratch memory, and all others a larger one if it needs that."""
+        size, former = max(engine.scratch_bytes, 1), self._scratch
+        if former is None or former[1] < size:
+            self._scratch = self.cuda.allocate(size), size
+            for stage in self._stages.values():
+                stage.engine.lend(*self._scratch)
+            if former is not None:
+                self.cuda.free(former[0])
+        assert self._scratch is not None
+        engine.lend(*self._scratch)
+
+
+class TensorRTFrame(Frame):
+    """A frame whose tensors lie on the GPU from its first stage on."""
+
+    def __init__(self, backend: TensorRT, inputs: Mapping[str, np.ndarray]) -> None:
+        self._backend = backend
+        self._inputs = inputs
+        self._waiting = set(inputs)  # not yet on the GPU
+        self._addresses: Optional[Dict[str, int]] = None  # where tensors are
+        self._own: Optional[Dict[str, int]] = None  # what was taken from the backend
+        self._cancelled = False
+
+    def run(self, stage: str) -> None:
+        """See `Frame.run`: returns when the results are there."""
+        backend = self._backend
+        loaded = backend.stage(stage)
+        if self._cancelled:
+            raise StageCancelled(f"{stage} was cancelled before it began")
+        cuda = backend.cuda
+        try:
+            with cuda:
+                if self._addresses is None:
+                    self._own = backend.take()
+                    self._addresses = dict(self._own)
+                addresses = self._addresses
+                if self._waiting:
+                    for name in loaded.inputs:
+                        if name in self._waiting:
+                            addresses[name] = backend.place(name, self._inputs[name], addresses[name])
+                            self._waiting.discard(name)
+                launched = loaded.engine.launch([addresses[name] for name in loaded.names], cuda.stream)
+                cuda.wait()
+        except cuda.error as error:
+            raise BackendError(f"{stage} failed on the GPU: {error}") from error
+        if not launched:
+            raise BackendError(
+                f"{stage} failed in TensorRT {backend.version}: {backend.library.said()}"
+            )
+
+    def cancel(self) -> None:
+        """See `Frame.cancel`: no stage begins any more; one that was launched runs to its end."""
+        self._cancelled = True
+
+    def read(self, name: str) -> np.ndarray:
+        """See `Frame.read`: a copy."""
+        if name in self._waiting or self._addresses is None:
+            return self._inputs[name]
+        tensor = self._backend.tensor(name)
+        array = np.empty(tensor.shape, tensor.dtype)
+        cuda = self._backend.cuda
+        with cuda:
+            cuda.download(self._addresses[name], array)
+            cuda.wait()
+        return array
+
+    def end(self) -> None:
+        """See `Frame.end`."""
+        own, self._own, self._addresses = self._own, None, None
+        if own is not None:
+            self._backend.give(own)

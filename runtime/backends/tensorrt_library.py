@@ -1,0 +1,71 @@
+"""NVIDIA's `tensorrt`, imported when it is used, and a logger that keeps what it says."""
+
+import importlib
+import importlib.util
+import re
+from typing import Any, List, Tuple
+
+from edgekit.errors import BackendError
+
+OLDEST = (8, 0)  # JetPack 4.6; TX2's last JetPack has 8.2
+LONGEST = 300  # characters of TensorRT's own words in an error
+
+
+class Library:
+    """The loaded package.
+
+    Attributes:
+        trt: the module. It is untyped, and differs from release to release: see `edgekit.runtime.backends.tensorrt_engine`.
+        version: such as ``8.2.1``.
+        number: such as (8, 2).
+        log: what TensorRT has said, for every object that wants a logger.
+    """
+
+    def __init__(self) -> None:
+        """Import TensorRT.
+
+        Raises:
+            BackendError: it is not installed, does not load, or is too old.
+        """
+        self.trt = _import()
+        self.version = re.sub(r"^(\d+(\.\d+){0,2}).*$", r"\1", str(self.trt.__version__))
+        self.number: Tuple[int, ...] = tuple(int(part) for part in self.version.split(".")[:2])
+        if self.number < OLDEST:
+            raise BackendError(
+                f"TensorRT {self.version} is older than {OLDEST[0]}.{OLDEST[1]}; update JetPack to 4.6 or newer"
+            )
+        self.log = _logger(self.trt)
+
+    def said(self) -> str:
+        """The errors since the last call, for the message of our own."""
+        errors: List[str] = self.log.errors
+        text = "; ".join(errors[-2:]) or "it gives no reason"
+        del errors[:]
+        return text[:LONGEST]
+
+
+def _import() -> Any:
+    try:
+        return importlib.import_module("tensorrt")
+    except ImportError as error:
+        there = importlib.util.find_spec("tensorrt") is not None
+        what = f"is installed but does not load ({error})" if there else "is not installed"
+        raise BackendError(
+            f"TensorRT {what}; it comes with JetPack (apt install python3-libnvinfer) and with its Python only"
+        ) from error
+
+
+def _logger(trt: Any) -> Any:
+    class Log(trt.ILogger):  # type: ignore[misc,name-defined]
+        """Keeps errors, forgets the rest."""
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: List[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            """Called by TensorRT, on any of its threads."""
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(str(message).strip())
+
+    return Log()
