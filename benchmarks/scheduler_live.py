@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.neighbour import Neighbour, cores
-from edgekit.runtime.outcomes import wilson
+from edgekit.runtime.intervals import wilson
 from edgekit.runtime.recording import Recorder, Recording
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation import possible_exits

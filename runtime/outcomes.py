@@ -1,13 +1,11 @@
 """The figures of a run, simulated or live: how many answers were late, how good they were, and what an oracle would have had."""
 
-import math
 from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgekit.runtime.intervals import wilson
 from edgekit.runtime.simulation import Outcomes
-
-Z95 = 1.959963984540054  # of the normal distribution, for an interval that holds the truth in 95 % of runs
 
 
 class Figures(NamedTuple):
@@ -85,18 +83,6 @@ def figures(outcomes: Outcomes, oracle: Outcomes, accuracies: Optional[Sequence[
         goodput=float((~outcomes.missed).sum()) / outcomes.seconds,
         quality=_quality(outcomes, shares),
     )
-
-
-def wilson(hits: int, trials: int) -> Tuple[float, float]:
-    """The interval that holds the true share of hits with 95 % confidence (Wilson 1927); all of it without trials."""
-    if not trials:
-        return 0.0, 1.0
-    share, square = hits / trials, Z95 * Z95
-    middle = (share + square / (2 * trials)) / (1 + square / trials)
-    half = (
-        Z95 * math.sqrt(share * (1 - share) / trials + square / (4 * trials * trials)) / (1 + square / trials)
-    )
-    return (max(middle - half, 0.0) if hits else 0.0), (min(middle + half, 1.0) if hits < trials else 1.0)
 
 
 def recovery(outcomes: Outcomes, step: int, end: int, steady: int = 3) -> Optional[int]:

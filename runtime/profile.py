@@ -39,7 +39,7 @@ def bundle_hash(bundle: Bundle) -> str:
     manifest = bundle.manifest
     graphs = sorted({variant.graph for stage in manifest.stages for variant in stage.variants})
     hashes = [(name, manifest.files[name].sha256) for name in graphs]
-    named = json.dumps([manifest.name, manifest.inputs, manifest.stages, hashes], sort_keys=True)
+    named = json.dumps([manifest.name, manifest.batch, manifest.inputs, manifest.stages, hashes], sort_keys=True)
     return hashlib.sha256(named.encode("ascii")).hexdigest()
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.runtime.outcomes import figures, recovery, wilson
+from edgekit.runtime.intervals import wilson
+from edgekit.runtime.outcomes import figures, recovery
 from edgekit.runtime.simulation import Outcomes
 
 
