@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgekit.errors import OptionError
-from edgekit.models.staged import StagedModel
+from edgekit.models.staged import Alternative, StagedModel
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -47,10 +48,24 @@ def families() -> list[Family]:
 def build(
     model: str, checkpoint: str | Path | None, config: Mapping[str, object], size: tuple[int, int] | None
 ) -> StagedModel:
-    """Build the staged model that ``model`` names: a family, or ``package.module:function`` of the user's own.
+    """Build the one staged model that ``model`` names: a family, or ``package.module:function`` of the user's own.
 
-    A family without ``checkpoint`` takes the weights that edgekit ships. A user's function is called with the keywords
-    ``checkpoint``, ``config`` and ``size`` that it declares.
+    Raises:
+        OptionError, CheckpointError: as `build_all`; or there are several.
+    """
+    built = build_all(model, checkpoint, config, size)
+    if len(built) > 1:
+        raise OptionError(f"{model} builds {len(built)} networks ({', '.join(one.name for one in built)}), not one")
+    return built[0].model
+
+
+def build_all(
+    model: str, checkpoint: str | Path | None, config: Mapping[str, object], size: tuple[int, int] | None
+) -> list[Alternative]:
+    """Build what ``model`` names: one staged model, under the model's own name, or alternatives of rising cost.
+
+    A builder returns a `StagedModel`, or a list of `Alternative`. A family without ``checkpoint`` takes the weights that
+    edgekit ships. A user's function is called with the keywords ``checkpoint``, ``config`` and ``size`` that it declares.
 
     Raises:
         OptionError: nothing has this name, or the function cannot be imported, returns something else, or takes no
@@ -59,20 +74,25 @@ def build(
     """
     family = _FAMILIES.get(model)
     if family is not None:
-        staged = _resolve(family.builder)(checkpoint, config, size or family.default_size)
+        built = _resolve(family.builder)(checkpoint, config, size or family.default_size)
     elif ":" in model:
-        staged = _call_users(model, {"checkpoint": checkpoint, "config": config, "size": size})
+        built = _call_users(model, {"checkpoint": checkpoint, "config": config, "size": size})
     else:
+        close = get_close_matches(model, _FAMILIES, 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
         raise OptionError(
-            f"model {model!r} is unknown; edgekit knows {', '.join(sorted(_FAMILIES))}, "
+            f"model {model!r} is unknown{meant}; edgekit knows {', '.join(sorted(_FAMILIES))}, "
             "and takes your own as package.module:function"
         )
-    if not isinstance(staged, StagedModel):
-        raise OptionError(
-            f"{model} returned a {type(staged).__name__}, which is no StagedModel: "
-            "it needs family, task, options, inputs, stages() and reference()"
-        )
-    return staged
+    several = built if isinstance(built, list) and built else [Alternative(model.rpartition(":")[2], built)]  # type: ignore[arg-type]
+    for one in several:
+        staged = one.model if isinstance(one, Alternative) else one
+        if not isinstance(one, Alternative) or not isinstance(staged, StagedModel):
+            raise OptionError(
+                f"{model} returned a {type(staged).__name__}, which is no StagedModel: "
+                "it needs family, task, options, inputs, stages() and reference()"
+            )
+    return list(several)
 
 
 def _resolve(path: str) -> Callable[..., object]:
@@ -116,6 +136,26 @@ register(
         "arXiv 1711.09224",
         "classification",
         "edgekit.models.condensenet_checkpoint:build",
+        None,
+    )
+)
+register(
+    Family(
+        "imta",
+        "MSDNet whose exits build on the answer before",
+        "arXiv 1908.06294",
+        "classification",
+        "edgekit.models.imta:build",
+        None,
+    )
+)
+register(
+    Family(
+        "msdnet",
+        "pictures classified at several depths, the easy ones early",
+        "arXiv 1703.09844",
+        "classification",
+        "edgekit.models.msdnet_stages:build",
         None,
     )
 )
