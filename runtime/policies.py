@@ -11,6 +11,7 @@ import numpy as np
 
 from edgekit.bundle import Manifest
 from edgekit.errors import OptionError
+from edgekit.runtime.confidence import MEASURES, confidence
 
 
 class Reached(NamedTuple):
@@ -60,25 +61,6 @@ class FixedStage(Policy):
         return "fixed" if reached.exits[-1][0] == self.stage else None
 
 
-def largest_probability(logits: np.ndarray) -> float:
-    """The largest softmax probability of (classes,)."""
-    return float(_softmax(logits).max())
-
-
-def margin(logits: np.ndarray) -> float:
-    """The largest softmax probability of (classes,) less the second largest."""
-    second, first = np.sort(_softmax(logits))[-2:] if logits.size > 1 else (0.0, 1.0)
-    return float(first - second)
-
-
-def certainty(logits: np.ndarray) -> float:
-    """1 less the entropy of the softmax of (classes,), as a share of the largest entropy there can be."""
-    probabilities = _softmax(logits)
-    positive = probabilities[probabilities > 0]
-    return 1.0 - float(-(positive * np.log(positive)).sum()) / math.log(max(logits.size, 2))
-
-
-MEASURES = {"probability": largest_probability, "margin": margin, "entropy": certainty}
 Thresholds = Union[Mapping[str, float], Sequence[Optional[float]], None]
 
 
@@ -89,16 +71,20 @@ class Confidence(Policy):
         thresholds: by stage, or one for each exit in order (the last exit needs none); None takes those that were
             calibrated into the bundle. An exit without a threshold never stops.
         measure: ``probability`` (largest softmax), ``margin`` (largest less second) or ``entropy`` (1 less the normalised
-            entropy); 0 to 1, larger is surer.
+            entropy); 0 to 1, larger is surer. By default what the bundle was calibrated with, else ``probability``.
+
+    Where the bundle was calibrated, logits are divided by their exit's temperature first.
     """
 
-    def __init__(self, thresholds: Thresholds = None, measure: str = "probability") -> None:
-        if measure not in MEASURES:
+    def __init__(self, thresholds: Thresholds = None, measure: Optional[str] = None) -> None:
+        if measure is not None and measure not in MEASURES:
             raise OptionError(f"measure={measure!r}: must be one of {', '.join(MEASURES)}")
         self.thresholds: Dict[str, float] = {}
         self.shift = 0.0  # added to every threshold on the scale of log odds
         self._given = thresholds
-        self._measure = MEASURES[measure]
+        self._asked = measure
+        self._measure = measure or "probability"
+        self._temperatures: Dict[str, float] = {}
 
     def check(self, manifest: Manifest) -> None:
         """See `Policy.check`."""
@@ -107,8 +93,16 @@ class Confidence(Policy):
                 f"confidence needs logits, and {manifest.name} is a network for {manifest.task}; use a budget"
             )
         exits = [stage.name for stage in manifest.stages if stage.exit is not None]
+        calibrated = manifest.calibration.measure if manifest.calibration is not None else "probability"
+        self._measure = self._asked or calibrated
+        self._temperatures = {name: spec.temperature or 1.0 for name, spec in manifest.exits.items()}
         given = self._given
         if given is None:
+            if self._measure != calibrated:
+                raise OptionError(
+                    f"measure={self._measure!r}: {manifest.name}'s thresholds were calibrated for {calibrated}; leave"
+                    " measure out, or calibrate again with --measure"
+                )
             given = {
                 name: spec.threshold for name, spec in manifest.exits.items() if spec.threshold is not None
             }
@@ -137,11 +131,14 @@ class Confidence(Policy):
         threshold = self.thresholds.get(stage)
         if threshold is None:
             return None
-        return (
-            "confident"
-            if _log_odds(self._measure(logits.ravel())) >= _log_odds(threshold) + self.shift
-            else None
-        )
+        sure = float(confidence(logits.ravel(), self._measure, self._temperatures.get(stage, 1.0)))
+        return "confident" if _log_odds(sure) >= _log_odds(threshold) + self.shift else None
+
+
+def calibrated_policies(manifest: Manifest) -> Tuple[Policy, ...]:
+    """What a calibrated network's frames are to be stopped by; nothing where no exit has a calibrated threshold."""
+    known = any(spec.threshold is not None for spec in manifest.exits.values())
+    return (Confidence(),) if manifest.calibration is not None and known else ()
 
 
 class AverageBudget(Policy):
@@ -185,13 +182,6 @@ class AverageBudget(Policy):
 # Log odds that a window of frames of twice the mean moves the thresholds by, and how far they may go: at 12, a threshold of
 # one half has become one of 6e-6, or of 1 - 6e-6.
 GAIN, FARTHEST = 4.0, 12.0
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max()
-    weights = np.exp(shifted)
-    probabilities: np.ndarray = weights / weights.sum()
-    return probabilities
 
 
 def _log_odds(share: float) -> float:

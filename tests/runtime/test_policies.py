@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import edgekit
-from edgekit.bundle import Bundle, ExitSpec, Manifest
+from edgekit.bundle import Bundle, CalibrationSpec, ExitSpec, Manifest
 from edgekit.errors import OptionError
+from edgekit.runtime.confidence import MEASURES, confidence
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.policies import (
-    MEASURES,
     AverageBudget,
     Confidence,
     FixedStage,
@@ -63,7 +63,7 @@ def test_the_extremes_of_a_threshold_always_and_never_stop(classifier: Manifest)
 
 @pytest.mark.parametrize("measure", sorted(MEASURES))
 def test_every_measure_is_0_for_a_uniform_and_1_for_a_certain_answer_and_rises_between(measure: str) -> None:
-    values = [MEASURES[measure](logits(p)[0]) for p in (0.1, 0.3, 0.6, 0.9, 1 - 1e-7)]
+    values = [float(confidence(logits(p)[0], measure)) for p in (0.1, 0.3, 0.6, 0.9, 1 - 1e-7)]
     assert values == sorted(values)
     assert values[0] == pytest.approx(0.1 if measure == "probability" else 0.0, abs=1e-6)
     assert values[-1] == pytest.approx(1.0, abs=1e-4)
@@ -76,14 +76,14 @@ def test_the_measures_are_those_of_their_definitions() -> None:
         exponents = [float(np.exp(np.float64(value))) for value in given]
         shares = sorted(value / sum(exponents) for value in exponents)
         entropy = -sum(share * np.log(share) for share in shares)
-        assert MEASURES["probability"](given) == pytest.approx(shares[-1])
-        assert MEASURES["margin"](given) == pytest.approx(shares[-1] - shares[-2])
-        assert MEASURES["entropy"](given) == pytest.approx(1 - entropy / np.log(CLASSES))
+        assert confidence(given, "probability") == pytest.approx(shares[-1])
+        assert confidence(given, "margin") == pytest.approx(shares[-1] - shares[-2])
+        assert confidence(given, "entropy") == pytest.approx(1 - entropy / np.log(CLASSES))
 
 
 def test_large_logits_do_not_overflow() -> None:
-    for measure in MEASURES.values():
-        assert measure(np.array([1e4, -1e4, 0], np.float32)) == pytest.approx(1.0)
+    for measure in MEASURES:
+        assert confidence(np.array([1e4, -1e4, 0], np.float32), measure) == pytest.approx(1.0)
 
 
 def test_thresholds_that_were_calibrated_into_the_bundle_are_taken(classifier: Manifest) -> None:
@@ -91,6 +91,21 @@ def test_thresholds_that_were_calibrated_into_the_bundle_are_taken(classifier: M
     assert checked(Confidence(), calibrated).thresholds == {"stage1": 0.6}
     with pytest.raises(OptionError, match="no calibrated thresholds"):
         Confidence().check(classifier)
+
+
+def test_the_measure_and_the_temperatures_of_the_calibration_are_taken(classifier: Manifest) -> None:
+    calibrated = classifier._replace(
+        exits={"stage1": ExitSpec(0.5, None, None, 4.0)}, calibration=CalibrationSpec("margin", "record.json")
+    )
+    tempered = logits(0.9) / 4
+    margin = float(confidence(tempered[0], "margin"))
+    assert 0.1 < margin < 0.5  # less than the threshold, which the logits as they are would pass
+    assert float(confidence(logits(0.9)[0], "margin")) > 0.5
+    assert checked(Confidence(), calibrated).stop(reached(0.9)) is None
+    assert checked(Confidence({"stage1": margin * 0.99}), calibrated).stop(reached(0.9)) == "confident"
+    with pytest.raises(OptionError, match="calibrated for margin"):
+        Confidence(measure="entropy").check(calibrated)
+    assert checked(Confidence([0.1], measure="entropy"), calibrated).stop(reached(0.99)) == "confident"
 
 
 @pytest.mark.parametrize(
