@@ -137,7 +137,7 @@ class LearnedGroupConv(nn.Module):
     def _drop(self, count: int) -> None:
         """Drop for each group the ``count`` inputs whose remaining weights are smallest in sum of magnitudes."""
         use = (self.conv.weight.detach() * self._mask).abs().flatten(1)
-        use = use.unflatten(0, (-1, self.groups)).sum(0)  # (groups, inputs)
+        use = use.view(-1, self.groups, use.shape[1]).sum(0)  # (groups, inputs)
         kept = self.mask[: self.groups] > 0
         least = use.masked_fill(~kept, torch.inf).topk(count, dim=1, largest=False).indices
         dropped = torch.zeros_like(kept).scatter(1, least, True)
@@ -146,7 +146,7 @@ class LearnedGroupConv(nn.Module):
 
     def lasso(self) -> Tensor:
         """The group-lasso term of section 3.2: sum over groups and inputs of the norm of their shared weights."""
-        weight = (self.conv.weight * self._mask).flatten(1).unflatten(0, (-1, self.groups))
+        weight = (self.conv.weight * self._mask).view(-1, self.groups, self.conv.in_channels)
         return weight.square().sum(0).clamp(min=1e-6).sqrt().sum()  # where all are 0, sqrt has no gradient
 
 
@@ -187,7 +187,8 @@ class CondensedLinear(nn.Module):
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """Channel c of group g to place c * groups + g."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    batch, channels, height, width = x.shape
+    return x.view(batch, groups, channels // groups, height, width).transpose(1, 2).reshape(x.shape)
 
 
 def condensed(learned: LearnedGroupConv, name: str) -> CondensedConv:
@@ -204,7 +205,7 @@ def condensed(learned: LearnedGroupConv, name: str) -> CondensedConv:
     if not bool((kept > 0).all()):
         raise CheckpointError(f"{name}: its mask leaves group {int(kept.argmin())} without any input; the file is damaged")
     if not bool((kept == inputs // factor).all()):
-        counts = ", ".join(str(int(k)) for k in kept.unique())
+        counts = ", ".join(map(str, sorted({int(k) for k in kept})))
         raise CheckpointError(
             f"{name}: its groups keep {counts} of {inputs} inputs, condense_factor={factor} means {inputs // factor}: "
             f"condensation is not done (stage {int(learned._stage)} of {factor - 1}), or the factor is another one"
@@ -217,7 +218,7 @@ def condensed(learned: LearnedGroupConv, name: str) -> CondensedConv:
         part.data.copy_(of.data[index])
     net.norm.eps = learned.norm.eps
     net.index.copy_(index)
-    weight = learned.conv.weight.data.flatten(1).unflatten(0, (-1, groups)).transpose(0, 1)  # (groups, outputs / groups, inputs)
+    weight = learned.conv.weight.data.view(-1, groups, inputs).transpose(0, 1)  # (groups, outputs / groups, inputs)
     picked = weight.gather(2, index.view(groups, 1, -1).expand(-1, outputs // groups, -1))
     net.conv.weight.data.copy_(picked.flatten(0, 1)[:, :, None, None])
     return net
@@ -287,9 +288,9 @@ class CondenseNet(nn.Module):
         parts["init_conv"] = nn.Conv2d(3, 2 * o.growth[0], 3, o.stem_stride, padding=1, bias=False)
         last = len(o.stages) - 1
         for block, (layers, growth) in enumerate(zip(o.stages, o.growth, strict=True)):
-            dense = OrderedDict(
-                (f"denselayer_{k + 1}", DenseLayer(o.inputs(block, k), growth, o, converted)) for k in range(layers)
-            )
+            dense: OrderedDict[str, nn.Module] = OrderedDict()
+            for k in range(layers):
+                dense[f"denselayer_{k + 1}"] = DenseLayer(o.inputs(block, k), growth, o, converted)
             parts[f"denseblock_{block + 1}"] = nn.Sequential(dense)
             if block < last:
                 parts[f"transition_{block + 1}"] = nn.AvgPool2d(2)

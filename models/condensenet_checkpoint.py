@@ -13,7 +13,16 @@ from torch import Tensor
 
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import load_weights, read_state_dict
-from edgekit.models.condensenet import CIFAR, DATA, CondenseNet, CondenseNetOptions, check_mask, converted
+from edgekit.models.condensenet import (
+    CIFAR,
+    DATA,
+    CondensedConv,
+    CondensedLinear,
+    CondenseNet,
+    CondenseNetOptions,
+    check_mask,
+    converted,
+)
 from edgekit.models.staged import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -170,11 +179,11 @@ def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object
     net = from_weights(read_state_dict(source), config, source)
     notes = []
     if not net.converted:
-        trained = net
-        net = converted(trained, source)
+        net = converted(net, source)
+        assert isinstance(net.classifier, CondensedLinear)
         notes.append(
-            f"{source} is in training form and was converted: the classifier keeps {net.classifier.index.numel()} of its "  # type: ignore[union-attr]
-            f"{trained.classifier.in_features} inputs, so logits differ from the training network's; "
+            f"{source} is in training form and was converted: the classifier keeps {net.classifier.index.numel()} of its "
+            f"{net.classifier.inputs} inputs, as the authors' conversion does, so logits differ from the training network's; "
             "parity is proven against the converted network in torch"
         )
     return StagedCondenseNet(net, size, notes)
@@ -249,12 +258,12 @@ def _period(mask: Tensor) -> int:
 
 def _check_buffers(net: CondenseNet, source: str) -> None:
     for name, module in net.named_modules():
-        index = getattr(module, "index", None)
-        if isinstance(index, Tensor):
-            inputs = int(module.inputs)  # type: ignore[arg-type]
-            if bool(((index < 0) | (index >= inputs)).any()):
-                wrong = int(index[(index < 0) | (index >= inputs)][0])
-                raise CheckpointError(f"{source}: {name}.index points at feature {wrong} of {inputs}; the file is damaged")
+        if isinstance(module, CondensedConv | CondensedLinear):
+            wrong = module.index[(module.index < 0) | (module.index >= module.inputs)]
+            if wrong.numel():
+                raise CheckpointError(
+                    f"{source}: {name}.index points at feature {int(wrong[0])} of {module.inputs}; the file is damaged"
+                )
 
 
 def _positive(value: object) -> bool:
