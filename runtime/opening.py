@@ -30,7 +30,9 @@ def open_with(
         OptionError: an option is wrong.
     """
     refused = []
-    for name in candidates("tensorrt" if build and backend is None else backend, bundle.path, providers, threads):
+    wanted = "tensorrt" if build and backend is None else backend
+    names = candidates(wanted, bundle.path, providers, threads)
+    for name in names:
         try:
             opened = open_backend(name, providers, threads, spin)
             try:
@@ -42,7 +44,8 @@ def open_with(
                 raise
         except BackendError as error:
             refused.append(error)
-            log.warning("%s is not used: %s", name, error)
+            if name != names[-1]:
+                log.warning("%s is not used: %s", name, error)
     if len(refused) == 1:
         raise refused[0]
     raise BackendError("; ".join(str(error) for error in refused)) from refused[0]

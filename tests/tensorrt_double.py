@@ -140,7 +140,7 @@ def _restricted(kind: str, implementation: type, names: List[str], world: "_Worl
         return object.__getattribute__(self, name)
 
     def write(self: object, name: str, value: object) -> None:
-        if not name.startswith("_"):
+        if not name.startswith("_") and type(self).__name__ == kind:  # a subclass may have attributes of its own
             if name not in names:
                 raise AttributeError(f"'tensorrt.{kind}' object has no attribute '{name}'")
             touched.add((kind, name))
@@ -280,6 +280,9 @@ class _Config:
     def set_flag(self, flag: _Member) -> None:
         self._flags.add(flag.name)
 
+    def clear_flag(self, flag: _Member) -> None:
+        self._flags.discard(flag.name)
+
     def get_flag(self, flag: _Member) -> bool:
         return flag.name in self._flags
 
@@ -336,8 +339,7 @@ class _Builder:
         world, behaviour = self._world, self._world.behaviour
         behaviour.builds += 1
         time.sleep(behaviour.build_seconds)
-        flags = [getattr(world.module.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)]
-        explicit = flags[0] is None or network._flags & 1 << int(flags[0])
+        explicit = world.number >= (10, 0) or network._flags & 1  # 1 << EXPLICIT_BATCH
         if network._graph is None or not explicit:
             world.say(self._logger, "ERROR", "4: [network.cpp::validate] Network must have at least one output")
             return None
@@ -434,7 +436,8 @@ class _Engine:
         return self._world.module.IExecutionContext(self)  # type: ignore[no-any-return]
 
     def create_execution_context(self, strategy: Any = None) -> "_Context":
-        context: _Context = self.create_execution_context_without_device_memory.__func__(self)  # type: ignore[attr-defined]
+        self._world.gpu.require_context()
+        context: _Context = self._world.module.IExecutionContext(self)
         if strategy is None or strategy.name != "USER_MANAGED":
             context._scratch = None
         return context

@@ -17,12 +17,15 @@ from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 CPU = "CPUExecutionProvider"
 # Each session has worker threads of its own, and those of the stage that has just run go on spinning for a while: on two
 # cores they made a chain of three stages 2.9 times as slow as the same graph uncut. Told to stop spinning at the end of a
-# run, the chain takes 1.03 times as long; threads that never spin take 1.3 times as long. But where other processes want all
-# cores too, threads that spin inside a run wait for others that do not run: 115 ms a frame against 30 ms without spinning
-# (AnyNet at 384 x 1248, two threads, two cores, load 5; ONNX Runtime 1.31).
+# run, the chain takes 1.03 times as long; threads that never spin take 1.25 times as long.
+# Where other processes want all cores too, threads that spin inside a run wait for others that do not run. Without a bound,
+# one neighbour on two cores makes that 58 ms a frame, and 26 ms without spinning; a bound of 20 us makes it 31 ms, and keeps
+# all of the speed where there is no neighbour, which a bound of 10 us does not (AnyNet at 368 x 1232; ONNX Runtime 1.31).
 STOP_SPINNING = ("session.force_spinning_stop", "1")
+BOUND_SPINNING = ("session.intra_op.spin_duration_us", "20")
 NEVER_SPIN = ("session.intra_op.allow_spinning", "0")
 FIRST_TO_STOP_SPINNING = (1, 14)
+FIRST_TO_BOUND_SPINNING = (1, 26)
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
@@ -70,18 +73,14 @@ class OnnxRuntime(Backend):
     def __init__(self, library: Any, providers: Sequence[str], threads: int, spin: bool) -> None:
         self._library = library
         self.version = str(library.__version__)
-        stops = tuple(int(part) for part in re.findall(r"\d+", self.version)[:2]) >= FIRST_TO_STOP_SPINNING
-        entry = STOP_SPINNING if stops and spin else NEVER_SPIN
-        self.settings = {
-            "providers": list(providers),
-            "threads": threads,
-            "session_config": {entry[0]: entry[1]},
-        }
+        config = _spinning(self.version) if spin else dict([NEVER_SPIN])
+        self.settings = {"providers": list(providers), "threads": threads, "session_config": config}
         self._options = library.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = QUIET
-        self._options.add_session_config_entry(*entry)
+        for name, value in config.items():
+            self._options.add_session_config_entry(name, value)
         self._stages: Dict[str, _Stage] = {}
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
@@ -195,6 +194,14 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int8)": "int8",
 }
+
+
+def _spinning(version: str) -> Dict[str, str]:
+    """The session's settings with which threads spin inside a run, as far as this version can do it sensibly."""
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if number < FIRST_TO_STOP_SPINNING:
+        return dict([NEVER_SPIN])
+    return dict([STOP_SPINNING, BOUND_SPINNING] if number >= FIRST_TO_BOUND_SPINNING else [STOP_SPINNING])
 
 
 def _import() -> Any:

@@ -51,8 +51,11 @@ class TensorRT(Backend):
     name = "tensorrt"
     cancels = False
 
-    def __init__(self, library: Library, cuda: Cuda) -> None:
+    def __init__(self, library: Library, cuda: Cuda, owner: bool = True) -> None:
+        """Take over ``cuda``, and close it at the end; without ``owner``, somebody else does."""
         self.library = library
+        self._owner = owner
+        self._allocated: List[int] = []
         self.cuda = cuda
         self.version = library.version
         self.precisions: Dict[str, str] = {}
@@ -82,6 +85,12 @@ class TensorRT(Backend):
         plan, source, precision = read_engine(bundle, fingerprint, stage, variant)
         self.precisions[stage.name] = precision
         return plan, source
+
+    def prepare(self, bundle: Bundle) -> None:
+        """See `Backend.prepare`: build the engines that are missing."""
+        from edgekit.runtime.building import Options, build_engines
+
+        build_engines(bundle, self, Options())
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`; ``graph`` is a plan."""
@@ -140,26 +149,32 @@ class TensorRT(Backend):
         if not self._closed:
             self._closed = True
             with self.cuda:
+                self.cuda.wait()
                 self._stages.clear()
-            self._free = []
+                for address in self._allocated:
+                    self.cuda.free(address)
+                if self._scratch is not None:
+                    self.cuda.free(self._scratch[0])
+            self._free, self._allocated, self._scratch = [], [], None
             self._placed.clear()
-            self.cuda.close()
+            if self._owner:
+                self.cuda.close()
 
     def take(self) -> Dict[str, int]:
         """Addresses for every tensor of one frame; given back with `give`."""
         with self._guard:
             if self._free:
                 return self._free.pop()
-        written = {name for stage in self._stages.values() for name in stage.names} - self._given()
-        addresses = {name: self.cuda.allocate(self._tensors[name].bytes) for name in written}
-        for name in self._given():
+        given = self._given()
+        addresses = {name: self._allocate(name) for name in self._tensors if name not in given}
+        for name in given:
             tensor = self._tensors[name]
             if self.cuda.integrated:
                 shared = self.cuda.share(tensor.shape, tensor.dtype)
                 self._placed[shared.address] = shared.array
                 addresses[name] = shared.address
             else:
-                addresses[name] = self.cuda.allocate(tensor.bytes)
+                addresses[name] = self._allocate(name)
         return addresses
 
     def give(self, addresses: Dict[str, int]) -> None:
@@ -183,6 +198,11 @@ class TensorRT(Backend):
     def tensor(self, name: str) -> Tensor:
         """What a tensor is like."""
         return self._tensors[name]
+
+    def _allocate(self, name: str) -> int:
+        address = self.cuda.allocate(self._tensors[name].bytes)
+        self._allocated.append(address)
+        return address
 
     def _given(self) -> List[str]:
         """The tensors that no loaded stage writes."""
