@@ -68,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground-truth", metavar="FILE", help="true disparity (KITTI .png, .pfm, .npy): report EPE and D1"
     )
+    parser.add_argument(
+        "--no-early-exit",
+        action="store_true",
+        help="of a calibrated bundle, run every stage that the budget allows, however sure an exit is",
+    )
     parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
     add_trace_option(parser)
     add_backend_options(parser)
@@ -86,7 +91,12 @@ def run(args: argparse.Namespace) -> int:
             f"--stage {args.stage}: {bundle.manifest.name} has {len(bundle.manifest.stages)} stages"
         )
     with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, allow_nonfinite=args.allow_nonfinite
+        bundle.path,
+        args.backend,
+        providers_of(args),
+        args.threads,
+        allow_nonfinite=args.allow_nonfinite,
+        policies=() if args.no_early_exit or args.stage is not None else None,
     ) as session:
         results = answer(session, inputs, args)
         write_run_trace(args, session, results[-1])

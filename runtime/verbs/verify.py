@@ -102,7 +102,13 @@ def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Names
     """Run the golden input through one choice of variants and compare every exit."""
     try:
         with Session.open(
-            bundle.path, args.backend, providers_of(args), args.threads, variants or None, warmup=0
+            bundle.path,
+            args.backend,
+            providers_of(args),
+            args.threads,
+            variants or None,
+            warmup=0,
+            policies=(),
         ) as session:
             inputs, golden = session.golden()
             result = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
