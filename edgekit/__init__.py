@@ -71,9 +71,10 @@ def load(
     allow_nonfinite: bool = False,
     warmup: int = 5,
     confidence: Optional[float] = None,
-    policies: "Sequence[Policy]" = (),
+    policies: "Optional[Sequence[Policy]]" = None,
     spin: bool = True,
     build: bool = False,
+    network: Optional[str] = None,
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
@@ -87,11 +88,14 @@ def load(
         allow_nonfinite: let NaN and Inf in the inputs pass.
         warmup: frames of the golden input to run first, so that the scheduler knows each stage's duration.
         confidence: how sure the scheduler must be that a stage fits; see `edgekit.runtime.session.Session.open`.
-        policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
+        policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`. By default, frames of
+            a calibrated bundle end at the first exit that is sure enough, with ``reason="confident"``; give () for none.
         spin: threads wait for each other inside a stage by spinning: a quarter faster where the network has its cores to
-            itself, several times slower where other processes want them too; give False there.
+            itself. Where other processes want them too, it costs about a tenth with ONNX Runtime 1.26 and later, which
+            bound it, and several times as much with older ones: give False there.
         build: build TensorRT engines that this device lacks, as after an update or in another power mode, which may take
             minutes; without it, they are refused in a sentence that says what changed.
+        network: of a bundle with several networks, the one to run; by default the scheduler picks one for every frame.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -113,4 +117,5 @@ def load(
         policies,
         spin,
         build,
+        network,
     )

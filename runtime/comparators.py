@@ -26,6 +26,7 @@ class UpToStage(Scheduler):
         finished: int,
         exits: Sequence[Exit] = (),
         confidence: Optional[float] = None,
+        cheapest_first: bool = False,
     ) -> Decision:
         """Run on until the stage has been reached."""
         if finished >= len(self._run):
@@ -52,6 +53,7 @@ class Oracle(Scheduler):
         finished: int,
         exits: Sequence[Exit] = (),
         confidence: Optional[float] = None,
+        cheapest_first: bool = False,
     ) -> Decision:
         """Run if some exit to come will be there in time."""
         reached = now

@@ -35,7 +35,8 @@ class Call(NamedTuple):
     """What one caller asked for: instants in ms on the session's clock.
 
     ``ready`` is when the inputs were prepared; ``reserve_ms`` is what the stages must leave of the budget; ``confidence`` is
-    how sure the scheduler must be that a stage fits, None for the latency model's own.
+    how sure the scheduler must be that a stage fits, None for the latency model's own; ``cheapest_first``: of several
+    networks, the cheapest is to answer first.
     """
 
     started: float
@@ -44,6 +45,7 @@ class Call(NamedTuple):
     reserve_ms: float
     placement: Optional[Placement]
     confidence: Optional[float] = None
+    cheapest_first: bool = False
 
     @property
     def deadline(self) -> Optional[float]:
@@ -83,6 +85,7 @@ class Execution:
         self._release = release
         self._stopped: Optional[str] = None
         self._exits = {stage.name: stage.exit for stage in plan.manifest.stages}
+        self._numbers = {name: number for number, name in enumerate(self._exits, 1)}
 
     def decide(self) -> Optional[str]:
         """The next stage; None, and the frame is over, if there is to be none."""
@@ -94,8 +97,9 @@ class Execution:
             plan.stages.begin(now)
         try:
             call = self.call
+            finished = self._numbers[progress.stages[-1][0]] if progress.stages else 0
             decision = plan.scheduler.next(
-                now, call.exit_by, len(progress.stages), progress.exits, call.confidence
+                now, call.exit_by, finished, progress.exits, call.confidence, call.cheapest_first
             )
         except Exception as error:  # a policy may be the user's own
             self.end("error", f"a policy failed: {type(error).__name__}: {error}")
@@ -128,6 +132,8 @@ class Execution:
         try:
             self._frame.run(stage)
             exit_name = self._exits[stage]
+            if not plan.scheduler.improves(stage, self.progress.exits):
+                exit_name = None
             reached = None if exit_name is None else self._frame.read(exit_name)
         except StageCancelled:
             self._cut(stage, begun)
@@ -210,6 +216,7 @@ class Execution:
             cut=None
             if progress.cut is None
             else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
+            network=plan.manifest.network_of(progress.exits[-1][0]) if progress.exits else None,
         )
 
     def _cut(self, stage: str, begun: float) -> None:

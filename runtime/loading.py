@@ -38,12 +38,12 @@ def choose_variants(
 def load_stages(
     bundle: Bundle, backend: Backend, fingerprint: Fingerprint, variants: Mapping[str, str]
 ) -> None:
-    """Make every stage ready to run on ``backend``.
+    """Make every stage that ``variants`` names ready to run on ``backend``.
 
     Raises:
         BundleError, BackendError: see `Backend.read` and `Backend.load`.
     """
-    for stage in bundle.manifest.stages:
+    for stage in [stage for stage in bundle.manifest.stages if stage.name in variants]:
         data, source = backend.read(bundle, fingerprint, stage, variants[stage.name])
         backend.load(stage, data, source)
 
@@ -61,16 +61,25 @@ def find_input(manifest: Manifest, name: str) -> InputSpec:
     raise InputError(f"{name!r} is no input of this network; it takes {names}")
 
 
-def read_golden(bundle: Bundle) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
+def read_golden(
+    bundle: Bundle, network: Optional[str] = None
+) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
     """A bundle's golden network inputs by name, and the exits that they must give, by stage.
+
+    Of ``network``, or else of the only one; of several, the inputs of the first and all exits.
 
     Raises:
         BundleError: they are damaged or missing.
+        OptionError: there is no such network.
     """
-    manifest = bundle.manifest
+    manifest = bundle.manifest if network is None else bundle.manifest.only(network)
+    keys = {spec.name: spec.name for spec in manifest.inputs}
+    for one in bundle.manifest.networks:
+        if one.name == network:
+            keys = {name: one.golden_key(name) for name in keys}
     try:
         with np.load(io.BytesIO(bundle.read_bytes(manifest.golden)), allow_pickle=False) as arrays:
-            inputs = {spec.name: arrays[spec.name] for spec in manifest.inputs}
+            inputs = {name: arrays[key] for name, key in keys.items()}
             exits = {stage.name: arrays[stage.name] for stage in manifest.stages if stage.exit is not None}
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(

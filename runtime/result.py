@@ -36,6 +36,7 @@ class Result(NamedTuple):
             was, or if it still ran when this result was made.
         age_ms: how long before this result the frame was given that ``output`` belongs to, where that is an earlier one (see
             ``reuse`` of `Session.infer`); else None.
+        network: the network that ``stage`` is of, where the bundle holds several; else None.
     """
 
     output: Optional[np.ndarray]
@@ -56,3 +57,4 @@ class Result(NamedTuple):
     reserve_ms: float = 0.0
     cut: Optional[Tuple[str, float, float]] = None
     age_ms: Optional[float] = None
+    network: Optional[str] = None

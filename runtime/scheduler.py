@@ -51,6 +51,10 @@ class Scheduler:
             self._until_exit.append([] if end is None else self._names[k : end + 1])
         self._first_exit = next((k for k, (_, has_exit) in enumerate(stages) if has_exit), len(stages))
 
+    def improves(self, stage: str, exits: Sequence[Tuple[str, np.ndarray]]) -> bool:
+        """Whether the exit of ``stage`` is a better answer than ``exits``: a later one always is."""
+        return True
+
     def next(
         self,
         now: float,
@@ -58,6 +62,7 @@ class Scheduler:
         finished: int,
         exits: Sequence[Tuple[str, np.ndarray]] = (),
         confidence: Optional[float] = None,
+        cheapest_first: bool = False,
     ) -> Decision:
         """Decide on the stage after the ``finished`` first ones.
 
@@ -66,6 +71,8 @@ class Scheduler:
             finished: how many stages of this frame have run.
             exits: stage and raw output of those that were reached, for the policies.
             confidence: how sure it must be that a stage fits; by default the model's.
+            cheapest_first: where there are several networks, answer with the cheapest at once; see
+                `edgekit.runtime.alternatives.Alternatives`.
         """
         if finished >= len(self._names) or not self._until_exit[finished]:
             return Decision(False, None, None, "final")

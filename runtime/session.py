@@ -3,27 +3,27 @@
 import os
 import threading
 from types import TracebackType
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
 from edgekit.errors import EdgekitError, OptionError
+from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.budget import check_budget, check_deadline, check_overrun
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
 from edgekit.runtime.job import Job, OnExit, Worker
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
-from edgekit.runtime.policies import Policy
-from edgekit.runtime.preprocess import Preprocessor
+from edgekit.runtime.policies import Policy, calibrated_policies
 from edgekit.runtime.profile import Profile, read_profile
 from edgekit.runtime.result import Result
-from edgekit.runtime.scheduler import Scheduler
-from edgekit.runtime.warmup import warm_up
+from edgekit.runtime.warmup import prepare_model
 
 # How sure the scheduler must be that a stage fits where it is waited for, and where it is cancelled in time. In simulation
 # with 10 % spread and a neighbour that comes and goes, 0.99 would reach 95 % of what an oracle reaches in the second case,
@@ -40,6 +40,7 @@ class Session:
     Attributes:
         bundle: what was loaded.
         backend: what runs the stages; see `edgekit.runtime.backends.base.Backend` for its name, version and settings.
+        network: the one that was loaded of several; None where all of them were, or there is only one.
         variants: the graph taken for every stage.
         fingerprint: what measurements on this session are valid for.
         profile: the measurements found in the bundle; None if there are none for this fingerprint.
@@ -56,7 +57,8 @@ class Session:
         allow_nonfinite: bool = False,
         warmup: int = 5,
         confidence: Optional[float] = None,
-        policies: Sequence[Policy] = (),
+        policies: Optional[Sequence[Policy]] = None,
+        network: Optional[str] = None,
     ) -> None:
         """Load every stage into ``backend``, which the session owns from then on; see `open` for the arguments."""
         if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
@@ -65,28 +67,30 @@ class Session:
             raise OptionError(
                 f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99"
             )
+        self._manifest = bundle.manifest if network is None else bundle.manifest.only(network)
+        policies = calibrated_policies(self._manifest) if policies is None else policies
         for policy in policies:
-            policy.check(bundle.manifest)
+            policy.check(self._manifest)
         self.bundle = bundle
+        self.network = network
         self.backend = backend
         self.clock = clock or Clock()
         self.fingerprint: Fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
         self.profile: Optional[Profile] = read_profile(bundle, self.fingerprint)
-        self.variants = choose_variants(bundle.manifest, backend.name, self.profile, variants)
+        self.variants = choose_variants(self._manifest, backend.name, self.profile, variants)
         load_stages(bundle, backend, self.fingerprint, self.variants)
-        stages = [(stage.name, stage.exit is not None) for stage in self.stages]
-        self.latency = LatencyModel([name for name, _ in stages], confidence or SURE)
+        self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
         self._trying = confidence or (EVEN if backend.cancels else SURE)
-        scheduler = Scheduler(stages, self.latency, policies)
+        scheduler = scheduler_of(self._manifest, self.latency, policies)
         overhead = LatencyModel((ANSWERING, WAKING))
-        self._plan = Plan(bundle.manifest, scheduler, self.latency, overhead, self.clock)
-        self._preprocessor = Preprocessor(bundle.manifest.inputs, allow_nonfinite, backend.buffer)
+        self._plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
+        self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self._turn = threading.Lock()
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
-        self._warm_up(warmup)
+        prepare_model(self._plan, bundle, network, backend, self._entrance, self.profile, self.variants, warmup)
         self.latency.end(self.clock.now())
 
     @classmethod
@@ -101,9 +105,10 @@ class Session:
         allow_nonfinite: bool = False,
         warmup: int = 5,
         confidence: Optional[float] = None,
-        policies: Sequence[Policy] = (),
+        policies: Optional[Sequence[Policy]] = None,
         spin: bool = True,
         build: bool = False,
+        network: Optional[str] = None,
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
 
@@ -117,7 +122,10 @@ class Session:
                 exit is run under a budget until a frame without one has shown how long it takes.
             confidence: how sure the scheduler must be that a stage fits into a budget. By default 0.99 where an overrun is
                 waited for, and 0.5 with ``overrun="return"``: there, a stage that does not make it costs no answer.
-            policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`.
+            policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`. By default, frames
+                of a calibrated bundle end at the first exit that is sure enough; give () to have none of that.
+            network: of a bundle with several, the one to load and always run; by default all of them, of which the best that
+                fits answers a frame: see `edgekit.runtime.alternatives.Alternatives`.
 
         Raises:
             BundleError: no bundle, or a damaged one.
@@ -127,19 +135,19 @@ class Session:
         bundle = read_bundle(path)
 
         def make(opened: Backend) -> "Session":
-            return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies)
+            return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies, network)
 
         return open_with(make, bundle, backend, providers, threads, spin, build)
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says about the network."""
-        return self.bundle.manifest
+        """What the bundle says about the network, or the networks, that this session runs."""
+        return self._manifest
 
     @property
     def stages(self) -> Tuple[StageSpec, ...]:
-        """The network's stages, in the order in which they run."""
-        return self.bundle.manifest.stages
+        """The network's stages, in the order in which they run; of several networks, one network after the other."""
+        return self._manifest.stages
 
     def infer(
         self,
@@ -151,7 +159,7 @@ class Session:
         """The best answer to one frame that the budget allows.
 
         Args:
-            budget_ms: from this call to its return, preprocessing included; None runs every stage.
+            budget_ms: from this call to its return, preprocessing included; None runs every stage of the best network.
             overrun: what happens when a stage takes longer than expected and the budget runs out. ``return``: the answer
                 of the stages before it is returned on time, and the stage is cancelled; ``output`` is None if there is no
                 answer yet. ``finish``: the stage finishes, and its answer is late.
@@ -182,7 +190,8 @@ class Session:
         return self._infer(started, check_deadline(deadline, started), overrun, reuse, inputs)
 
     def anytime(self, budget_ms: Optional[float] = None, **inputs: object) -> Iterator[Result]:
-        """One result an exit, best last; a stage runs when its result is asked for.
+        """One result an exit, best last; a stage runs when its result is asked for. Of several networks, the cheapest comes
+        first, and then the best that fits.
 
         A stage that overruns is waited for, and its result has ``missed``. If a stage fails, the best result comes once
         more with ``reason="error"``.
@@ -191,7 +200,7 @@ class Session:
             InputError, OptionError, BackendError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        return self._exits(self._begin(started, check_budget(budget_ms), inputs))
+        return self._exits(self._begin(started, check_budget(budget_ms), inputs, cheapest_first=True))
 
     def submit(
         self,
@@ -215,7 +224,8 @@ class Session:
             InputError, OptionError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        job = Job(self._begin(started, check_budget(budget_ms), inputs, copy=True), self.clock, on_exit)
+        execution = self._begin(started, check_budget(budget_ms), inputs, copy=True, cheapest_first=True)
+        job = Job(execution, self.clock, on_exit)
         self._worker.add(job, latest)
         return job
 
@@ -225,7 +235,7 @@ class Session:
         Raises:
             BundleError: they are damaged or missing.
         """
-        return read_golden(self.bundle)
+        return read_golden(self.bundle, self.network)
 
     def input_view(self, name: str) -> np.ndarray:
         """A zeroed array of the network input ``name`` that stages read with as few copies as this device allows.
@@ -268,22 +278,23 @@ class Session:
         inputs: Mapping[str, object],
         copy: bool = False,
         returning: bool = False,
+        cheapest_first: bool = False,
     ) -> Execution:
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
-        prepared = self._preprocessor.prepare(inputs, copy)
+        entered = self._entrance.enter(inputs, copy)
         overhead = [self._plan.overhead.predict(name) or 0.0 for name in (ANSWERING, WAKING)[: 1 + returning]]
         reserve = min(sum(overhead), MOST_RESERVED * (budget_ms or 0.0))
         confidence = self._trying if returning else None
-        call = Call(started, self.clock.now(), budget_ms, reserve, prepared.placement, confidence)
-        frame = self.backend.start(prepared.tensors)
+        ready, placement = self.clock.now(), entered.placement
+        call = Call(started, ready, budget_ms, reserve, placement, confidence, cheapest_first)
 
         def over() -> None:
-            self._preprocessor.release(prepared)
+            entered.release()
             if self._observer is not None:
                 self._observer(execution)
 
-        execution = Execution(self._plan, frame, call, over)
+        execution = Execution(self._plan, entered.frame, call, over)
         return execution
 
     def _infer(
@@ -332,17 +343,3 @@ class Session:
                     stage = execution.decide()  # time has passed since
         finally:
             execution.end("cancelled")
-
-    def _warm_up(self, frames: int) -> None:
-        """Start the latency model from the profile or, without one, from all warm-up frames but the first, cold one."""
-        for name, stage in (self.profile.stages if self.profile is not None else {}).items():
-            if stage.variant == self.variants[name]:
-                self.latency.start(name, stage.durations)
-        if not frames:
-            return
-        prepared = self._preprocessor.prepare(self.golden()[0])
-        for name, durations in warm_up(self._plan, self.backend, prepared.tensors, frames).items():
-            if self.latency.predict(name) is None:
-                self.latency.start(name, durations[1:] or durations)
-            else:
-                self.latency.learn(name, durations[-1])

@@ -1,14 +1,54 @@
 """The first frames of a session, which nobody waits for: they warm the device, and show how long every stage takes."""
 
-from typing import Dict, List, Mapping
+from typing import Dict, List, Mapping, Optional
 
 import numpy as np
 
+from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.backends import Backend
+from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.loading import read_golden
+from edgekit.runtime.profile import Profile
 from edgekit.runtime.scheduler import Scheduler
+
+
+def prepare_model(
+    plan: Plan,
+    bundle: Bundle,
+    network: Optional[str],
+    backend: Backend,
+    entrance: Entrance,
+    profile: Optional[Profile],
+    variants: Mapping[str, str],
+    frames: int,
+) -> None:
+    """Start ``plan.stages`` from the profile or, without one, from all warm-up frames but the first, cold one.
+
+    ``network`` is the one that runs, where it is one of several; ``frames`` of the golden input warm up every network.
+
+    Raises:
+        BackendError: a stage failed.
+        BundleError: the golden input is damaged.
+    """
+    model = plan.stages
+    for name, stage in (profile.stages if profile is not None else {}).items():
+        if stage.variant == variants.get(name):
+            model.start(name, stage.durations)
+    if not frames:
+        return
+    several: List[Optional[str]] = [each.name for each in plan.manifest.networks]
+    for one in several or [network]:
+        manifest = plan.manifest if one is None or one == network else plan.manifest.only(one)
+        prepared = entrance.prepare(one, read_golden(bundle, one)[0])
+        found = warm_up(plan._replace(manifest=manifest), backend, prepared.tensors, frames)
+        for name, durations in found.items():
+            if model.predict(name) is None:
+                model.start(name, durations[1:] or durations)
+            else:
+                model.learn(name, durations[-1])
 
 
 def warm_up(
