@@ -130,6 +130,16 @@ def test_threads_that_must_share_their_cores_do_not_spin() -> None:
         assert backend.settings["session_config"] == {"session.intra_op.allow_spinning": "0"}
 
 
+def test_threads_spin_only_while_a_stage_runs_and_only_where_that_can_be_bounded() -> None:
+    with open_backend("onnxruntime") as backend:
+        version = tuple(int(part) for part in backend.version.split(".")[:2])
+        config = backend.settings["session_config"]
+    assert isinstance(config, dict)
+    assert (config.get("session.intra_op.allow_spinning") == "0") == (version < (1, 14))
+    assert ("session.force_spinning_stop" in config) == (version >= (1, 14))
+    assert ("session.intra_op.spin_duration_us" in config) == (version >= (1, 26))
+
+
 def test_an_unknown_backend_is_refused_with_what_there_is() -> None:
     with pytest.raises(OptionError, match="onnxruntime"):
         open_backend("tensorflow")
