@@ -159,3 +159,13 @@ register(
         None,
     )
 )
+register(
+    Family(
+        "oqa",
+        "pictures classified by subnets of 4, 3 or 2 bits, cut from one supernet",
+        "arXiv 2010.04354",
+        "classification",
+        "edgekit.models.oqa_staged:build",
+        None,
+    )
+)

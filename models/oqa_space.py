@@ -1,0 +1,197 @@
+"""OQA's search space (arXiv 2010.04354, section 4.1): what a supernet holds, what a subnet picks from it, and how wide that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from edgekit.errors import OptionError
+from edgekit.models.lsq import BITS
+
+FIRST_WIDTH = 16
+STAGE_WIDTHS = (24, 40, 80, 112, 160)  # MobileNetV3-Large's, for a width_mult of 1
+FINAL_WIDTHS = (960, 1280)
+STRIDES = (2, 2, 2, 1, 2)
+SQUEEZED = (False, True, False, True, True)  # stages with squeeze-and-excitation
+SWISHED = (False, False, True, True, True)  # stages with h-swish; the others have ReLU
+
+
+@dataclass(frozen=True)
+class SupernetOptions:
+    """What a supernet was trained with, under the authors' names.
+
+    Attributes:
+        bits: of every quantised weight and activation.
+        width_mult: multiplies every number of channels.
+        num_classes: of the classifier.
+        ks_list, expand_ratio_list, depth_list: what a block's kernel and expansion, and a stage's depth, may be.
+    """
+
+    bits: int
+    width_mult: float = 1.0
+    num_classes: int = 1000
+    ks_list: tuple[int, ...] = (3, 5, 7)
+    expand_ratio_list: tuple[int, ...] = (3, 4, 6)
+    depth_list: tuple[int, ...] = (2, 3, 4)
+
+    @property
+    def deepest(self) -> int:
+        """Blocks a stage has in the supernet."""
+        return max(self.depth_list)
+
+    @property
+    def blocks(self) -> int:
+        """Elastic blocks of the supernet, and so the length of ``ks`` and ``e``."""
+        return len(STAGE_WIDTHS) * self.deepest
+
+
+@dataclass(frozen=True)
+class SubnetConfig:
+    """One network of the space.
+
+    Attributes:
+        ks, e: kernel and expand ratio of every block of the supernet, stage by stage; those of blocks that ``d`` leaves out
+            say nothing.
+        d: blocks of each of the five stages.
+    """
+
+    ks: tuple[int, ...]
+    e: tuple[int, ...]
+    d: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One elastic block as a subnet has it.
+
+    Attributes:
+        number: in the supernet's list of blocks, whose first (0) is not elastic.
+        stage: 0 .. 4.
+        inputs, middle, outputs: channels before, within and after.
+        kernel: of its depthwise convolution.
+        stride: of the same.
+    """
+
+    number: int
+    stage: int
+    inputs: int
+    middle: int
+    outputs: int
+    kernel: int
+    stride: int
+
+
+def divisible(width: float, divisor: int = 8) -> int:
+    """``width`` rounded to a multiple of ``divisor`` that is at least 90 % of it."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def widths(options: SupernetOptions) -> tuple[int, tuple[int, ...], tuple[int, int]]:
+    """Channels of the first layers, of the five stages, and of the last two layers."""
+    first, *rest = (
+        divisible(width * options.width_mult) for width in (FIRST_WIDTH, *STAGE_WIDTHS, *FINAL_WIDTHS)
+    )
+    return first, tuple(rest[:5]), (rest[5], rest[6])
+
+
+def expanded(inputs: int, ratio: int) -> int:
+    """Channels within a block."""
+    return divisible(inputs * ratio)
+
+
+def squeezed(channels: int) -> int:
+    """Channels within a squeeze-and-excitation of ``channels``."""
+    return divisible(channels // 4)
+
+
+def block_shapes(options: SupernetOptions, subnet: SubnetConfig) -> list[BlockShape]:
+    """The elastic blocks that ``subnet`` keeps, in their order."""
+    first, stages, _ = widths(options)
+    shapes: list[BlockShape] = []
+    inputs = first
+    begins = accumulate([options.deepest] * len(stages), initial=0)
+    for stage, (begin, depth, outputs) in enumerate(zip(begins, subnet.d, stages, strict=False)):
+        for k in range(begin, begin + depth):
+            stride = STRIDES[stage] if k == begin else 1
+            middle = expanded(inputs, subnet.e[k])
+            shapes.append(BlockShape(k + 1, stage, inputs, middle, outputs, subnet.ks[k], stride))
+            inputs = outputs
+    return shapes
+
+
+def largest(options: SupernetOptions) -> SubnetConfig:
+    """The supernet itself as one of its subnets."""
+    return SubnetConfig(
+        (max(options.ks_list),) * options.blocks, (max(options.expand_ratio_list),) * options.blocks,
+        (options.deepest,) * len(STAGE_WIDTHS),
+    )  # fmt: skip
+
+
+def subnet_config(options: SupernetOptions, config: Mapping[str, object]) -> SubnetConfig:
+    """``ks``, ``e`` and ``d`` of ``config``, one number standing for all; what is absent is the largest.
+
+    Raises:
+        OptionError: a list of another length, or a value that the supernet was not trained with.
+    """
+    default = largest(options)
+    return SubnetConfig(
+        _choice("ks", config.get("ks", default.ks), options.blocks, options.ks_list),
+        _choice("e", config.get("e", default.e), options.blocks, options.expand_ratio_list),
+        _choice("d", config.get("d", default.d), len(STAGE_WIDTHS), options.depth_list),
+    )
+
+
+def _choice(name: str, value: object, length: int, allowed: Sequence[int]) -> tuple[int, ...]:
+    given = list(value) if isinstance(value, (list, tuple)) else [value] * length
+    if len(given) != length:
+        what = "stage" if name == "d" else "block of the supernet, also of those that d leaves out"
+        raise OptionError(f"{name} has {len(given)} numbers, and must have {length}: one per {what}")
+    chosen: list[int] = []
+    for item in given:
+        if isinstance(item, bool) or not isinstance(item, int) or item not in allowed:
+            raise OptionError(
+                f"{name}: {item!r} is outside the supernet's space, which has {', '.join(map(str, allowed))}"
+            )
+        chosen.append(item)
+    return tuple(chosen)
+
+
+_LISTS = ("ks_list", "expand_ratio_list", "depth_list")
+
+
+def check_config(config: Mapping[str, object]) -> dict[str, object]:
+    """``config`` with lists as tuples, every name known and every value of the right kind.
+
+    Raises:
+        OptionError: what is wrong, and which values are taken.
+    """
+    checked: dict[str, object] = {}
+    for name, value in config.items():
+        if name in _LISTS:
+            value = tuple(value) if isinstance(value, (list, tuple)) else value
+            if not isinstance(value, tuple) or not value or not all(_positive(item) for item in value):
+                raise OptionError(
+                    f"{name}={config[name]!r}: must be a list of positive whole numbers, such as [3, 5, 7]"
+                )
+            value = tuple(sorted(set(value)))
+        elif name == "bits":
+            if value not in BITS or isinstance(value, bool):
+                raise OptionError(f"bits={value!r}: OQA's networks have {', '.join(map(str, BITS))} bits")
+        elif name == "width_mult":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 16:
+                raise OptionError(f"width_mult={value!r}: must be a positive number, such as 1.0")
+        elif name == "num_classes":
+            if not _positive(value):
+                raise OptionError(f"num_classes={value!r}: must be a positive whole number")
+        elif name not in ("ks", "e", "d", "subnet"):
+            raise OptionError(
+                f"OQA has no option {name!r}; it has subnet, ks, e, d, bits, width_mult, num_classes, {', '.join(_LISTS)}"
+            )
+        checked[name] = value
+    return checked
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
