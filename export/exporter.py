@@ -47,12 +47,14 @@ class Exported:
         parity: one row a compared tensor; empty where parity was not asked for.
         dropped: why variants were left out, by ``stage.variant``.
         seconds: the whole export's.
+        notes: what the networks themselves say of how they were read; a `StagedModel` may have ``notes``.
     """
 
     bundle: Bundle
     parity: Sequence[ParityRow]
     dropped: Mapping[str, str]
     seconds: float
+    notes: Sequence[str] = ()
 
 
 def export(
@@ -128,12 +130,15 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     paths = graph_paths(graphs)
     files = {path: graphs[stage][variant] for (stage, variant), path in paths.items()}
     files[GOLDEN] = npz(golden(ran))
+    notes = [str(note) for network in ran for note in getattr(network.model, "notes", ())]
     origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
+    if notes:
+        origin["notes"] = notes
     name = Path(destination).name.removesuffix(".edgekit")
     manifested = manifest(name, target.name, ran, graphs, paths, defaults, origin)
     bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
-    return Exported(bundle, rows, dropped, steps.total())
+    return Exported(bundle, rows, dropped, steps.total(), notes)
 
 
 def stage_graphs(

@@ -166,6 +166,7 @@ def _document(exported: Exported) -> dict[str, object]:
         "manifest": exported.bundle.manifest.to_json(),
         "parity": [vars(row) for row in exported.parity],
         "dropped": dict(exported.dropped),
+        "notes": list(exported.notes),
         "seconds": round(exported.seconds, 3),
     }
 
@@ -191,6 +192,7 @@ def _text(exported: Exported) -> str:
             f"left out {name}, which {manifest.target} cannot run:\n{why}"
             for name, why in exported.dropped.items()
         ),
+        *(f"note: {note}" for note in exported.notes),
         _parity_line(exported),
         f"{exported.bundle.path} ({_bytes(sum(f.bytes for f in manifest.files.values()))}, {exported.seconds:.1f} s)",
         f"next: edgekit bench {shlex.quote(os.path.relpath(exported.bundle.path))}",
