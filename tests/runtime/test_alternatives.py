@@ -97,6 +97,20 @@ def ranks(one: Choice) -> Dict[str, int]:
     return {way.exit: rank for rank, way in enumerate(ladder(one.manifest))}
 
 
+def soonest(one: Choice) -> List[str]:
+    """The exits whose ways are expected to take the least time: one, but for ties."""
+    rank, expected = ranks(one), {}
+    for network in one.manifest.networks:
+        now = 0.0
+        for name in network.stages:
+            predicted = one.model.predict(name)
+            assert predicted is not None
+            now += predicted
+            if name in rank:
+                expected[name] = now
+    return [name for name, at in expected.items() if at == min(expected.values())]
+
+
 @given(drawn_networks, st.one_of(st.none(), budgets), st.booleans())
 def test_an_exit_is_never_followed_by_a_worse_one(
     drawn: Drawn, budget: Optional[float], cheapest_first: bool
@@ -127,7 +141,7 @@ def test_when_durations_are_known_exactly_the_best_answer_that_there_can_be_is_g
         assert rank[found.exits[-1][0]] == max(in_time)
         assert found.end <= budget
     else:
-        assert found.exits[-1][0] == next(name for name in one.manifest.networks[0].stages if name in rank)
+        assert found.exits[-1][0] in soonest(one)
 
 
 @given(drawn_networks, budgets, budgets)
@@ -163,13 +177,12 @@ def test_after_the_first_answer_nothing_is_begun_that_is_not_expected_in_time(
 
 
 @given(drawn_networks, st.one_of(st.none(), budgets))
-def test_whoever_looks_at_every_answer_gets_the_cheapest_one_first(
+def test_whoever_looks_at_every_answer_gets_the_quickest_one_first(
     drawn: Drawn, budget: Optional[float]
 ) -> None:
     one = choice(drawn)
     found = walk(one, budget, cheapest_first=True)
-    first = one.manifest.networks[0].stages
-    assert found.exits[0][0] == next(name for name in first if name in ranks(one))
+    assert found.exits[0][0] in soonest(one)
     if budget is None:
         assert found.exits[-1][0] == ladder(one.manifest)[-1].exit
 
