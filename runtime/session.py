@@ -3,7 +3,7 @@
 import os
 import threading
 from types import TracebackType
-from typing import Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
+from edgekit.runtime.batches import Batches
 from edgekit.runtime.budget import check_budget, check_deadline, check_overrun
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.entrance import Entrance
@@ -86,6 +87,7 @@ class Session:
         self._plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self._turn = threading.Lock()
+        self._batches = Batches(self._plan, backend, self._turn, allow_nonfinite)
         self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
@@ -114,7 +116,7 @@ class Session:
 
         Args:
             path: the bundle's directory; it may be on a read-only disk.
-            backend, providers, threads, spin, build: see `edgekit.load`.
+            backend, providers, threads, spin, build, policies: see `edgekit.load`.
             variants: graph to take per stage; by default the profile's, else the bundle's default for the backend.
             clock: where time comes from.
             allow_nonfinite: let NaN and Inf in the inputs pass.
@@ -122,8 +124,6 @@ class Session:
                 exit is run under a budget until a frame without one has shown how long it takes.
             confidence: how sure the scheduler must be that a stage fits into a budget. By default 0.99 where an overrun is
                 waited for, and 0.5 with ``overrun="return"``: there, a stage that does not make it costs no answer.
-            policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`. By default, frames
-                of a calibrated bundle end at the first exit that is sure enough; give () to have none of that.
             network: of a bundle with several, the one to load and always run; by default all of them, of which the best that
                 fits answers a frame: see `edgekit.runtime.alternatives.Alternatives`.
 
@@ -228,6 +228,10 @@ class Session:
         job = Job(execution, self.clock, on_exit)
         self._worker.add(job, latest)
         return job
+
+    def infer_batch(self, images: Sequence[object], budget_ms: Optional[float] = None) -> List[Result]:
+        """The best answer to every picture, in their order, each with its own exit; see `Batches.run` for how."""
+        return self._batches.run(self.clock.now(), images, check_budget(budget_ms))
 
     def golden(self) -> Tuple[Dict[str, np.ndarray], Dict[str, np.ndarray]]:
         """The bundle's golden network inputs by name, and the exits that they must give, by stage.

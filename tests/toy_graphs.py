@@ -39,11 +39,14 @@ class Node(NamedTuple):
 
 def graph(
     nodes: Sequence[Node],
-    inputs: Mapping[str, Sequence[int]],
-    outputs: Mapping[str, Sequence[int]],
+    inputs: Mapping[str, Sequence[Optional[int]]],
+    outputs: Mapping[str, Sequence[Optional[int]]],
     constants: Mapping[str, np.ndarray],
 ) -> bytes:
-    """A float32 graph of opset 13 as the bytes of an ONNX file; field numbers are those of onnx.proto3."""
+    """A float32 graph of opset 13 as the bytes of an ONNX file; field numbers are those of onnx.proto3.
+
+    A side of None may have any length.
+    """
     body = b"".join(_message(1, _node(node)) for node in nodes) + _text(2, "toy")
     body += b"".join(_message(5, _tensor(name, value)) for name, value in constants.items())
     body += b"".join(_message(11, _info(name, shape)) for name, shape in inputs.items())
@@ -244,6 +247,68 @@ def write_alternatives(path: str) -> Bundle:
     return write_bundle(path, alternatives_manifest(files), files)
 
 
+SIDE, FEATURES = 6, 12
+
+
+def exits_weights(exits: int, classes: int, seed: int = 0) -> List[Tuple[np.ndarray, np.ndarray]]:
+    """Of the network of `write_exits`: for every stage the weights of its features and those of its logits."""
+    random = np.random.RandomState(seed)
+    rows = [3 * SIDE * SIDE] + [FEATURES] * (exits - 1)
+    return [
+        (
+            (random.randn(row, FEATURES) * np.sqrt(2.0 / row)).astype(np.float32),
+            random.randn(FEATURES, classes).astype(np.float32),
+        )
+        for row in rows
+    ]
+
+
+def exits_logits(images: np.ndarray, weights: Sequence[Tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """What the exits of that network must be: (exits, samples, classes) for tensors (samples, 3, SIDE, SIDE)."""
+    features, found = images.reshape(len(images), -1), []
+    for own, head in weights:
+        features = np.maximum(features @ own, 0)
+        found.append(features @ head)
+    return np.asarray(found)
+
+
+def write_exits(
+    path: str, exits: int = 3, classes: int = 5, batch: Optional[int] = 1, seed: int = 0, name: str = "exits"
+) -> Bundle:
+    """A classifier of SIDE x SIDE pictures with an exit at every stage; ``batch``: pictures at once, None for any number."""
+    weights = exits_weights(exits, classes, seed)
+    files: Dict[str, bytes] = {}
+    stages = []
+    for k, (own, head) in enumerate(weights, 1):
+        source = "image" if k == 1 else f"features{k - 1}"
+        shape = (batch, 3, SIDE, SIDE) if k == 1 else (batch, FEATURES)
+        nodes = [Node("Flatten", ["image"], ["flat"])] if k == 1 else []
+        nodes += [
+            Node("MatMul", ["flat" if k == 1 else source, "own"], ["sums"]),
+            Node("Relu", ["sums"], [f"features{k}"]),
+            Node("MatMul", [f"features{k}", "head"], [f"logits{k}"]),
+        ]
+        outputs = {f"logits{k}": (batch, classes), f"features{k}": (batch, FEATURES)}
+        files[f"stages/stage{k}.onnx"] = graph(nodes, {source: shape}, outputs, {"own": own, "head": head})
+        tensors = tuple(
+            TensorSpec(output, "float32", (batch or 1, sides[1]), "NC") for output, sides in outputs.items()
+        )
+        variant = Variant("plain", f"stages/stage{k}.onnx", 32, "float32", len(files[f"stages/stage{k}.onnx"]))
+        macs = int(own.size + head.size)
+        stages.append(
+            StageSpec(f"stage{k}", (source,), f"logits{k}", tensors, macs, macs, (variant,), {})
+        )  # fmt: skip
+    image = np.random.RandomState(seed + 1).randn(batch or 1, 3, SIDE, SIDE).astype(np.float32)
+    logits = exits_logits(image, weights)
+    files["golden/golden.npz"] = npz(image=image, **{f"stage{k + 1}": one for k, one in enumerate(logits)})
+    recipe = Preprocessing(SIDE, SIDE, "RGB", MEAN, STD)
+    inputs = (InputSpec("image", "float32", (batch or 1, 3, SIDE, SIDE), "NCHW", None, recipe),)
+    manifest = Manifest(
+        name, "toy", "classification", {}, "cpu", {"edgekit": "0.1.0"}, inputs, tuple(stages), {}, batch=batch
+    )
+    return write_bundle(path, manifest, files)
+
+
 def npz(**arrays: np.ndarray) -> bytes:
     """The bytes of an ``.npz`` file."""
     stream = io.BytesIO()
@@ -270,8 +335,8 @@ def _tensor(name: str, value: np.ndarray) -> bytes:
     return dims + _number(2, FLOAT) + _text(8, name) + _message(9, value.astype("<f4").tobytes())
 
 
-def _info(name: str, shape: Sequence[int]) -> bytes:
-    dims = b"".join(_message(1, _number(1, side)) for side in shape)
+def _info(name: str, shape: Sequence[Optional[int]]) -> bytes:
+    dims = b"".join(_message(1, b"" if side is None else _number(1, side)) for side in shape)
     return _text(1, name) + _message(2, _message(1, _number(1, FLOAT) + _message(2, dims)))
 
 
