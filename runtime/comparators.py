@@ -5,6 +5,8 @@ from typing import Deque, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgekit.bundle import Manifest
+from edgekit.runtime.alternatives import Alternatives
 from edgekit.runtime.latency import WINDOW, LatencyModel
 from edgekit.runtime.scheduler import Decision, Scheduler
 
@@ -12,12 +14,12 @@ Exit = Tuple[str, np.ndarray]
 
 
 class UpToStage(Scheduler):
-    """Runs every stage up to ``last`` and no more, whatever the deadline."""
+    """Runs every stage up to ``last`` and no more, whatever the deadline; from ``first`` on, where that begins a network."""
 
-    def __init__(self, stages: Sequence[Tuple[str, bool]], last: str) -> None:
-        names = [name for name, _ in stages]
-        super().__init__(stages, LatencyModel(names))
-        self._run = names[: names.index(last) + 1]
+    def __init__(self, stages: Sequence[Tuple[str, bool]], last: str, first: Optional[str] = None) -> None:
+        self._all = [name for name, _ in stages]
+        super().__init__(stages, LatencyModel(self._all))
+        self._run = range(0 if first is None else self._all.index(first), self._all.index(last) + 1)
 
     def next(
         self,
@@ -29,9 +31,10 @@ class UpToStage(Scheduler):
         cheapest_first: bool = False,
     ) -> Decision:
         """Run on until the stage has been reached."""
-        if finished >= len(self._run):
+        following = max(finished, self._run[0])
+        if following not in self._run:
             return Decision(False, None, None, "final")
-        return Decision(True, self._run[finished], None, "unlimited")
+        return Decision(True, self._all[following], None, "unlimited")
 
 
 class Oracle(Scheduler):
@@ -65,6 +68,35 @@ class Oracle(Scheduler):
                 stage = self._stages[finished][0]
                 return Decision(True, stage, self._durations[finished], "fits")
         return Decision(False, None, None, "budget")
+
+
+class ForeseeingModel(LatencyModel):
+    """Knows how long every stage of the frame will take; what it is told of those before does not matter."""
+
+    def __init__(self, stages: Iterable[str]) -> None:
+        self._names = list(stages)
+        super().__init__(self._names)
+        self._known: Dict[str, float] = {}
+
+    def foresee(self, durations: Sequence[float]) -> None:
+        """Learn the durations in ms of the stages of the frame that comes next."""
+        self._known = dict(zip(self._names, durations))
+
+    def predict(self, stage: str, confidence: Optional[float] = None) -> Optional[float]:
+        """What it will take, whatever the confidence."""
+        return self._known.get(stage)
+
+
+class ChoosingOracle(Alternatives):
+    """An oracle among several networks."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._foreseeing = ForeseeingModel(stage.name for stage in manifest.stages)
+        super().__init__(manifest, self._foreseeing)
+
+    def foresee(self, durations: Sequence[float]) -> None:
+        """Learn the durations in ms of the stages of the frame that comes next."""
+        self._foreseeing.foresee(durations)
 
 
 class MeanModel(LatencyModel):

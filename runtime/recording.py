@@ -30,6 +30,7 @@ class RecordedFrame(NamedTuple):
         decisions: every one, with its instant.
         reason: why no more stages ran.
         ended: when it was over.
+        cheapest_first: of several networks, the cheapest was to answer first.
     """
 
     started: float
@@ -42,6 +43,7 @@ class RecordedFrame(NamedTuple):
     decisions: Tuple[Tuple[float, Decision], ...]
     reason: str
     ended: float
+    cheapest_first: bool = False
 
 
 class Recording(NamedTuple):
@@ -109,6 +111,7 @@ class Recorder:
                 progress.decisions,
                 str(progress.reason),
                 progress.reached,
+                call.cheapest_first,
             )
         )
 
@@ -210,6 +213,7 @@ def _frame_to_json(frame: RecordedFrame) -> Dict[str, object]:
         "decisions": [[instant - start, list(decision)] for instant, decision in frame.decisions],
         "reason": frame.reason,
         "ended": frame.ended - start,
+        **({"cheapest_first": True} if frame.cheapest_first else {}),
     }
 
 
@@ -242,6 +246,7 @@ def _frame_from_json(document: Mapping[str, object]) -> RecordedFrame:
         decisions=tuple(decisions),
         reason=str(document["reason"]),
         ended=start + _number(document["ended"]),
+        cheapest_first=document.get("cheapest_first") is True,
     )
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from edgekit.bundle import Manifest
 from edgekit.errors import BackendError
+from edgekit.runtime.alternatives import Way, ladder, scheduler_of
 from edgekit.runtime.backends import StageCancelled
-from edgekit.runtime.comparators import Oracle
-from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
+from edgekit.runtime.comparators import ChoosingOracle, Oracle
+from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.recording import Recording
 from edgekit.runtime.result import Result
@@ -31,7 +32,7 @@ class Outcomes(NamedTuple):
     """What became of every frame that came; arrays (frames,).
 
     Attributes:
-        exits: the exits' stages, in order.
+        exits: the exits' stages, the worst first.
         budget_ms: of every frame.
         seconds: from the first frame to the last one's deadline.
         looked_at: whether the frame was begun; one that came while another was worked on and was overtaken was not.
@@ -81,10 +82,9 @@ def simulate(
         confidence: how sure ``scheduler`` must be that a stage fits; None for the model's own.
     """
     clock = SteppedClock(START)
-    plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING, WAKING)), clock)
+    plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING,)), clock)
     names = [name for name, _ in workload.stages]
-    exits = tuple(name for name, has_exit in workload.stages if has_exit)
-    outcomes = _blank(workload, exits, budget_ms)
+    outcomes = _blank(workload, ladder(manifest), budget_ms)
     arrivals = (START + workload.arrivals).tolist()
     table, ready_ms = workload.durations.tolist(), workload.ready_ms.tolist()
     caller = device = START  # when either is free
@@ -94,7 +94,7 @@ def simulate(
         while number + 1 < frames and arrivals[number + 1] <= started:
             number += 1
         durations = table[number]
-        if isinstance(scheduler, Oracle):
+        if isinstance(scheduler, (Oracle, ChoosingOracle)):
             scheduler.foresee(durations)
         call = Call(started, started + ready_ms[number], budget_ms, 0.0, None, confidence)
         until = call.exit_by if overrun == "return" else None
@@ -107,12 +107,20 @@ def simulate(
     return outcomes
 
 
-def possible_exits(workload: Workload, budget_ms: float) -> np.ndarray:
-    """How many exits every frame's durations allow within the budget, on a device that is free (frames,)."""
-    # An exit is there when its stage and all before it have run.
-    ends = workload.ready_ms[:, None] + np.cumsum(workload.durations, axis=1)
-    of_exits = ends[:, [k for k, (_, has_exit) in enumerate(workload.stages) if has_exit]]
-    possible: np.ndarray = (of_exits <= budget_ms).sum(axis=1)
+def possible_exits(workload: Workload, budget_ms: float, ways: Optional[Sequence[Way]] = None) -> np.ndarray:
+    """Number of the best exit that every frame's durations allow within the budget, on a device that is free (frames,).
+
+    ``ways`` lead to the exits, the worst first; by default those of one network.
+    """
+    names = [name for name, _ in workload.stages]
+    if ways is None:
+        ways = [Way(0, tuple(names[: k + 1])) for k, (_, has_exit) in enumerate(workload.stages) if has_exit]
+    possible = np.zeros(len(workload.durations), int)
+    for number, way in enumerate(ways, 1):
+        columns = [names.index(name) for name in way.stages]
+        # An exit is there when its stage and all before it have run.
+        ends = workload.ready_ms + np.cumsum(workload.durations[:, columns], axis=1)[:, -1]
+        possible[ends <= budget_ms] = number
     return possible
 
 
@@ -123,7 +131,8 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
     for name, durations in recording.measured.items():
         model.start(name, durations)
     clock = SteppedClock(START)
-    plan = Plan(manifest, Scheduler(recording.stages, model), model, LatencyModel((ANSWERING, WAKING)), clock)
+    scheduler = scheduler_of(manifest, model)
+    plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING,)), clock)
     differences = []
     for number, recorded in enumerate(recording.frames):
         call = Call(
@@ -133,6 +142,7 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
             recorded.reserve_ms,
             None,
             recorded.confidence,
+            recorded.cheapest_first,
         )
         frame = ReplayedFrame(clock)
         execution = Execution(plan, frame, call, _nothing)
@@ -180,18 +190,18 @@ def _answer(clock: SteppedClock, execution: Execution, frame: SimulatedFrame, de
     return frame.taken or execution.result("budget")
 
 
-def _blank(workload: Workload, exits: Sequence[str], budget_ms: float) -> Outcomes:
+def _blank(workload: Workload, ways: Sequence[Way], budget_ms: float) -> Outcomes:
     frames = len(workload.arrivals)
     return Outcomes(
-        exits=tuple(exits),
+        exits=tuple(way.exit for way in ways),
         budget_ms=budget_ms,
         seconds=float(workload.arrivals[-1] - workload.arrivals[0] + budget_ms) * 1e-3,
         looked_at=np.zeros(frames, bool),
         exit=np.zeros(frames, int),
         elapsed_ms=np.zeros(frames),
         missed=np.ones(frames, bool),
-        possible=possible_exits(workload, budget_ms),
-        reached_ms=np.full((frames, len(exits)), np.inf),
+        possible=possible_exits(workload, budget_ms, ways),
+        reached_ms=np.full((frames, len(ways)), np.inf),
     )
 
 

@@ -3,7 +3,8 @@
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit.bundle import Manifest
-from edgekit.runtime.comparators import MeanModel, Oracle, UpToStage
+from edgekit.runtime.alternatives import Alternatives
+from edgekit.runtime.comparators import ChoosingOracle, MeanModel, Oracle, UpToStage
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.outcomes import Figures, figures
 from edgekit.runtime.scheduler import Scheduler
@@ -37,20 +38,30 @@ def compare(
     """
     found = {
         name: answer_all(manifest, workload, budget_ms, strategy, cancel_ms)
-        for name, strategy in strategies(workload.stages, overrun, confidence).items()
+        for name, strategy in strategies(workload.stages, overrun, confidence, manifest).items()
     }
     known = accuracies(manifest, found[ORACLE].exits)
     return {name: figures(outcomes, found[ORACLE], known) for name, outcomes in found.items()}
 
 
 def strategies(
-    stages: Sequence[Tuple[str, bool]], overrun: str = "return", confidence: Optional[float] = None
+    stages: Sequence[Tuple[str, bool]],
+    overrun: str = "return",
+    confidence: Optional[float] = None,
+    manifest: Optional[Manifest] = None,
 ) -> Dict[str, Strategy]:
-    """A fresh one of each, by name."""
+    """A fresh one of each, by name; where ``manifest`` holds several networks, each of these takes a fixed stage's place."""
     names = [name for name, _ in stages]
     exits = [name for name, has_exit in stages if has_exit]
     model, mean = LatencyModel(names, confidence or SURE), MeanModel(names)
     trying = (confidence or EVEN) if overrun == "return" else None  # as a session does
+    if manifest is not None and manifest.networks:
+        return {
+            EDGEKIT: Strategy(Alternatives(manifest, model), model, overrun, trying),
+            MEAN: Strategy(Alternatives(manifest, mean), mean, overrun),
+            **_fixed_networks(stages, manifest),
+            ORACLE: Strategy(ChoosingOracle(manifest), LatencyModel(names), "return"),
+        }
     found = {
         EDGEKIT: Strategy(Scheduler(stages, model), model, overrun, trying),
         MEAN: Strategy(Scheduler(stages, mean), mean, overrun),
@@ -59,6 +70,16 @@ def strategies(
         label = FULL if name == exits[-1] else f"always {name}"
         found[label] = Strategy(UpToStage(stages, name), LatencyModel(names), "finish")
     found[ORACLE] = Strategy(Oracle(stages), LatencyModel(names), "return")
+    return found
+
+
+def _fixed_networks(stages: Sequence[Tuple[str, bool]], manifest: Manifest) -> Dict[str, Strategy]:
+    names = [name for name, _ in stages]
+    found = {}
+    for network in manifest.networks:
+        last = [name for name, has_exit in stages if has_exit and name in network.stages][-1]
+        always = UpToStage(stages, last, network.stages[0])
+        found[f"always {network.name}"] = Strategy(always, LatencyModel(names), "finish")
     return found
 
 

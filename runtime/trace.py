@@ -94,13 +94,17 @@ def of_recorded(frame: RecordedFrame, exits: Sequence[str]) -> Timeline:
 
 
 def trace(
-    frames: Iterable[Timeline], stages: Sequence[str], settings: Mapping[str, object]
+    frames: Iterable[Timeline],
+    stages: Sequence[str],
+    settings: Mapping[str, object],
+    networks: Mapping[str, str] = {},
 ) -> Dict[str, object]:
     """The document: a track for frames, with their deadlines, and one for stages, with those that were skipped.
 
     Args:
         frames: the first one begins at 0.
         stages: all of the network's, in order.
+        networks: which network each stage is of, where there are several.
         settings: what the frames were run with; kept as the trace's metadata.
     """
     events = [
@@ -114,7 +118,7 @@ def trace(
     for number, frame in enumerate(frames):
         origin = frame.started if origin is None else origin
         events += _frame(number, frame, frame.started - origin)
-        events += _stages(frame, frame.started - origin, stages)
+        events += _stages(frame, frame.started - origin, stages, networks)
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
@@ -148,7 +152,9 @@ def _frame(number: int, frame: Timeline, at: float) -> List[Event]:
     return events
 
 
-def _stages(frame: Timeline, at: float, stages: Sequence[str]) -> List[Event]:
+def _stages(
+    frame: Timeline, at: float, stages: Sequence[str], networks: Mapping[str, str]
+) -> List[Event]:
     why = {decision.stage: decision for _, decision in frame.decisions if decision.run}
     events = []
     if frame.prepared > 0:
@@ -164,13 +170,15 @@ def _stages(frame: Timeline, at: float, stages: Sequence[str]) -> List[Event]:
         unfinished = (name, begun, took) in cut
         if unfinished:
             arguments["unfinished"] = frame.reason
+        label = f"{name} ({networks[name]})" if name in networks else name
         events.append(
-            _slice(f"{name}, unfinished" if unfinished else name, STAGES, at + begun, took, arguments)
+            _slice(f"{label}, unfinished" if unfinished else label, STAGES, at + begun, took, arguments)
         )
     if frame.decisions and not frame.decisions[-1][1].run:
         instant, last = frame.decisions[-1]
         if last.stage is not None:
-            skipped = list(stages[stages.index(last.stage) :])
+            network = networks.get(last.stage)
+            skipped = [name for name in stages[stages.index(last.stage) :] if networks.get(name) == network]
             left = None if frame.budget_ms is None else frame.budget_ms - instant
             arguments = {"skipped": skipped, "predicted_ms": last.predicted_ms, "left_ms": left}
             events.append(

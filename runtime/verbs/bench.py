@@ -142,7 +142,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             profile, unwritten = keep_profile(bundle, session, frames)
             refused += unwritten
         if recorder is not None:
-            write_timelines(args, recorder.recording(recorded_settings(args, session, source)))
+            write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
     return Report(
         settings=settings,
         load_ms=load_ms,

@@ -1,6 +1,7 @@
 """The options that write what happened: `--trace` for people, in Perfetto, and `--record` for `edgekit simulate`."""
 
 import argparse
+from typing import Dict
 
 from edgekit.runtime.recording import Recording, write_recording
 from edgekit.runtime.result import Result
@@ -25,7 +26,7 @@ def add_timeline_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def write_timelines(args: argparse.Namespace, recording: Recording) -> None:
+def write_timelines(args: argparse.Namespace, recording: Recording, session: Session) -> None:
     """Write the files that were asked for."""
     if args.record is not None:
         write_recording(args.record, recording)
@@ -37,7 +38,7 @@ def write_timelines(args: argparse.Namespace, recording: Recording) -> None:
             "fingerprint": dict(recording.fingerprint),
             "settings": dict(recording.settings),
         }
-        write_trace(args.trace, trace(frames, [name for name, _ in recording.stages], settings))
+        write_trace(args.trace, trace(frames, [name for name, _ in recording.stages], settings, networks_of(session)))
 
 
 def write_run_trace(args: argparse.Namespace, session: Session, result: Result) -> None:
@@ -49,4 +50,10 @@ def write_run_trace(args: argparse.Namespace, session: Session, result: Result) 
         "fingerprint": session.fingerprint.to_json(),
         "settings": {"verb": "run", "budget_ms": args.budget_ms, "variants": dict(session.variants)},
     }
-    write_trace(args.trace, trace([of_result(result)], [stage.name for stage in session.stages], settings))
+    stages = [stage.name for stage in session.stages]
+    write_trace(args.trace, trace([of_result(result)], stages, settings, networks_of(session)))
+
+
+def networks_of(session: Session) -> Dict[str, str]:
+    """Which network each stage is of, where the session runs several."""
+    return {stage: network.name for network in session.manifest.networks for stage in network.stages}
