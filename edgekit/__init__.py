@@ -75,6 +75,7 @@ def load(
     spin: bool = True,
     build: bool = False,
     network: Optional[str] = None,
+    priority: str = "normal",
 ) -> "Session":
     """Open a bundle and make it ready to run; see `edgekit.runtime.session.Session.open`.
 
@@ -96,6 +97,8 @@ def load(
         build: build TensorRT engines that this device lacks, as after an update or in another power mode, which may take
             minutes; without it, they are refused in a sentence that says what changed.
         network: of a bundle with several networks, the one to run; by default the scheduler picks one for every frame.
+        priority: ``realtime`` runs stages, and callers while they wait, before all processes that are scheduled in turns
+            (SCHED_FIFO), where this process may: then answers are in time whatever else the processor has to do.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -118,4 +121,5 @@ def load(
         spin,
         build,
         network,
+        priority,
     )

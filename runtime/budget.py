@@ -1,4 +1,4 @@
-"""What a caller may ask for: budgets (from now on), deadlines (instants), and what to do when a stage overruns."""
+"""What a caller may ask for: budgets (from now on), deadlines (instants), what to do when a stage overruns, how to begin."""
 
 import math
 from typing import Optional
@@ -53,6 +53,18 @@ def check_overrun(overrun: str) -> None:
     """
     if overrun not in OVERRUN:
         raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
+
+
+def check_opening(warmup: int, confidence: Optional[float]) -> None:
+    """Refuse a number of warm-up frames or a confidence that a session cannot be opened with.
+
+    Raises:
+        OptionError: what it must be.
+    """
+    if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
+        raise OptionError(f"warmup={warmup!r}: must be a whole number of frames, 0 or more")
+    if confidence is not None and not 0.5 <= confidence < 1:
+        raise OptionError(f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99")
 
 
 def _number(value: object) -> float:

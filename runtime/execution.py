@@ -14,14 +14,14 @@ from edgekit.runtime.preprocess import Placement
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
 
-# What else takes time of a budget, by its name in a latency model: making the answer from an exit, and waking the caller.
-ANSWERING, WAKING = "answering", "waking"
+# What else takes time of a budget, by its name in a latency model: making the answer from an exit.
+ANSWERING = "answering"
 
 
 class Plan(NamedTuple):
     """What all frames of a session share: the network, who decides, and what is known of durations.
 
-    ``overhead`` predicts `ANSWERING` and `WAKING`, ``stages`` the stages.
+    ``overhead`` predicts `ANSWERING`, ``stages`` the stages.
     """
 
     manifest: Manifest

@@ -8,6 +8,7 @@ from typing import Any, Callable, Deque, Generator, List, Optional
 from edgekit.errors import EdgekitError
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import Execution
+from edgekit.runtime.priority import Priority
 from edgekit.runtime.result import Result
 
 OnExit = Callable[[Result], object]
@@ -24,6 +25,7 @@ class Job:
         self._on_exit = on_exit
         self._changed = threading.Condition()
         self._over = False
+        self._watched = False  # somebody waits for the next exit
         self._final: Optional[Result] = None
         self._when_over: List[Callable[[], object]] = []
 
@@ -64,11 +66,20 @@ class Job:
             raise TimeoutError(f"no exit within {timeout_ms} ms; the job goes on: wait longer, or cancel it")
         return best
 
-    def wait(self, until: Optional[float]) -> None:
-        """Wait for the end, or for the instant ``until``."""
+    def wait(self, until: Optional[float]) -> bool:
+        """Wait for the end, or for the instant ``until``; whether the end came first."""
         with self._changed:
             while not self._over and (until is None or self._clock.now() < until):
                 self._clock.wait(self._changed, until)
+            return self._over
+
+    def wait_for_exit(self, until: float) -> bool:
+        """Wait for the first exit, for the end, or for the instant ``until``; whether one of the others came first."""
+        with self._changed:
+            self._watched = True
+            while not (self._over or self._execution.progress.exits) and self._clock.now() < until:
+                self._clock.wait(self._changed, until)
+            return self._over or bool(self._execution.progress.exits)
 
     def __await__(self) -> Generator[Any, None, Result]:
         """The result, in an asyncio task; cancelling the task cancels the job.
@@ -110,6 +121,9 @@ class Job:
 
     def _tell(self, told: int) -> int:
         reached = len(self._execution.progress.exits)
+        if self._watched and reached > told:
+            with self._changed:
+                self._clock.notify_all(self._changed)
         if self._on_exit is not None and reached > told:
             try:
                 self._on_exit(self._execution.result())
@@ -142,8 +156,9 @@ class Job:
 class Worker:
     """One named thread that works on jobs in the order of their coming; it starts with the first one."""
 
-    def __init__(self, name: str, turn: threading.Lock, clock: Clock) -> None:
+    def __init__(self, name: str, turn: threading.Lock, clock: Clock, priority: Priority) -> None:
         self._name = name
+        self._priority = priority
         self._turn = turn
         self._clock = clock
         self._waiting: Deque[Job] = deque()
@@ -199,18 +214,23 @@ class Worker:
             thread.join()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._closed:
-                    self._clock.wait(self._changed, None)
-                if self._closed:
-                    return
-                job = self._current = self._waiting.popleft()
-            with self._turn:
-                job.work()
-            with self._changed:
-                self._current = None
-            del job  # or its tensors would stay until the next frame
+        with self._priority.working():
+            while self._take():
+                pass
+
+    def _take(self) -> bool:
+        """Wait for the next job and run it; False once the worker was closed."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._clock.wait(self._changed, None)
+            if self._closed:
+                return False
+            job = self._current = self._waiting.popleft()
+        with self._turn:
+            job.work()
+        with self._changed:
+            self._current = None
+        return True
 
 
 def _call_quietly(call: Callable[[], object]) -> None:

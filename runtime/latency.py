@@ -35,7 +35,7 @@ class LatencyModel:
 
     def __init__(self, stages: Iterable[str], confidence: float = 0.99) -> None:
         self.confidence = confidence
-        self._stages: Dict[str, _Distribution] = {name: _Distribution() for name in stages}
+        self._stages: Dict[str, Distribution] = {name: Distribution() for name in stages}
         self._recent: Deque[Tuple[str, float]] = deque(maxlen=RECENT)
         self._slowdown = 1.0
         self._guard = threading.Lock()
@@ -71,7 +71,7 @@ class LatencyModel:
 
     def start(self, stage: str, durations: Sequence[float]) -> None:
         """Begin anew with ``durations`` in ms, measured before: the warm-up's, or a profile's."""
-        fresh = _Distribution()
+        fresh = Distribution()
         for duration in durations[-WINDOW:]:
             fresh.add(duration)
         with self._guard:
@@ -126,7 +126,7 @@ def _vote(recent: Iterable[Tuple[str, float]]) -> float:
     return votes[(len(votes) - 1) // 2]
 
 
-class _Distribution:
+class Distribution:
     """The last durations of one stage, as they would have been without the slowdown."""
 
     def __init__(self) -> None:

@@ -8,31 +8,30 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, 
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
-from edgekit.errors import EdgekitError, OptionError
+from edgekit.errors import EdgekitError
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.batches import Batches
-from edgekit.runtime.budget import check_budget, check_deadline, check_overrun
+from edgekit.runtime.budget import check_budget, check_deadline, check_opening, check_overrun
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.entrance import Entrance
-from edgekit.runtime.execution import ANSWERING, WAKING, Call, Execution, Plan
+from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
-from edgekit.runtime.job import Job, OnExit, Worker
+from edgekit.runtime.job import Job, OnExit
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
 from edgekit.runtime.policies import Policy, calibrated_policies
+from edgekit.runtime.priority import Priority
 from edgekit.runtime.profile import Profile, read_profile
 from edgekit.runtime.result import Result
+from edgekit.runtime.returning import Returning
 from edgekit.runtime.warmup import prepare_model
 
 # How sure the scheduler must be that a stage fits where it is waited for, and where it is cancelled in time. In simulation
 # with 10 % spread and a neighbour that comes and goes, 0.99 would reach 95 % of what an oracle reaches in the second case,
 # and 0.5 reaches 99 %, without a late answer in either.
 SURE, EVEN = 0.99, 0.5
-# Of a budget, for what is not a stage: a machine that wakes threads late (by 6 ms and more, where others want all of its
-# cores) must not keep frames from beginning at all.
-MOST_RESERVED = 0.25
 
 
 class Session:
@@ -60,14 +59,10 @@ class Session:
         confidence: Optional[float] = None,
         policies: Optional[Sequence[Policy]] = None,
         network: Optional[str] = None,
+        priority: str = "normal",
     ) -> None:
         """Load every stage into ``backend``, which the session owns from then on; see `open` for the arguments."""
-        if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
-            raise OptionError(f"warmup={warmup!r}: must be a whole number of frames, 0 or more")
-        if confidence is not None and not 0.5 <= confidence < 1:
-            raise OptionError(
-                f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99"
-            )
+        check_opening(warmup, confidence)
         self._manifest = bundle.manifest if network is None else bundle.manifest.only(network)
         policies = calibrated_policies(self._manifest) if policies is None else policies
         for policy in policies:
@@ -79,20 +74,24 @@ class Session:
         self.fingerprint: Fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
         self.profile: Optional[Profile] = read_profile(bundle, self.fingerprint)
         self.variants = choose_variants(self._manifest, backend.name, self.profile, variants)
-        load_stages(bundle, backend, self.fingerprint, self.variants)
+        self._priority = Priority(priority)
+        with self._priority.working(inherited=True):
+            load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
         self._trying = confidence or (EVEN if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
-        overhead = LatencyModel((ANSWERING, WAKING))
+        overhead = LatencyModel((ANSWERING,))
         self._plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self._turn = threading.Lock()
         self._batches = Batches(self._plan, backend, self._turn, allow_nonfinite)
-        self._worker = Worker(f"edgekit-{bundle.manifest.name}", self._turn, self.clock)
+        self._returning = Returning(self._plan, f"edgekit-{bundle.manifest.name}", self._turn, self._priority)
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
-        prepare_model(self._plan, bundle, network, backend, self._entrance, self.profile, self.variants, warmup)
+        prepare_model(
+            self._plan, bundle, network, backend, self._entrance, self.profile, self.variants, warmup
+        )
         self.latency.end(self.clock.now())
 
     @classmethod
@@ -111,6 +110,7 @@ class Session:
         spin: bool = True,
         build: bool = False,
         network: Optional[str] = None,
+        priority: str = "normal",
     ) -> "Session":
         """Read the bundle at ``path`` and make it ready to run.
 
@@ -135,7 +135,18 @@ class Session:
         bundle = read_bundle(path)
 
         def make(opened: Backend) -> "Session":
-            return cls(bundle, opened, variants, clock, allow_nonfinite, warmup, confidence, policies, network)
+            return cls(
+                bundle,
+                opened,
+                variants,
+                clock,
+                allow_nonfinite,
+                warmup,
+                confidence,
+                policies,
+                network,
+                priority,
+            )
 
         return open_with(make, bundle, backend, providers, threads, spin, build)
 
@@ -226,7 +237,7 @@ class Session:
         started = self.clock.now()
         execution = self._begin(started, check_budget(budget_ms), inputs, copy=True, cheapest_first=True)
         job = Job(execution, self.clock, on_exit)
-        self._worker.add(job, latest)
+        self._returning.worker.add(job, latest)
         return job
 
     def infer_batch(self, images: Sequence[object], budget_ms: Optional[float] = None) -> List[Result]:
@@ -260,7 +271,7 @@ class Session:
     def close(self) -> None:
         """Cancel what runs in the background, join its thread and give everything back; may be called twice."""
         self._closed = True
-        self._worker.close()
+        self._returning.worker.close()
         with self._turn:
             self.backend.close()
 
@@ -287,8 +298,7 @@ class Session:
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
         entered = self._entrance.enter(inputs, copy)
-        overhead = [self._plan.overhead.predict(name) or 0.0 for name in (ANSWERING, WAKING)[: 1 + returning]]
-        reserve = min(sum(overhead), MOST_RESERVED * (budget_ms or 0.0))
+        reserve = self._returning.reserve_ms(budget_ms, returning)
         confidence = self._trying if returning else None
         ready, placement = self.clock.now(), entered.placement
         call = Call(started, ready, budget_ms, reserve, placement, confidence, cheapest_first)
@@ -312,27 +322,17 @@ class Session:
         check_overrun(overrun)
         if budget_ms is None or overrun == "finish":
             execution = self._begin(started, budget_ms, inputs)
-            with self._turn:
+            with self._priority.working(), self._turn:
                 execution.finish()
         else:
             execution = self._begin(started, budget_ms, inputs, returning=True)
-            self._run_until(execution, execution.call.started + budget_ms - execution.call.reserve_ms)
+            self._returning.run(execution)
         result = execution.result("budget")
         if result.output is not None:
             self._last = started, result.output
         elif reuse and self._last is not None:
             result = result._replace(output=self._last[1], age_ms=self.clock.now() - self._last[0])
         return result
-
-    def _run_until(self, execution: Execution, until: float) -> None:
-        """Run a frame in the background until it is over or the instant ``until`` has come."""
-        job = Job(execution, self.clock)
-        self._worker.add(job)
-        job.wait(until)
-        over = job.done()
-        self._plan.overhead.learn(WAKING, self.clock.now() - (execution.progress.reached if over else until))
-        if not over:
-            self._worker.withdraw(job, "budget")
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:

@@ -1,0 +1,66 @@
+"""Returning on time: a frame runs on the session's own thread while its caller waits, no longer than the budget allows."""
+
+import threading
+from typing import Optional
+
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.execution import ANSWERING, Execution, Plan
+from edgekit.runtime.job import Job, Worker
+from edgekit.runtime.latency import Distribution
+from edgekit.runtime.priority import Priority
+
+# How sure a caller wants to be that he is awake in time, and what the kernel may still add: every late waking is a late
+# answer, so the 99 % that stages are predicted with would be one late answer in a hundred.
+AWAKE = 0.995
+MARGIN = 1.5
+# Of a budget, for what is not a stage: a machine that wakes threads late (by 6 ms and more, where others want all of its
+# cores) must not keep frames from beginning at all.
+MOST_RESERVED = 0.25
+
+
+class Returning:
+    """Runs the frames of one session in the background, and knows how much earlier than his deadline a caller must be woken.
+
+    Attributes:
+        worker: the thread, which takes submitted frames as well.
+    """
+
+    def __init__(self, plan: Plan, name: str, turn: threading.Lock, priority: Priority) -> None:
+        self.worker = Worker(name, turn, plan.clock, priority)
+        self._plan = plan
+        self._clock: Clock = plan.clock
+        self._priority = priority
+        self._waking = Distribution()
+        self._guard = threading.Lock()
+
+    def reserve_ms(self, budget_ms: Optional[float], returning: bool) -> float:
+        """What the stages must leave of a budget: for making the answer and, if the caller is ``returning``, for waking him."""
+        if budget_ms is None:
+            return 0.0
+        reserve = self._plan.overhead.predict(ANSWERING) or 0.0
+        if returning:
+            with self._guard:
+                late = self._waking.quantile(AWAKE)
+            reserve += MARGIN * (late or 0.0)
+        return min(reserve, MOST_RESERVED * budget_ms)
+
+    def run(self, execution: Execution) -> None:
+        """Run a frame until it is over, or its time is up: then a stage that still runs is cancelled.
+
+        Without any answer yet, nothing is lost by waiting for one as long as there is time at all.
+        """
+        call = execution.call
+        assert call.deadline is not None and call.exit_by is not None
+        with self._priority.waiting():
+            job = Job(execution, self._clock)
+            self.worker.add(job)
+            until = call.exit_by
+            over = job.wait(until)
+            if not over and not execution.progress.exits:
+                until = call.deadline - (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
+                over = job.wait_for_exit(until)
+            late = self._clock.now() - (execution.progress.reached if over else until)
+            if not job.done():
+                self.worker.withdraw(job, "budget")
+        with self._guard:
+            self._waking.add(max(late, 0.0))
