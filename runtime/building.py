@@ -226,7 +226,12 @@ def _measure_stage(
     if any(key not in known or not (known[key].durations_ms or known[key].refused) for key in built):
         fresh = measure(stage, built, chain, options.runs, options.tolerance)
         record = _noted(
-            bundle, record, [trial._replace(seconds=known[trial.key].seconds if trial.key in known else None) for trial in fresh]
+            bundle,
+            record,
+            [
+                trial._replace(seconds=known[trial.key].seconds if trial.key in known else None)
+                for trial in fresh
+            ],
         )
     best = choose([trial for trial in record.trials if trial.key in built])
     if best is None:
@@ -249,7 +254,9 @@ def _check_variants(bundle: Bundle, options: Options) -> None:
     stages = {stage.name: [one.name for one in stage.variants] for stage in bundle.manifest.stages}
     for name, variant in (options.variants or {}).items():
         if variant not in stages.get(name, []):
-            raise OptionError(f"--variants {name}={variant}: there is no such graph; `edgekit inspect` lists them")
+            raise OptionError(
+                f"--variants {name}={variant}: there is no such graph; `edgekit inspect` lists them"
+            )
 
 
 @contextlib.contextmanager

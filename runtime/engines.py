@@ -166,7 +166,9 @@ def read_engine(
         if engine is not None:
             plan = read_plan(engine)
             if plan is None:
-                raise BackendError(f"{engine.path}: damaged or cut off; `edgekit build {bundle.path}` makes it anew")
+                raise BackendError(
+                    f"{engine.path}: damaged or cut off; `edgekit build {bundle.path}` makes it anew"
+                )
             return plan, engine.path, precision
     raise BackendError(_missing(bundle, fingerprint, stage, variant))
 
@@ -183,7 +185,9 @@ def read_record(bundle: Bundle, fingerprint: Fingerprint) -> Record:
             Trial(**dict(entry, durations_ms=tuple(float(value) for value in entry["durations_ms"])))
             for entry in document["trials"]
         ]
-        chosen = [(str(stage), str(variant), str(precision)) for stage, variant, precision in document["chosen"]]
+        chosen = [
+            (str(stage), str(variant), str(precision)) for stage, variant, precision in document["chosen"]
+        ]
         errors = tuple((str(stage), float(error)) for stage, error in document["errors"])
         return Record(
             Fingerprint(**document["fingerprint"]), tuple(trials), tuple(chosen), errors, document["note"]
@@ -233,7 +237,9 @@ def _preferred(record: Record, stage: str, variant: str) -> List[str]:
     measured = [trial for trial in tried if trial.durations_ms and trial.refused is None]
     measured.sort(key=lambda trial: sorted(trial.durations_ms)[len(trial.durations_ms) // 2])
     refused = {trial.precision for trial in tried if trial.refused is not None}
-    order = chosen + [trial.precision for trial in measured] + [one for one in PRECISIONS if one not in refused]
+    order = (
+        chosen + [trial.precision for trial in measured] + [one for one in PRECISIONS if one not in refused]
+    )
     return sorted(set(order), key=order.index)
 
 

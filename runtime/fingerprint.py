@@ -46,7 +46,7 @@ class Fingerprint(NamedTuple):
 
 
 def read_fingerprint(
-    backend: str, threads: object, root: str = "/", known: Mapping[str, object] = {}  # noqa: B006
+    backend: str, threads: object, root: str = "/", known: Mapping[str, object] = {}
 ) -> Fingerprint:
     """The fingerprint of this device.
 

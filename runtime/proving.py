@@ -41,7 +41,7 @@ def prove(bundle: Bundle, backend: TensorRT, record: Record, tolerance: float) -
     if not worst <= CHAIN:
         raise BackendError(
             f"{bundle.path}: the engines built here give other answers than the network gave at export"
-            f" ({worst / CHAIN:.1f} times what is allowed): report this; `backend=\"onnxruntime\"` still works"
+            f' ({worst / CHAIN:.1f} times what is allowed): report this; `backend="onnxruntime"` still works'
         )
     record = record._replace(errors=tuple(errors), note=note)
     write_record(bundle, record)
@@ -86,8 +86,14 @@ def _most_exact(record: Record) -> Tuple[Tuple[str, str, str], ...]:
     """Per stage the fastest of its most exact engines."""
     chosen = []
     for stage, _, _ in record.chosen:
-        mine = [trial for trial in record.trials if trial.stage == stage and trial.refused is None and trial.durations_ms]
+        mine = [
+            trial
+            for trial in record.trials
+            if trial.stage == stage and trial.refused is None and trial.durations_ms
+        ]
         best = min(PRECISIONS.index(trial.precision) for trial in mine)
-        taken: Trial = choose([trial for trial in mine if PRECISIONS.index(trial.precision) == best]) or mine[0]
+        taken: Trial = (
+            choose([trial for trial in mine if PRECISIONS.index(trial.precision) == best]) or mine[0]
+        )
         chosen.append((stage, taken.variant, taken.precision))
     return tuple(chosen)

@@ -81,7 +81,11 @@ def measure(
                     continue
                 reference = outputs
             trials[key] = _judged(trials[key], stage, outputs, reference, tolerance)
-        durations = _time({key: entries[key] for key in order if key in entries and trials[key].refused is None}, stage, runs)
+        durations = _time(
+            {key: entries[key] for key in order if key in entries and trials[key].refused is None},
+            stage,
+            runs,
+        )
     finally:
         for entry in entries.values():
             entry.backend.close()
@@ -144,5 +148,7 @@ def _judged(
             return trial._replace(refused=f"{spec.name} is not finite in {trial.precision}")
         worst = max(worst, deviation(outputs[spec.name], reference[spec.name], spec.unit, tolerance))
     if worst > 1.0:
-        return trial._replace(error=worst, refused=f"{worst:.1f} times the error that is allowed in {trial.precision}")
+        return trial._replace(
+            error=worst, refused=f"{worst:.1f} times the error that is allowed in {trial.precision}"
+        )
     return trial._replace(error=worst)

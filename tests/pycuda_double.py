@@ -64,7 +64,7 @@ class Gpu:
         self.copies: List[Tuple[str, int]] = []
         self.launches = 0
         self.contexts = 0
-        self.streams: Dict[int, "Stream"] = {}
+        self.streams: Dict[int, Stream] = {}
         self.current = threading.local()
 
     def stack(self) -> List["Context"]:
@@ -105,9 +105,9 @@ class Context:
         self.gpu.stack().append(self)
 
     def detach(self) -> None:
-        stack = self.gpu.stack()
-        if self in stack:
-            stack.remove(self)
+        raise AssertionError("what lies in page-locked memory, and may still be held, would be gone")
+
+    def __del__(self) -> None:
         self.gpu.contexts -= 1
 
 
@@ -136,23 +136,21 @@ class PagelockedHostAllocation:
 
     def __init__(self, gpu: Gpu, size: int, flags: int) -> None:
         gpu.require_context()
+        self._ward = gpu.stack()[-1]  # lives as long as this
         self._memory = np.full(max(size, 1), GARBAGE, np.uint8)
+        self._address = int(self._memory.ctypes.data)
         self._flags = flags
         self._gpu = gpu
         if flags & DEVICEMAP:
-            gpu.add(self._memory.ctypes.data, size)
+            gpu.add(self._address, size)
 
     def get_device_pointer(self) -> int:
         if not self._flags & DEVICEMAP:
             raise LogicError("cuMemHostGetDevicePointer failed: not mapped")
-        return int(self._memory.ctypes.data)
-
-    def free(self) -> None:
-        self._gpu.require_context()
-        self._gpu.live.pop(self._memory.ctypes.data, None)
+        return self._address
 
     def __del__(self) -> None:
-        self._gpu.live.pop(self._memory.ctypes.data, None)
+        self._gpu.live.pop(self._address, None)
 
 
 class Stream:

@@ -25,7 +25,14 @@ API: Dict[str, Dict[str, List[str]]] = json.loads(
 )
 MAGIC = b"DOUBLE"
 SCRATCH = 4096
-_NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT32": np.int32, "INT8": np.int8, "BOOL": np.bool_, "INT64": np.int64}
+_NUMPY = {
+    "FLOAT": np.float32,
+    "HALF": np.float16,
+    "INT32": np.int32,
+    "INT8": np.int8,
+    "BOOL": np.bool_,
+    "INT64": np.int64,
+}
 _ORT = {
     "tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int32)": "INT32", "tensor(int8)": "INT8", "tensor(bool)": "BOOL",
     "tensor(int64)": "INT64",
@@ -46,6 +53,7 @@ class Behaviour:
         seconds: that an engine takes on top, by ``fp32``, ``fp16``, ``int8`` and ``dla``.
         fails: an execution returns False.
         half_overflows: engines in FP16 give Inf.
+        hollow: engines compute nothing: what is left is what the backend does.
         no_fp16: the module is slow in FP16 (``platform_has_fast_fp16`` is false).
         dla_cores: of the module.
     """
@@ -57,6 +65,7 @@ class Behaviour:
         self.seconds: Dict[str, float] = {}
         self.fails = False
         self.half_overflows = False
+        self.hollow = False
         self.no_fp16 = False
         self.no_int8 = False
         self.dla_cores = 0
@@ -96,7 +105,7 @@ def make(release: str, gpu: Gpu, patch: str = "1") -> Any:
     module.behaviour = behaviour = Behaviour()
     world = _World(module, release, gpu, behaviour)
     for kind, names in api.items():
-        members = [name for name in names if name.isupper() or "_" in name and name.upper() == name]
+        members = [name for name in names if name == name.upper()]
         if kind in _ENUMERATIONS:
             fields = {name: _Member(kind, name, value) for value, name in enumerate(members)}
             setattr(module, kind, _recorder(behaviour)(kind, (), fields))
@@ -114,9 +123,10 @@ def install(module: ModuleType, modules: Optional[Dict[str, Any]] = None) -> Non
 def _recorder(behaviour: Behaviour) -> type:
     class Recorder(type):
         def __getattribute__(cls, name: str) -> Any:
+            value = type.__getattribute__(cls, name)
             if not name.startswith("_"):
                 behaviour.touched.add((cls.__name__, name))
-            return type.__getattribute__(cls, name)
+            return value
 
     return Recorder
 
@@ -140,7 +150,9 @@ def _restricted(kind: str, implementation: type, names: List[str], world: "_Worl
         return object.__getattribute__(self, name)
 
     def write(self: object, name: str, value: object) -> None:
-        if not name.startswith("_") and type(self).__name__ == kind:  # a subclass may have attributes of its own
+        if (
+            not name.startswith("_") and type(self).__name__ == kind
+        ):  # a subclass may have attributes of its own
             if name not in names:
                 raise AttributeError(f"'tensorrt.{kind}' object has no attribute '{name}'")
             touched.add((kind, name))
@@ -167,7 +179,14 @@ class _World:
         self.behaviour = behaviour
 
     def say(self, logger: Any, severity: str, text: str) -> None:
-        logger.log(_Member("Severity", severity, ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE").index(severity)), text)
+        logger.log(
+            _Member(
+                "Severity",
+                severity,
+                ("INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE").index(severity),
+            ),
+            text,
+        )
 
 
 class _ILogger:
@@ -303,7 +322,9 @@ class _Config:
     def get_timing_cache(self) -> Optional[_TimingCache]:
         return self._cache
 
-    max_workspace_size = property(lambda self: self._workspace, lambda self, value: setattr(self, "_workspace", value))
+    max_workspace_size = property(
+        lambda self: self._workspace, lambda self, value: setattr(self, "_workspace", value)
+    )
     default_device_type = property(
         lambda self: self._device, lambda self, value: setattr(self, "_device", value.name)
     )
@@ -341,7 +362,9 @@ class _Builder:
         time.sleep(behaviour.build_seconds)
         explicit = world.number >= (10, 0) or network._flags & 1  # 1 << EXPLICIT_BATCH
         if network._graph is None or not explicit:
-            world.say(self._logger, "ERROR", "4: [network.cpp::validate] Network must have at least one output")
+            world.say(
+                self._logger, "ERROR", "4: [network.cpp::validate] Network must have at least one output"
+            )
             return None
         if config._workspace > behaviour.most_workspace:
             world.say(self._logger, "ERROR", "2: [virtualMemoryBuffer] OutOfMemory: no sufficient workspace")
@@ -354,7 +377,9 @@ class _Builder:
             precision = "dla"
         if config._cache is not None:
             config._cache._data += b"tactics "
-        head = json.dumps({"release": world.release, "sm": world.gpu.sm, "precision": precision}).encode("ascii")
+        head = json.dumps({"release": world.release, "sm": world.gpu.sm, "precision": precision}).encode(
+            "ascii"
+        )
         body = len(head).to_bytes(4, "big") + head + network._graph
         plan = MAGIC + hashlib.sha256(body).digest() + body
         return world.module.IHostMemory(plan)  # type: ignore[no-any-return]
@@ -374,12 +399,18 @@ class _Runtime:
         world.gpu.require_context()
         digest, body = plan[len(MAGIC) : len(MAGIC) + 32], plan[len(MAGIC) + 32 :]
         if not plan.startswith(MAGIC) or hashlib.sha256(body).digest() != digest:
-            world.say(self._logger, "ERROR", "1: [stdArchiveReader.cpp] Serialization assertion magicTagRead failed")
+            world.say(
+                self._logger, "ERROR", "1: [stdArchiveReader.cpp] Serialization assertion magicTagRead failed"
+            )
             return None
         size = int.from_bytes(body[:4], "big")
         head = json.loads(body[4 : 4 + size].decode("ascii"))
         if (head["release"], tuple(head["sm"])) != (world.release, tuple(world.gpu.sm)):
-            world.say(self._logger, "ERROR", "6: The engine plan file is not compatible with this version of TensorRT")
+            world.say(
+                self._logger,
+                "ERROR",
+                "6: The engine plan file is not compatible with this version of TensorRT",
+            )
             return None
         return world.module.ICudaEngine(head["precision"], body[4 + size :])  # type: ignore[no-any-return]
 
@@ -482,6 +513,8 @@ class _Context:
         if world.behaviour.fails or len(addresses) != len(engine._all) or scratch == 0:
             return False
         gpu.launches += 1
+        if world.behaviour.hollow:
+            return True
 
         def work() -> None:
             if scratch is not None:
@@ -491,7 +524,9 @@ class _Context:
             results = engine._session.run([entry.name for entry in engine._outputs], feeds)
             for entry, result in zip(engine._outputs, results):
                 if engine._precision in ("fp16", "dla"):
-                    result = result.astype(np.float16).astype(result.dtype) * (np.inf if world.behaviour.half_overflows else 1)
+                    result = result.astype(np.float16).astype(result.dtype) * (
+                        np.inf if world.behaviour.half_overflows else 1
+                    )
                 _view(gpu, addresses[entry.name], entry)[...] = result
             time.sleep(world.behaviour.seconds.get(engine._precision, 0.0))
 

@@ -42,7 +42,7 @@ class Frame(ABC):
         Called from another thread than `run`.
         """
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027
         """Nobody runs or reads this frame any more: what it holds may serve the next one."""
 
 

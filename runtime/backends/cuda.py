@@ -41,13 +41,13 @@ class Cuda:
         try:
             driver.init()
             device = driver.Device(0)
-            self.sm: Tuple[int, int] = tuple(device.compute_capability())  # type: ignore[assignment]
+            self.sm: Tuple[int, int] = tuple(device.compute_capability())
             self.name = str(device.name())
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
-            self._context = device.make_context(driver.ctx_flags.SCHED_AUTO | driver.ctx_flags.MAP_HOST)
+            self._context: Any = device.make_context(driver.ctx_flags.SCHED_AUTO | driver.ctx_flags.MAP_HOST)
         except driver.Error as error:
             raise BackendError(
-                f"no GPU can be used: {error}; is NVIDIA's driver loaded? `backend=\"onnxruntime\"` needs none"
+                f'no GPU can be used: {error}; is NVIDIA\'s driver loaded? `backend="onnxruntime"` needs none'
             ) from error
         self.version = ".".join(str(part) for part in driver.get_version()[:2])
         self.cached = not self.integrated or self.sm >= FIRST_COHERENT
@@ -128,7 +128,7 @@ class Cuda:
         return int(free), int(total)
 
     def close(self) -> None:
-        """Give everything back; may be called twice."""
+        """Give everything back but the arrays of `share` that somebody still holds; may be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -138,7 +138,8 @@ class Cuda:
                 allocation.free()
             del self._stream
         self._allocations = {}
-        self._context.detach()
+        # Not detached: arrays that are held hold it too, and the last of them ends it.
+        self._context = None
 
 
 def _import() -> Any:

@@ -1,4 +1,4 @@
-"""Stages as TensorRT engines, from the 8.0 of JetPack 4.6 on: they hand tensors to each other on the GPU.
+"""Stages as TensorRT engines, from the 8.2 of JetPack 4.6.1 on: they hand tensors to each other on the GPU.
 
 All stages share one stream and one scratch memory, so one runs at a time. A stage that was launched cannot be cancelled: the
 scheduler must not admit it.
@@ -24,9 +24,7 @@ class _Stage(NamedTuple):
     inputs: Tuple[str, ...]
 
 
-def open_backend(
-    providers: Optional[Sequence[str]], threads: Optional[int], spin: bool = True
-) -> "TensorRT":
+def open_backend(providers: Optional[Sequence[str]], threads: Optional[int], spin: bool = True) -> "TensorRT":
     """Import TensorRT and open the GPU.
 
     Raises:
@@ -157,6 +155,7 @@ class TensorRT(Backend):
                     self.cuda.free(self._scratch[0])
             self._free, self._allocated, self._scratch = [], [], None
             self._placed.clear()
+            self._views.clear()
             if self._owner:
                 self.cuda.close()
 
@@ -207,7 +206,10 @@ class TensorRT(Backend):
     def _given(self) -> List[str]:
         """The tensors that no loaded stage writes."""
         written = {
-            tensor.name for stage in self._stages.values() for tensor in stage.engine.tensors if not tensor.is_input
+            tensor.name
+            for stage in self._stages.values()
+            for tensor in stage.engine.tensors
+            if not tensor.is_input
         }
         return [name for name in self._tensors if name not in written]
 
@@ -258,9 +260,7 @@ class TensorRTFrame(Frame):
         except cuda.error as error:
             raise BackendError(f"{stage} failed on the GPU: {error}") from error
         if not launched:
-            raise BackendError(
-                f"{stage} failed in TensorRT {backend.version}: {backend.library.said()}"
-            )
+            raise BackendError(f"{stage} failed in TensorRT {backend.version}: {backend.library.said()}")
 
     def cancel(self) -> None:
         """See `Frame.cancel`: no stage begins any more; one that was launched runs to its end."""

@@ -89,11 +89,15 @@ def build_engine(
             said = library.said()
             if limit // 2 < LEAST_WORKSPACE or not re.search(r"memory|alloc|workspace", said, re.IGNORECASE):
                 tried = f", with {limit >> 20} MB of workspace after {most >> 20} MB" if limit < most else ""
-                raise BackendError(f"TensorRT {library.version} cannot build it in {precision}{tried}: {said}")
+                raise BackendError(
+                    f"TensorRT {library.version} cannot build it in {precision}{tried}: {said}"
+                )
             limit //= 2
 
 
-def _build(library: Library, graph: bytes, precision: str, limit: int, timing_cache: bytes) -> Optional[Built]:
+def _build(
+    library: Library, graph: bytes, precision: str, limit: int, timing_cache: bytes
+) -> Optional[Built]:
     trt = library.trt
     builder = trt.Builder(library.log)
     flags = 0
@@ -103,7 +107,9 @@ def _build(library: Library, graph: bytes, precision: str, limit: int, timing_ca
     parser = trt.OnnxParser(network, library.log)
     if not parser.parse(graph):
         library.said()  # the same again, and more
-        raise BackendError(f"TensorRT {library.version} cannot read the graph: {_parser_errors(library, parser)}")
+        raise BackendError(
+            f"TensorRT {library.version} cannot read the graph: {_parser_errors(library, parser)}"
+        )
     config = builder.create_builder_config()
     if library.number >= FIRST_WITH_POOLS:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limit)

@@ -66,7 +66,7 @@ def open_engine(library: Library, plan: bytes, source: str) -> Engine:
 
 
 class _BindingEngine(Engine):
-    """TensorRT 8.0 to 8.4."""
+    """TensorRT 8.2 to 8.4."""
 
     def __init__(self, library: Library, runtime: Any, engine: Any, source: str) -> None:
         self._runtime = runtime  # must outlive the engine
@@ -135,7 +135,9 @@ class _TensorEngine(Engine):
 
 def _opened(library: Library, context: Any, source: str) -> Any:
     if context is None:
-        raise BackendError(f"{source}: TensorRT {library.version} cannot prepare this engine: {library.said()}")
+        raise BackendError(
+            f"{source}: TensorRT {library.version} cannot prepare this engine: {library.said()}"
+        )
     return context
 
 

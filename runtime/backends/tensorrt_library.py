@@ -7,7 +7,7 @@ from typing import Any, List, Tuple
 
 from edgekit.errors import BackendError
 
-OLDEST = (8, 0)  # JetPack 4.6; TX2's last JetPack has 8.2
+OLDEST = (8, 2)  # JetPack 4.6.1
 LONGEST = 300  # characters of TensorRT's own words in an error
 
 
@@ -32,7 +32,7 @@ class Library:
         self.number: Tuple[int, ...] = tuple(int(part) for part in self.version.split(".")[:2])
         if self.number < OLDEST:
             raise BackendError(
-                f"TensorRT {self.version} is older than {OLDEST[0]}.{OLDEST[1]}; update JetPack to 4.6 or newer"
+                f"TensorRT {self.version} is older than {OLDEST[0]}.{OLDEST[1]}; update to JetPack 4.6.1 or newer"
             )
         self.log = _logger(self.trt)
 
@@ -56,7 +56,7 @@ def _import() -> Any:
 
 
 def _logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc,name-defined]
+    class Log(trt.ILogger):  # type: ignore[misc]
         """Keeps errors, forgets the rest."""
 
         def __init__(self) -> None:
