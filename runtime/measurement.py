@@ -105,12 +105,15 @@ def exit_summaries(frames: Sequence[Frame]) -> Dict[str, Summary]:
     return {name: summarize([frame.exit_ms[name] for frame in frames]) for name in frames[0].exit_ms}
 
 
-def model_summaries(frames: Sequence[Frame]) -> Dict[str, Summary]:
-    """Per exit, the model alone: every stage up to it, summed within each frame."""
+def model_summaries(frames: Sequence[Frame], networks: Mapping[str, str] = {}) -> Dict[str, Summary]:
+    """Per exit, the model alone: every stage up to it, summed within each frame.
+
+    ``networks`` says which one each stage is of, where there are several: only those of the exit's own count.
+    """
     order = list(frames[0].stage_ms)
-    return {
-        name: summarize(
-            [sum(frame.stage_ms[stage] for stage in order[: order.index(name) + 1]) for frame in frames]
-        )
-        for name in frames[0].exit_ms
-    }
+    found = {}
+    for name in frames[0].exit_ms:
+        up_to = order[: order.index(name) + 1]
+        own = [stage for stage in up_to if networks.get(stage) == networks.get(name)]
+        found[name] = summarize([sum(frame.stage_ms[stage] for stage in own) for frame in frames])
+    return found

@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit import __version__, atomic
-from edgekit.bundle import Bundle, read_bundle
+from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
@@ -38,6 +38,7 @@ from edgekit.runtime.verbs.options import (
     read_variants,
     whole,
 )
+from edgekit.runtime.verbs.sessions import Sessions, add_network_option, check_one_network, networks_asked_for
 from edgekit.runtime.verbs.timelines import add_timeline_options, write_timelines
 
 RUNS, WARMUP = 200, 20
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-profile", action="store_true", help="leave the bundle as it is: keep no measured profile in it"
     )
     add_backend_options(parser)
+    add_network_option(parser)
     parser.add_argument(
         "--variants",
         default=FASTEST,
@@ -88,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, report, keep the profile; 1 if the gate was not met."""
     bundle = read_bundle(args.bundle)
+    for option, given in (("--rate", args.rate), ("--record", args.record), ("--trace", args.trace)):
+        if given is not None:
+            check_one_network(option, args, bundle.manifest)
     for option, path in (("--save", args.save), ("--record", args.record), ("--trace", args.trace)):
         check_folder(option, path)
     report = bench(args, bundle)
@@ -108,38 +113,40 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     """Load the bundle and measure all that was asked for."""
     inputs = read_inputs(args, bundle.manifest)
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
-    inputs = inputs or golden_pictures(bundle)
-    sizes = {"{1} x {0} px".format(*array.shape[:2]) for array in inputs.values() if array.dtype == np.uint8}
-    variants, timed, refused = choose_variants(args, bundle, inputs)
+    asked = networks_asked_for(args, bundle.manifest)
+    each = {name or "": inputs or golden_pictures(bundle, name) for name in asked}
+    arrays = [array for given in each.values() for array in given.values()]
+    sizes = {"{1} x {0} px".format(*array.shape[:2]) for array in arrays if array.dtype == np.uint8}
+    variants, timed, refused = choose_variants(args, bundle, each)
     return_freed_memory()
     reset_peak_memory()
     memory_before, begin = resident_memory_bytes(), time.perf_counter()
-    with open_session(args, bundle, variants) as session:
+    with Sessions(args, bundle, variants, each) as sessions:
+        session = sessions.each[0]
         load_ms = (time.perf_counter() - begin) * 1e3
         recorder = Recorder(session) if args.record or args.trace else None
         processors, busy = read_processors(), read_busy()
-        frames = run_tight(
-            lambda: run_frame(session, inputs), args.warmup, args.runs, Progress("bench", args.runs).at
-        )
+        frames = run_tight(sessions.frame, args.warmup, args.runs, Progress("bench", args.runs).at)
         others = others_busy(busy, read_busy())
-        paced = None if args.rate is None else measure_paced(args, session, inputs)
-        budgeted = None if args.budget_ms is None else measure_budgeted(args, session, inputs)
+        paced = None if args.rate is None else measure_paced(args, sessions)
+        budgeted = None if args.budget_ms is None else measure_budgeted(args, bundle, sessions, each)
         settings = Settings(
             bundle=bundle.path,
-            network=f"{bundle.manifest.name}, {bundle.manifest.family}, for {bundle.manifest.target}",
+            network=_described(bundle.manifest, asked),
             backend=f"{session.backend.name} {session.backend.version}",
             backend_settings=session.backend.settings,
-            variants=session.variants,
+            variants=sessions.variants,
             fingerprint=session.fingerprint,
             inputs=f"{source} ({', '.join(sorted(sizes)) or 'tensors'})",
             runs=args.runs,
             warmup=args.warmup,
             processors=processors,
             edgekit=__version__,
+            networks=_networks(bundle.manifest, asked),
         )
         profile = None
         if not args.no_profile and args.variants in (FASTEST, DEFAULT):
-            profile, unwritten = keep_profile(bundle, session, frames)
+            profile, unwritten = keep_profile(bundle, session, sessions.variants, frames)
             refused += unwritten
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
@@ -174,15 +181,18 @@ def recorded_settings(args: argparse.Namespace, session: Session, source: str) -
     }
 
 
-def open_session(args: argparse.Namespace, bundle: Bundle, variants: Optional[Mapping[str, str]]) -> Session:
-    """Load the bundle with the backend that was asked for; every frame is to run every stage."""
-    return Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, variants, warmup=0, policies=()
-    )
+def _described(manifest: Manifest, asked: Sequence[Optional[str]]) -> str:
+    names = ", ".join(name for name in asked if name is not None)
+    return f"{manifest.name}{f' ({names})' if names else ''}, {manifest.family}, for {manifest.target}"
+
+
+def _networks(manifest: Manifest, asked: Sequence[Optional[str]]) -> Dict[str, str]:
+    """Which network each stage that was measured is of, where there are several."""
+    return {stage: one.name for one in manifest.networks if one.name in asked for stage in one.stages}
 
 
 def choose_variants(
-    args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, np.ndarray]
+    args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
     """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
     if args.variants == DEFAULT:
@@ -192,18 +202,18 @@ def choose_variants(
     choices = variant_choices(bundle.manifest)
     if len(choices) == 1:
         return None, {}, []
-    sessions: List[Session] = []
+    sessions: List[Sessions] = []
     tried, refused = [], []
     try:
         for choice in choices:
             try:
-                sessions.append(open_session(args, bundle, choice))
+                sessions.append(Sessions(args, bundle, choice, inputs))
                 tried.append(choice)
             except BackendError as error:
                 if choice is choices[-1] and not sessions:
                     raise
                 refused.append(f"a variant cannot run here and was left out: {error}")
-        frames = [lambda session=session: run_frame(session, inputs).stage_ms for session in sessions]
+        frames = [lambda session=session: session.frame().stage_ms for session in sessions]
         rounds = min(args.runs, ROUNDS)
         timed = time_variants(tried, frames, rounds, Progress("timing every variant", rounds).at)
     finally:
@@ -212,28 +222,28 @@ def choose_variants(
     return fastest(timed), timed, refused
 
 
-def run_frame(session: Session, inputs: Mapping[str, np.ndarray]) -> Frame:
-    """One frame through every stage."""
-    exit_ms: Dict[str, float] = {}
-    stage_ms: Mapping[str, float] = {}
-    for result in session.anytime(budget_ms=None, **inputs):
-        if result.error is not None:
-            raise BackendError(result.error)
-        exit_ms[str(result.stage)] = result.elapsed_ms
-        stage_ms = result.stage_ms
-    return Frame(dict(stage_ms), exit_ms)
-
-
-def measure_paced(args: argparse.Namespace, session: Session, inputs: Mapping[str, np.ndarray]) -> Paced:
+def measure_paced(args: argparse.Namespace, sessions: Sessions) -> Paced:
     """Frames that come at the rate that was asked for."""
     progress = Progress(f"bench at {args.rate:g} frames a second", args.runs)
-    return run_paced(lambda: run_frame(session, inputs), args.rate, args.runs, progress=progress.at)
+    return run_paced(sessions.frame, args.rate, args.runs, progress=progress.at)
 
 
 def measure_budgeted(
-    args: argparse.Namespace, session: Session, inputs: Mapping[str, np.ndarray]
+    args: argparse.Namespace,
+    bundle: Bundle,
+    sessions: Sessions,
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
 ) -> Budgeted:
-    """Frames within the budget that was asked for."""
+    """Frames within the budget that was asked for; of several networks, those that a session chooses for each."""
+    if len(sessions.each) == 1:
+        return _within_budget(args, sessions.each[0], next(iter(inputs.values())))
+    with Session.open(
+        bundle.path, args.backend, providers_of(args), args.threads, sessions.variants, policies=()
+    ) as choosing:
+        return _within_budget(args, choosing, list(inputs.values())[-1])
+
+
+def _within_budget(args: argparse.Namespace, session: Session, inputs: Mapping[str, np.ndarray]) -> Budgeted:
     progress = Progress(f"bench within {args.budget_ms:g} ms", args.runs)
     elapsed: List[float] = []
     answered: Dict[str, int] = {}
@@ -241,20 +251,23 @@ def measure_budgeted(
     for done in range(args.runs):
         result = session.infer(budget_ms=args.budget_ms, overrun="return", reuse=False, **inputs)
         elapsed.append(result.elapsed_ms)
-        answered[str(result.stage)] = answered.get(str(result.stage), 0) + 1
+        by = str(result.stage) if result.network is None else f"{result.stage} ({result.network})"
+        answered[by] = answered.get(by, 0) + 1
         missed += bool(result.missed)
         progress.at(done + 1)
     return Budgeted(args.budget_ms, tuple(elapsed), dict(sorted(answered.items())), missed)
 
 
 def keep_profile(
-    bundle: Bundle, session: Session, frames: Sequence[Frame]
+    bundle: Bundle, session: Session, variants: Mapping[str, str], frames: Sequence[Frame]
 ) -> Tuple[Optional[str], List[str]]:
-    """Keep the stages' times in the bundle for the scheduler: the file's path, and why it could not be written."""
-    stages = {
-        name: StageProfile(variant, tuple(frame.stage_ms[name] for frame in frames))
-        for name, variant in session.variants.items()
-    }
+    """Keep the stages' times in the bundle for the scheduler: the file's path, and why it could not be written.
+
+    What is known of networks that were not measured now is kept.
+    """
+    stages = dict(session.profile.stages) if session.profile is not None else {}
+    for name, variant in variants.items():
+        stages[name] = StageProfile(variant, tuple(frame.stage_ms[name] for frame in frames))
     try:
         return write_profile(bundle, Profile(session.fingerprint, bundle_hash(bundle), stages)), []
     except BundleError as error:

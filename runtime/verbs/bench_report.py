@@ -18,7 +18,10 @@ BOUNDARIES = {
 
 
 class Settings(NamedTuple):
-    """Under what the figures were measured: without these they mean nothing."""
+    """Under what the figures were measured: without these they mean nothing.
+
+    ``networks`` says which network each stage is of, where there are several.
+    """
 
     bundle: str
     network: str
@@ -31,6 +34,7 @@ class Settings(NamedTuple):
     warmup: int
     processors: Processors
     edgekit: str
+    networks: Mapping[str, str]
     clock: str = "monotonic (time.perf_counter)"
 
 
@@ -80,7 +84,8 @@ class Report(NamedTuple):
 
 def to_document(report: Report) -> Dict[str, object]:
     """The JSON document."""
-    ends, models = exit_summaries(report.frames), model_summaries(report.frames)
+    networks = report.settings.networks
+    ends, models = exit_summaries(report.frames), model_summaries(report.frames, networks)
     settings = report.settings._asdict()
     settings["processors"] = report.settings.processors._asdict()
     settings["fingerprint"] = {
@@ -172,22 +177,30 @@ def _variants(report: Report) -> List[str]:
 
 
 def _stages(report: Report) -> List[str]:
-    summaries = stage_summaries(report.frames)
-    whole = sum(summary.mean for summary in summaries.values())
+    summaries, networks = stage_summaries(report.frames), report.settings.networks
+    whole: Dict[str, float] = {}
+    for name, summary in summaries.items():
+        network = networks.get(name, "")
+        whole[network] = whole.get(network, 0.0) + summary.mean
     rows = [
-        [name, *_figures(summary), f"{100 * summary.mean / whole:.1f} %"]
+        [_named(name, networks), *_figures(summary), f"{100 * summary.mean / whole[networks.get(name, '')]:.1f} %"]
         for name, summary in summaries.items()
     ]
     return ["Stages, ms (boundary: stage)", *table(["stage", *FIGURES, "share"], rows)]
 
 
 def _exits(report: Report) -> List[str]:
-    ends, models = exit_summaries(report.frames), model_summaries(report.frames)
+    networks = report.settings.networks
+    ends, models = exit_summaries(report.frames), model_summaries(report.frames, networks)
     rows = []
     for name, end in ends.items():
-        rows.append([name, "model", *_figures(models[name]), None])
+        rows.append([_named(name, networks), "model", *_figures(models[name]), None])
         rows.append(["", "end to end", *_figures(end), f"{1e3 / end.mean:.1f}"])
     return ["Until each exit, ms", *table(["exit", "boundary", *FIGURES, "FPS"], rows, left=2)]
+
+
+def _named(stage: str, networks: Mapping[str, str]) -> str:
+    return f"{stage} ({networks[stage]})" if stage in networks else stage
 
 
 def _paced(paced: Paced, frames: Sequence[Frame]) -> List[str]:

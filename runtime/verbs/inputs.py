@@ -1,7 +1,7 @@
 """What a verb feeds to a network: the pictures that were named, or the bundle's own golden input."""
 
 import argparse
-from typing import Dict
+from typing import Dict, Optional
 
 import numpy as np
 
@@ -44,10 +44,11 @@ def require_inputs(args: argparse.Namespace, manifest: Manifest) -> Dict[str, np
     return inputs
 
 
-def golden_pictures(bundle: Bundle) -> Dict[str, np.ndarray]:
+def golden_pictures(bundle: Bundle, network: Optional[str] = None) -> Dict[str, np.ndarray]:
     """The golden input as the uint8 pictures that it would have come from, for inputs that are pictures."""
-    golden, _ = read_golden(bundle)
-    return {spec.name: _picture(spec, golden[spec.name]) for spec in bundle.manifest.inputs}
+    golden, _ = read_golden(bundle, network)
+    manifest = bundle.manifest if network is None else bundle.manifest.only(network)
+    return {spec.name: _picture(spec, golden[spec.name]) for spec in manifest.inputs}
 
 
 def _picture(spec: InputSpec, tensor: np.ndarray) -> np.ndarray:

@@ -4,10 +4,11 @@ import argparse
 import os
 from typing import Dict, List, Tuple
 
-from edgekit.bundle import Bundle, InputSpec, StageSpec, read_bundle
+from edgekit.bundle import Bundle, ExitSpec, InputSpec, StageSpec, read_bundle
 from edgekit.errors import BundleError
 from edgekit.runtime.report import count, print_json, say, table
 
+LONGEST_OPTIONS = 60  # characters, in a column
 PROVENANCE_FIRST = ("edgekit", "created", "checkpoint", "checkpoint_sha256")
 
 
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         say(
             _head(bundle, damaged)
             + [""]
+            + _networks(bundle)
             + _inputs(bundle)
             + [""]
             + _stages(bundle)
@@ -82,11 +84,47 @@ def _head(bundle: Bundle, damaged: Dict[str, str]) -> List[str]:
     return lines + [f"            ! {what}" for what in damaged.values()]
 
 
+def _networks(bundle: Bundle) -> List[str]:
+    """Where there are several, what each costs and gives."""
+    manifest = bundle.manifest
+    rows = []
+    for network in manifest.networks:
+        alone = manifest.only(network.name)
+        exits = [manifest.exits.get(stage.name, ExitSpec()) for stage in alone.stages if stage.exit is not None]
+        options = ", ".join(f"{key} {value}" for key, value in network.options.items())
+        rows.append(
+            [
+                network.name,
+                ", ".join(network.stages),
+                count(sum(stage.macs for stage in alone.stages)),
+                f"{sum(stage.parameters for stage in alone.stages):,}",
+                _accuracy(exits[-1]),
+                options if len(options) <= LONGEST_OPTIONS else "in --json",
+            ]
+        )
+    if not rows:
+        return []
+    header = ["network", "stages", "MACs", "parameters", "accuracy", "options"]
+    title = "Networks, of which the scheduler runs the best that fits (`run --network NAME` takes one)"
+    return [title, *_indented(table(header, rows, left=2)), ""]
+
+
+def _accuracy(spec: ExitSpec) -> str:
+    if spec.accuracy is None:
+        return "unknown"
+    return f"{spec.accuracy:g} {spec.source or ''}".rstrip()
+
+
 def _inputs(bundle: Bundle) -> List[str]:
+    manifest = bundle.manifest
     lines = ["Inputs"]
-    for spec in bundle.manifest.inputs:
+    for spec in manifest.inputs:
         lines.append(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)} {spec.layout}")
         lines += [f"    {line}" for line in _recipe(spec)]
+    for network in manifest.networks:
+        for spec in network.inputs:
+            lines.append(f"  {spec.name} of {network.name}: {spec.dtype} {_shape(spec.shape)} {spec.layout}")
+            lines += [f"    {line}" for line in _recipe(spec)]
     return lines
 
 
@@ -126,7 +164,8 @@ def _stages(bundle: Bundle) -> List[str]:
             write = writes[line] if line < len(writes) else ""
             first = line == 0
             figures = [count(stage.macs), f"{stage.parameters:,}"] if first else ["", ""]
-            rows.append([stage.name if first else "", reads, write, *figures])
+            label = f"{stage.name} {manifest.network_of(stage.name) or ''}".rstrip()
+            rows.append([label if first else "", reads, write, *figures])
     lines = [
         "Stages (* is the exit: an answer that can be used)",
         *_indented(table(header, rows, left=3)),
@@ -144,7 +183,7 @@ def _stages(bundle: Bundle) -> List[str]:
     }
     for name, spec in known.items():
         lines.append(
-            f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}, accuracy {_or_unknown(spec.accuracy)}"
+            f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}, accuracy {_accuracy(spec)}"
         )
     return lines
 

@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from edgekit.bundle import Bundle, read_bundle
+from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.accuracy import DisparityErrors, disparity_errors
 from edgekit.runtime.colors import color_disparity, disparity_range
@@ -23,6 +23,7 @@ from edgekit.runtime.verbs.options import (
     positive_whole,
     providers_of,
 )
+from edgekit.runtime.verbs.sessions import add_network_option, check_one_network
 from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
 Writer = Callable[[str, np.ndarray], None]
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
     add_trace_option(parser)
     add_backend_options(parser)
+    add_network_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -86,10 +88,11 @@ def run(args: argparse.Namespace) -> int:
     check_folder("--trace", args.trace)
     inputs = require_inputs(args, bundle.manifest)
     truth = None if args.ground_truth is None else read_disparity(args.ground_truth)
-    if args.stage is not None and args.stage > len(bundle.manifest.stages):
-        raise OptionError(
-            f"--stage {args.stage}: {bundle.manifest.name} has {len(bundle.manifest.stages)} stages"
-        )
+    manifest = bundle.manifest if args.network is None else bundle.manifest.only(args.network)
+    if args.stage is not None:
+        check_one_network("--stage", args, bundle.manifest)
+        if args.stage > len(manifest.stages):
+            raise OptionError(f"--stage {args.stage}: {manifest.name} has {len(manifest.stages)} stages")
     with Session.open(
         bundle.path,
         args.backend,
@@ -97,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         args.threads,
         allow_nonfinite=args.allow_nonfinite,
         policies=() if args.no_early_exit or args.stage is not None else None,
+        network=args.network,
     ) as session:
         results = answer(session, inputs, args)
         write_run_trace(args, session, results[-1])
@@ -106,9 +110,9 @@ def run(args: argparse.Namespace) -> int:
     told = answers if args.every_exit else answers[-1:]
     written = write_answers(files, told)
     if args.json:
-        print_json(document(bundle, args, told, written))
+        print_json(document(bundle, manifest, args, told, written))
     else:
-        say(lines(bundle, args, told, written) + ([f"wrote {args.trace}"] if args.trace else []))
+        say(lines(manifest, args, told, written) + ([f"wrote {args.trace}"] if args.trace else []))
     return 1 if told[-1].result.missed else 0
 
 
@@ -206,6 +210,7 @@ def top_classes(logits: np.ndarray) -> List[Tuple[int, float]]:
 
 def document(
     bundle: Bundle,
+    manifest: Manifest,
     args: argparse.Namespace,
     told: List[Answer],
     written: Mapping[str, str],
@@ -216,6 +221,7 @@ def document(
         "bundle": bundle.path,
         "budget_ms": args.budget_ms,
         "stage": last.stage,
+        "network": last.network,
         "reason": last.reason,
         "elapsed_ms": last.elapsed_ms,
         "slack_ms": last.slack_ms,
@@ -226,9 +232,9 @@ def document(
                 "predicted_at_most_ms": last.predicted_ms.get(stage.name),
                 "measured_ms": last.stage_ms.get(stage.name),
             }
-            for stage in bundle.manifest.stages
+            for stage in manifest.stages
         },
-        "exits": [_exit_json(bundle.manifest.task, one) for one in told],
+        "exits": [_exit_json(manifest.task, one) for one in told],
         "written": dict(written),
     }
 
@@ -237,6 +243,7 @@ def _exit_json(task: str, one: Answer) -> Dict[str, object]:
     output = one.output
     found: Dict[str, object] = {
         "stage": one.stage,
+        "network": one.result.network,
         "elapsed_ms": one.result.elapsed_ms,
         "shape": list(output.shape),
     }
@@ -249,17 +256,16 @@ def _exit_json(task: str, one: Answer) -> Dict[str, object]:
 
 
 def lines(
-    bundle: Bundle,
+    manifest: Manifest,
     args: argparse.Namespace,
     told: List[Answer],
     written: Mapping[str, str],
 ) -> List[str]:
     """What is printed for people."""
-    manifest, last = bundle.manifest, told[-1].result
+    last = told[-1].result
     number = [stage.name for stage in manifest.stages].index(told[-1].stage) + 1
-    said = [
-        f"{told[-1].stage} answered ({number} of {len(manifest.stages)}) in {last.elapsed_ms:.1f} ms: {_why(args, last)}"
-    ]
+    place = f"{number} of {len(manifest.stages)}" if last.network is None else f"network {last.network}"
+    said = [f"{told[-1].stage} answered ({place}) in {last.elapsed_ms:.1f} ms: {_why(args, last)}"]
     if args.budget_ms is not None and last.slack_ms is not None:
         left = f"{last.slack_ms:.1f} ms to spare" if not last.missed else f"MISSED by {-last.slack_ms:.1f} ms"
         said.append(
@@ -267,7 +273,7 @@ def lines(
         )
     rows = [
         [
-            stage.name,
+            f"{stage.name} {manifest.network_of(stage.name) or ''}".rstrip(),
             milliseconds(last.predicted_ms.get(stage.name)),
             milliseconds(last.stage_ms.get(stage.name)),
         ]
@@ -287,7 +293,7 @@ def lines(
 
 def _why(args: argparse.Namespace, result: Result) -> str:
     reasons = {
-        "final": "it is the last stage",
+        "final": "it is the last stage" if result.network is None else "there is no better one",
         "budget": "the next stage does not fit into what is left of the budget",
         "confident": "it is sure enough of its answer",
         "cancelled": "the run was cancelled",

@@ -13,6 +13,7 @@ from edgekit.runtime.session import Session
 from edgekit.runtime.variants import variant_choices
 from edgekit.runtime.verbs.inspect import find_damaged
 from edgekit.runtime.verbs.options import add_backend_options, providers_of
+from edgekit.runtime.verbs.sessions import add_network_option, networks_asked_for
 
 # What a faithful float32 graph keeps to on any backend. Disparities: a pixel near a tie may fall to the other side.
 PX_TOLERANCE = 2e-2
@@ -57,6 +58,7 @@ class Check(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_backend_options(parser)
+    add_network_option(parser)
     parser.add_argument(
         "--all-variants", action="store_true", help="check every graph, not only those this backend takes"
     )
@@ -82,7 +84,8 @@ def run(args: argparse.Namespace) -> int:
         for number, choice in enumerate(choices, 1):
             if len(choices) > 1:
                 warn(f"verify: variants {number} of {len(choices)}")
-            checks.append(check_answers(bundle, choice, args))
+            for network in networks_asked_for(args, bundle.manifest):
+                checks.append(check_answers(bundle, choice, args, network))
     ok = not damaged and all(check.ok for check in checks)
     if args.json:
         print_json(
@@ -98,8 +101,13 @@ def run(args: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Namespace) -> Check:
-    """Run the golden input through one choice of variants and compare every exit."""
+def check_answers(
+    bundle: Bundle, variants: Dict[str, str], args: argparse.Namespace, network: Optional[str] = None
+) -> Check:
+    """Run the golden input through one choice of variants and compare every exit, of one network where there are several."""
+    if network is not None:
+        stages = [stage.name for stage in bundle.manifest.only(network).stages]
+        variants = {stage: variant for stage, variant in variants.items() if stage in stages}
     try:
         with Session.open(
             bundle.path,
@@ -109,10 +117,11 @@ def check_answers(bundle: Bundle, variants: Dict[str, str], args: argparse.Names
             variants or None,
             warmup=0,
             policies=(),
+            network=network,
         ) as session:
             inputs, golden = session.golden()
             result = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
-            comparisons = compare_exits(bundle.manifest, result.exits, golden)
+            comparisons = compare_exits(session.manifest, result.exits, golden)
             name = f"{session.backend.name} {session.backend.version}"
             return Check(name, session.variants, comparisons, result.error)
     except BackendError as error:
@@ -176,7 +185,7 @@ def _lines(
             needed = PX_SHARE if one.unit == "px" else 1.0
             rows.append(
                 [
-                    one.stage,
+                    _named(bundle, one.stage),
                     one.exit,
                     check.variants.get(one.stage, "default"),
                     "not finite"
@@ -206,6 +215,11 @@ def _lines(
     elif not files_only:
         lines.append("Every answer is right.")
     return lines
+
+
+def _named(bundle: Optional[Bundle], stage: str) -> str:
+    network = None if bundle is None else bundle.manifest.network_of(stage)
+    return f"{stage} {network}" if network else stage
 
 
 def _names(check: Check) -> str:
