@@ -35,6 +35,7 @@ VERBS = (
         "check a bundle's files and its answers on this device",
         "needed",
     ),
+    Verb("build", "edgekit.runtime.verbs.build", "build the TensorRT engines of this device", "needed"),
     Verb(
         "bench",
         "edgekit.runtime.verbs.bench",
@@ -43,6 +44,12 @@ VERBS = (
     ),
     Verb(
         "run", "edgekit.runtime.verbs.run", "answer one picture or pair of pictures within a budget", "needed"
+    ),
+    Verb(
+        "calibrate",
+        "edgekit.runtime.verbs.calibrate",
+        "set when exits are sure enough, for a latency or an accuracy of choice",
+        "needed",
     ),
     Verb(
         "simulate",

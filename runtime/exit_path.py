@@ -73,7 +73,9 @@ def find_path(evidence: Evidence, costs: Sequence[float]) -> ExitPath:
     order = np.argsort(-evidence.confidence[:-1], axis=1, kind="stable")
     ordered = np.take_along_axis(evidence.confidence[:-1], order, axis=1)
     # Where one answer is worth as much as the whole way for all samples, and where the shortest step costs two answers.
-    prices = np.geomspace(0.5 / samples / (costs[-1] - costs[0]), 2.0 / steps.min(), PRICES) if exits > 1 else ()
+    prices = (
+        np.geomspace(0.5 / samples / (costs[-1] - costs[0]), 2.0 / steps.min(), PRICES) if exits > 1 else ()
+    )
     ranks = np.zeros(exits - 1, np.int64)
     knots: List[np.ndarray] = [ranks]
     for price in prices:

@@ -251,16 +251,16 @@ SIDE, FEATURES = 6, 12
 
 
 def exits_weights(exits: int, classes: int, seed: int = 0) -> List[Tuple[np.ndarray, np.ndarray]]:
-    """Of the network of `write_exits`: for every stage the weights of its features and those of its logits."""
+    """Of the network of `write_exits`: for every stage the weights of its features and those of its logits.
+
+    Every exit comes closer to the last one's answer.
+    """
     random = np.random.RandomState(seed)
-    rows = [3 * SIDE * SIDE] + [FEATURES] * (exits - 1)
-    return [
-        (
-            (random.randn(row, FEATURES) * np.sqrt(2.0 / row)).astype(np.float32),
-            random.randn(FEATURES, classes).astype(np.float32),
-        )
-        for row in rows
-    ]
+    first = random.randn(3 * SIDE * SIDE, FEATURES) * 0.3
+    head = random.randn(FEATURES, classes)
+    heads = [head + 0.4 * k * random.randn(FEATURES, classes) for k in range(exits - 1, -1, -1)]
+    own = [first] + [np.eye(FEATURES)] * (exits - 1)
+    return [(a.astype(np.float32), b.astype(np.float32)) for a, b in zip(own, heads)]
 
 
 def exits_logits(images: np.ndarray, weights: Sequence[Tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -1,0 +1,74 @@
+"""What an answer costs by the exit that gives it: milliseconds measured on a device or, before anything is, multiply-adds."""
+
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Manifest
+from edgekit.errors import InputError
+
+MILLISECONDS, MACS = "ms", "MMACs"
+
+
+class Costs(NamedTuple):
+    """The cost of an answer at every exit, in the exits' order.
+
+    Attributes:
+        unit: ``ms`` from the call to the answer, or ``MMACs``, millions of multiply-adds.
+        exits: their stages.
+        mean: of one answer.
+        p99: in ms; None where nothing was measured.
+        source: where the figures come from, in words.
+    """
+
+    unit: str
+    exits: Tuple[str, ...]
+    mean: Tuple[float, ...]
+    p99: Optional[Tuple[float, ...]]
+    source: str
+
+    def to_json(self) -> Dict[str, object]:
+        """The figures by exit."""
+        p99 = self.p99 or (None,) * len(self.exits)
+        exits = {name: {"mean": mean, "p99": tail} for name, mean, tail in zip(self.exits, self.mean, p99)}
+        return {"unit": self.unit, "source": self.source, "exits": exits}
+
+
+def exit_stages(manifest: Manifest) -> Tuple[str, ...]:
+    """The stages that have an exit, in order."""
+    return tuple(stage.name for stage in manifest.stages if stage.exit is not None)
+
+
+def measured_costs(
+    manifest: Manifest, durations: Mapping[str, Sequence[float]], overhead_ms: Sequence[float], source: str
+) -> Costs:
+    """Costs in ms.
+
+    Args:
+        manifest: of the network.
+        durations: of runs of every stage, in ms.
+        overhead_ms: what frames took besides their stages, in ms; empty where that is not known.
+        source: where the durations come from.
+
+    What makes one stage slow makes the others slow, so the 99th percentile of an exit is the sum of those of its stages.
+    """
+    parts = [np.asarray(overhead_ms if len(overhead_ms) else [0.0], np.float64)]
+    exits: List[str] = []
+    mean: List[float] = []
+    p99: List[float] = []
+    for stage in manifest.stages:
+        if not len(durations.get(stage.name, ())):
+            raise InputError(f"{source} has no durations of {stage.name}; measure this very bundle")
+        parts.append(np.asarray(durations[stage.name], np.float64))
+        if stage.exit is not None:
+            exits.append(stage.name)
+            mean.append(float(sum(part.mean() for part in parts)))
+            p99.append(float(sum(np.percentile(part, 99.0) for part in parts)))
+    return Costs(MILLISECONDS, tuple(exits), tuple(mean), tuple(p99), source)
+
+
+def counted_costs(manifest: Manifest) -> Costs:
+    """Costs in millions of multiply-adds; a stage counts as one at least."""
+    total = np.cumsum([max(stage.macs, 1) for stage in manifest.stages]) / 1e6
+    mean = tuple(float(cost) for cost, stage in zip(total, manifest.stages) if stage.exit is not None)
+    return Costs(MACS, exit_stages(manifest), mean, None, "multiply-adds of the manifest")

@@ -1,0 +1,285 @@
+"""`edgekit calibrate`: set when an exit is sure enough to end a frame, for a latency or an accuracy that the user names."""
+
+import argparse
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from edgekit import atomic
+from edgekit.bundle import Bundle, read_bundle
+from edgekit.errors import BackendError, InputError, OptionError
+from edgekit.runtime.calibrated import forget_calibration, keep_calibration, read_calibration_file
+from edgekit.runtime.calibration import Calibration, calibrate, to_document
+from edgekit.runtime.confidence import MEASURES
+from edgekit.runtime.costs import Costs, counted_costs, measured_costs
+from edgekit.runtime.goals import Goal, Unreachable, check_goal
+from edgekit.runtime.labelled import Labelled, class_names, read_labelled
+from edgekit.runtime.profile import bundle_hash
+from edgekit.runtime.recorded_logits import (
+    Recorded,
+    check_labels,
+    check_recorded,
+    classes_of,
+    record,
+    write_recorded,
+)
+from edgekit.runtime.report import Progress, print_json, say, to_json, warn
+from edgekit.runtime.session import Session
+from edgekit.runtime.verbs.calibrate_plot import draw
+from edgekit.runtime.verbs.calibrate_report import to_lines
+from edgekit.runtime.verbs.inputs import golden_pictures
+from edgekit.runtime.verbs.options import add_backend_options, check_folder, positive, providers_of
+from edgekit.runtime.verbs.simulate_plot import check_plot
+from edgekit.runtime.workload import read_durations
+
+# Frames that show what a frame takes besides its stages, and the slowest of them that others on the processor decide.
+FRAMES, WARMUP, SLOWEST = 60, 5, 6
+
+
+class Measured(NamedTuple):
+    """What the samples and the device said: logits, costs, and what could not be had, in words."""
+
+    recorded: Recorded
+    costs: Costs
+    missing: Tuple[str, ...] = ()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    data = parser.add_argument_group("samples")
+    data.add_argument(
+        "--data",
+        metavar="PATH",
+        help="labelled samples: a folder with a folder for each class, a folder of pictures with --labels, or an .npz file with"
+        " images or logits, and labels",
+    )
+    data.add_argument(
+        "--labels", metavar="FILE", help="a CSV of file,label lines; for an .npz file also .npy"
+    )
+    data.add_argument(
+        "--save-logits", metavar="FILE", help="keep what the exits said as .npz, for the next --data"
+    )
+    goals = parser.add_argument_group("goals; without one, the frontier is shown and nothing is written")
+    goals.add_argument(
+        "--mean-ms", type=positive, metavar="MS", help="mean from call to answer on this device"
+    )
+    goals.add_argument("--p99-ms", type=positive, metavar="MS", help="what 99 of 100 frames take at most")
+    goals.add_argument(
+        "--max-loss",
+        type=positive,
+        metavar="POINTS",
+        help="percentage points of accuracy that may be lost against the last exit",
+    )
+    goals.add_argument(
+        "--confidence",
+        type=positive,
+        default=95.0,
+        metavar="PERCENT",
+        help="how sure --max-loss must be (default 95)",
+    )
+    goals.add_argument("--shares", metavar="A,B,...", help="share of the samples that leaves at each exit")
+    goals.add_argument(
+        "--geometric",
+        type=positive,
+        metavar="P",
+        help="shares in proportion to P, P^2, ...: the budgeted batch procedure of MSDNet, on untempered probabilities",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--measure", choices=sorted(MEASURES), default="probability", help="of confidence")
+    how.add_argument("--no-temperature", action="store_true", help="take logits as they are")
+    how.add_argument("--profile", metavar="FILE", help="times of another device; by default this one's")
+    how.add_argument("--dry-run", action="store_true", help="show everything and leave the bundle as it is")
+    how.add_argument(
+        "--apply", metavar="FILE", help="take over what --save wrote for the same bundle elsewhere"
+    )
+    how.add_argument(
+        "--clear", action="store_true", help="take thresholds and temperatures out of the bundle"
+    )
+    how.add_argument("--save", metavar="FILE", help="write the JSON document, for --apply on another device")
+    how.add_argument("--plot", metavar="FILE", help="draw accuracy against latency: .png, .svg or .pdf")
+    add_backend_options(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate and write; 1 if the goal cannot be reached."""
+    bundle = read_bundle(args.bundle)
+    if args.clear or args.apply is not None:
+        return _change(args, bundle)
+    if args.data is None:
+        raise OptionError(
+            "no samples were given: --data PATH; `edgekit calibrate --help` says what it may be"
+        )
+    classes_of(bundle.manifest)
+    goal = read_goal(args)
+    for option in ("save", "save_logits"):
+        check_folder("--" + option.replace("_", "-"), getattr(args, option))
+    if args.plot is not None:
+        check_plot(args.plot)
+    measured = measure(args, bundle)
+    if goal is not None:
+        check_goal(goal, measured.costs)
+    geometric = goal is not None and goal.geometric is not None
+    temper = not args.no_temperature and not geometric
+    try:
+        found = calibrate(measured.recorded, measured.costs, goal, args.measure, temper)
+        refused = None
+    except Unreachable as error:
+        found = calibrate(measured.recorded, measured.costs, None, args.measure, temper)
+        refused = str(error)
+    return _finish(args, bundle, measured, found, refused)
+
+
+def read_goal(args: argparse.Namespace) -> Optional[Goal]:
+    """The goal that was asked for; None if none was.
+
+    Raises:
+        OptionError: the numbers are none.
+    """
+    shares = None
+    if args.shares is not None:
+        try:
+            shares = tuple(float(one) for one in args.shares.split(","))
+        except ValueError as error:
+            raise OptionError(f"--shares {args.shares}: give numbers such as 0.5,0.3,0.2") from error
+        if sum(shares) > 1.5:  # percent
+            shares = tuple(one / 100 for one in shares)
+    goal = Goal(
+        mean_ms=args.mean_ms,
+        p99_ms=args.p99_ms,
+        max_loss=None if args.max_loss is None else args.max_loss / 100,
+        shares=shares,
+        geometric=args.geometric,
+        confidence=args.confidence / 100,
+    )
+    return None if goal[:5] == (None,) * 5 else goal
+
+
+def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
+    """Logits of the samples, and what answers cost here.
+
+    Raises:
+        InputError: the samples cannot be used.
+        BackendError: pictures were given and the network cannot run here.
+    """
+    manifest = bundle.manifest
+    classes = classes_of(manifest)
+    data = read_labelled(args.data, args.labels, classes, class_names(manifest.options))
+    if isinstance(data, Recorded):
+        check_recorded(data, manifest, bundle_hash(bundle))
+        if args.save_logits is not None:
+            raise OptionError(f"--save-logits: {args.data} holds the logits already")
+    else:
+        check_labels(data.labels, len(data.pictures), classes, data.source)
+    try:
+        session = Session.open(
+            bundle.path, args.backend, providers_of(args), args.threads, warmup=0, policies=()
+        )
+    except BackendError as error:
+        if isinstance(data, Labelled):
+            raise
+        costs, missing = costs_without_device(args, bundle)
+        return Measured(data, costs, (*missing, f"the network cannot run here: {error}"))
+    with session:
+        if isinstance(data, Labelled):
+            progress = Progress("answering every picture at every exit", len(data.labels))
+            pictures = [data.pictures[k] for k in range(min(FRAMES, len(data.labels)))]
+            recorded = record(session, data.pictures, data.labels, data.source, progress.at)
+            check_recorded(recorded, manifest, bundle_hash(bundle))
+            if args.save_logits is not None:
+                write_recorded(args.save_logits, recorded)
+        else:
+            pictures, recorded = [golden_pictures(bundle)[manifest.inputs[0].name]], data
+        costs, missing = costs_of_device(args, bundle, session, pictures)
+    return Measured(recorded, costs, missing)
+
+
+def costs_of_device(
+    args: argparse.Namespace, bundle: Bundle, session: Session, pictures: List[object]
+) -> Tuple[Costs, Tuple[str, ...]]:
+    """What answers cost on this device, or by the profile that was named; and what is missing for that."""
+    profile = session.profile
+    if bundle.manifest.batch not in (1, None):
+        missing = f"graphs that take {bundle.manifest.batch} pictures at once have no time a picture: costs are multiply-adds"
+        return counted_costs(bundle.manifest), (missing,)
+    if args.profile is not None or profile is None:
+        return costs_without_device(args, bundle)
+    other = [name for name, variant in session.variants.items() if profile.stages[name].variant != variant]
+    durations = {name: stage.durations for name, stage in profile.stages.items()}
+    name = bundle.manifest.inputs[0].name
+    overhead = []
+    for number in range(WARMUP + FRAMES):
+        picture = np.asarray(pictures[number % len(pictures)])
+        if picture.dtype.kind == "f" and picture.ndim == 3:
+            picture = picture[None]
+        result = session.infer(**{name: picture})
+        overhead.append(result.elapsed_ms - sum(result.stage_ms.values()))
+    source = f"this device's profile ({session.fingerprint.key}), and {FRAMES} frames for what comes beside the stages"
+    usual = sorted(overhead[WARMUP:])[:-SLOWEST]
+    costs = measured_costs(bundle.manifest, durations, usual, source)
+    return costs, tuple(f"{one} was measured with another graph; run `edgekit bench` again" for one in other)
+
+
+def costs_without_device(args: argparse.Namespace, bundle: Bundle) -> Tuple[Costs, Tuple[str, ...]]:
+    """What answers cost by the profile that was named, or in multiply-adds; and what is missing."""
+    if args.profile is not None:
+        names = [stage.name for stage in bundle.manifest.stages]
+        durations = read_durations(args.profile, names)
+        costs = measured_costs(bundle.manifest, durations, (), f"profile {args.profile}")
+        return costs, (
+            "times are those of the stages alone: a profile does not tell what a frame takes besides",
+        )
+    missing = (
+        "nothing was measured on this device, so costs are multiply-adds: run `edgekit bench` first for ms"
+    )
+    return counted_costs(bundle.manifest), (missing,)
+
+
+def _change(args: argparse.Namespace, bundle: Bundle) -> int:
+    if args.clear and args.apply is not None:
+        raise OptionError("--clear takes out what --apply puts in; give one of them")
+    if args.data is not None or read_goal(args) is not None:
+        raise OptionError("--clear and --apply need neither samples nor a goal; leave them out")
+    if args.clear:
+        forget_calibration(bundle)
+        said = f"{bundle.path}: every frame runs every stage that its budget allows again"
+    else:
+        keep_calibration(bundle, read_calibration_file(args.apply, bundle))
+        said = f"{bundle.path}: took over {args.apply}"
+    if args.json:
+        print_json({"bundle": bundle.path, "applied": args.apply, "cleared": args.clear})
+    else:
+        say([said])
+    return 0
+
+
+def _finish(
+    args: argparse.Namespace, bundle: Bundle, measured: Measured, found: Calibration, refused: Optional[str]
+) -> int:
+    writes = found.goal is not None and not args.dry_run
+    document = dict(
+        to_document(found),
+        schema=1,
+        bundle=bundle_hash(bundle),
+        network=bundle.manifest.name,
+        missing=list(measured.missing),
+        unreachable=refused,
+        written=writes,
+    )
+    if writes:
+        keep_calibration(bundle, document)
+    if args.save is not None:
+        if found.goal is None:
+            raise InputError(
+                "--save writes thresholds, and there are none without a goal that can be reached"
+            )
+        atomic.write_file(args.save, (to_json(document) + "\n").encode("ascii"))
+    if args.plot is not None:
+        draw(args.plot, found, bundle.manifest.name)
+    if args.json:
+        print_json(document)
+    else:
+        say(to_lines(found, bundle, writes, refused))
+        for one in measured.missing:
+            warn(f"! {one}")
+    return 1 if refused else 0
