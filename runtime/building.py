@@ -91,8 +91,14 @@ def plan_build(bundle: Bundle, backend: TensorRT, options: Options) -> Tuple[Ste
     """Every engine that is worth building here, in the order of the stages.
 
     Raises:
+        BackendError: the graphs are not of one fixed shape.
         OptionError: a precision, stage or variant that is wanted is not there.
     """
+    if bundle.manifest.batch is None:
+        raise BackendError(
+            f"{bundle.path}: its graphs take any number of pictures, and engines are built for one number:"
+            " export with a fixed batch"
+        )
     available = precisions(backend.library, backend.cuda)
     for wanted in options.precisions or ():
         if wanted not in available:

@@ -8,6 +8,7 @@ so that a build which was killed at any moment has lost nothing that was finishe
 import hashlib
 import json
 import os
+import shutil
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from edgekit import atomic
@@ -212,6 +213,21 @@ def write_record(bundle: Bundle, record: Record) -> None:
     }
     path = os.path.join(engines_folder(bundle, record.fingerprint), RECORD)
     write_file(path, (json.dumps(document, indent=1) + "\n").encode("utf-8"))
+
+
+def forget(bundle: Bundle, fingerprint: Fingerprint) -> None:
+    """Remove everything that was built for ``fingerprint``.
+
+    Raises:
+        BundleError: the bundle cannot be written to.
+    """
+    folder = engines_folder(bundle, fingerprint)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be removed: {(error.strerror or str(error)).lower()}") from error
 
 
 def other_records(bundle: Bundle, fingerprint: Fingerprint) -> List[Record]:

@@ -73,20 +73,26 @@ def read_fingerprint(
     )
 
 
-def fingerprint_of(
-    name: str, version: str, settings: Mapping[str, object], root: str = "/"
-) -> Fingerprint:
+def fingerprint_of(name: str, version: str, settings: Mapping[str, object], root: str = "/") -> Fingerprint:
     """The fingerprint of this device with a backend of this name, version and settings."""
     providers = settings.get("providers")
-    parts = [name, version] + [str(one) for one in (providers if isinstance(providers, (list, tuple)) else ())]
+    parts = [name, version] + [
+        str(one) for one in (providers if isinstance(providers, (list, tuple)) else ())
+    ]
     return read_fingerprint(" ".join(parts), settings.get("threads"), root, settings)
 
 
 def differences(ours: Fingerprint, others: Fingerprint) -> str:
     """What is not the same, as ``TensorRT 8.2.1 -> 8.5.2, power mode MAXN -> 15W``; from ``others`` to ``ours``."""
     names = {"tensorrt": "TensorRT", "cuda": "CUDA", "l4t": "L4T", "sm": "SM", "power_mode": "power mode"}
-    pairs = zip(Fingerprint._fields, others, ours)
-    return ", ".join(f"{names.get(name, name)} {was} -> {now}" for name, was, now in pairs if was != now)
+    changed = {
+        name: f"{names.get(name, name)} {was} -> {now}"
+        for name, was, now in zip(Fingerprint._fields, others, ours)
+        if was != now
+    }
+    if "tensorrt" in changed:
+        changed.pop("backend", None)  # says the same once more
+    return ", ".join(changed.values())
 
 
 def _read_processor(root: str) -> str:

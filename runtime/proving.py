@@ -55,30 +55,32 @@ def _run(
     bundle: Bundle, backend: TensorRT, record: Record, tolerance: float
 ) -> Tuple[List[Tuple[str, float]], Dict[str, List[float]]]:
     """Per exit its deviation from the golden one, and per stage the ms of its runs."""
-    variants = {stage: variant for stage, variant, _ in record.chosen}
     durations: Dict[str, List[float]] = {stage.name: [] for stage in bundle.manifest.stages}
-    fresh = TensorRT(backend.library, backend.cuda, owner=False)
-    try:
-        with Session(bundle, fresh, variants) as session:
-            inputs, golden = session.golden()
-            for _ in range(FRAMES):
-                result = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
-                if result.error is not None:
-                    raise BackendError(result.error)
-                for name, taken in result.stage_ms.items():
-                    durations[name].append(taken)
-    finally:
-        fresh.close()
-    units = {
-        stage.name: next(spec.unit for spec in stage.outputs if spec.name == stage.exit)
-        for stage in bundle.manifest.stages
-        if stage.exit is not None
-    }
     errors = []
-    for name, exact in golden.items():
-        found = result.exits[name]
-        finite = bool(np.isfinite(found).all())
-        errors.append((name, deviation(found, exact, units[name], tolerance) if finite else float("inf")))
+    for network in [one.name for one in bundle.manifest.networks] or [None]:
+        manifest = bundle.manifest if network is None else bundle.manifest.only(network)
+        names = [stage.name for stage in manifest.stages]
+        variants = {stage: variant for stage, variant, _ in record.chosen if stage in names}
+        fresh = TensorRT(backend.library, backend.cuda, owner=False)
+        try:
+            with Session(bundle, fresh, variants, policies=(), network=network) as session:
+                inputs, golden = session.golden()
+                for _ in range(FRAMES):
+                    result = session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
+                    if result.error is not None:
+                        raise BackendError(result.error)
+                    for name, taken in result.stage_ms.items():
+                        durations[name].append(taken)
+        finally:
+            fresh.close()
+        for stage in manifest.stages:
+            if stage.exit is not None:
+                unit = next(spec.unit for spec in stage.outputs if spec.name == stage.exit)
+                found, exact = result.exits[stage.name], golden[stage.name]
+                finite = bool(np.isfinite(found).all())
+                errors.append(
+                    (stage.name, deviation(found, exact, unit, tolerance) if finite else float("inf"))
+                )
     return errors, durations
 
 

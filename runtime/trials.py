@@ -36,25 +36,28 @@ class Chain:
     def __init__(self, bundle: Bundle, backend: TensorRT) -> None:
         self.backend = backend
         self.plans: Dict[str, bytes] = {}
-        self._stages = bundle.manifest.stages
-        self._tensors = dict(read_golden(bundle)[0])
+        self._bundle = bundle
+        self._tensors: Dict[Optional[str], Dict[str, np.ndarray]] = {}  # by network
         self._done: List[str] = []
 
     def inputs(self, stage: StageSpec) -> Dict[str, np.ndarray]:
         """What ``stage`` reads."""
-        for before in self._stages[: self._stages.index(stage)]:
+        network = self._bundle.manifest.network_of(stage.name)
+        manifest = self._bundle.manifest if network is None else self._bundle.manifest.only(network)
+        if network not in self._tensors:
+            self._tensors[network] = dict(read_golden(self._bundle, network)[0])
+        tensors = self._tensors[network]
+        for before in manifest.stages[: manifest.stages.index(stage)]:
             if before.name not in self._done:
-                entry = _open(self, before, self.plans[before.name], self._read_by(before))
+                given = {name: tensors[name] for name in before.inputs}
+                entry = _open(self, before, self.plans[before.name], given)
                 try:
                     entry.frame.run(before.name)
-                    self._tensors.update(_outputs(before, entry.frame))
+                    tensors.update(_outputs(before, entry.frame))
                 finally:
                     entry.backend.close()
                 self._done.append(before.name)
-        return self._read_by(stage)
-
-    def _read_by(self, stage: StageSpec) -> Dict[str, np.ndarray]:
-        return {name: self._tensors[name] for name in stage.inputs}
+        return {name: tensors[name] for name in stage.inputs}
 
 
 def measure(

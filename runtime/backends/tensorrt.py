@@ -13,15 +13,20 @@ from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 from edgekit.runtime.backends.cuda import Cuda, SharedArray
-from edgekit.runtime.backends.tensorrt_engine import Engine, Tensor, open_engine
+from edgekit.runtime.backends.tensorrt_engine import Engine, open_engine
 from edgekit.runtime.backends.tensorrt_library import Library
 from edgekit.runtime.fingerprint import Fingerprint
+
+Key = Tuple[
+    str, Tuple[int, ...], str
+]  # of a tensor: name, shape, dtype; networks of one bundle may share names
+Addresses = Dict[Key, int]
 
 
 class _Stage(NamedTuple):
     engine: Engine
-    names: Tuple[str, ...]  # of its tensors, in the engine's order
-    inputs: Tuple[str, ...]
+    keys: Tuple[Key, ...]  # of its tensors, in the engine's order
+    inputs: Tuple[Key, ...]
 
 
 def open_backend(providers: Optional[Sequence[str]], threads: Optional[int], spin: bool = True) -> "TensorRT":
@@ -66,9 +71,8 @@ class TensorRT(Backend):
             "precisions": self.precisions,
         }
         self._stages: Dict[str, _Stage] = {}
-        self._tensors: Dict[str, Tensor] = {}
         self._views: Dict[int, SharedArray] = {}  # by the array's own address
-        self._free: List[Dict[str, int]] = []
+        self._free: List[Addresses] = []
         self._placed: Dict[int, np.ndarray] = {}  # the array behind an address, where memory is shared
         self._scratch: Optional[Tuple[int, int]] = None
         self._guard = threading.Lock()
@@ -106,15 +110,10 @@ class TensorRT(Backend):
                     raise BackendError(
                         f"{source}: {stage.name} {what} {', '.join(found)}, the manifest says {', '.join(wanted)}"
                     )
-            for tensor in engine.tensors:
-                known = self._tensors.setdefault(tensor.name, tensor)
-                if (known.shape, known.dtype) != (tensor.shape, tensor.dtype):
-                    raise BackendError(
-                        f"{source}: {tensor.name} is {tensor.dtype} {tensor.shape}, another stage has {known.dtype} {known.shape}"
-                    )
             self._lend(engine)
-        names = tuple(tensor.name for tensor in engine.tensors)
-        self._stages[stage.name] = _Stage(engine, names, stage.inputs)
+        keys = tuple((one.name, one.shape, one.dtype.str) for one in engine.tensors)
+        inputs = tuple(key for key, one in zip(keys, engine.tensors) if one.is_input)
+        self._stages[stage.name] = _Stage(engine, keys, inputs)
 
     def input_view(self, spec: InputSpec) -> np.ndarray:
         """See `Backend.input_view`: page-locked memory, which the GPU of a Jetson reads where it is."""
@@ -159,59 +158,38 @@ class TensorRT(Backend):
             if self._owner:
                 self.cuda.close()
 
-    def take(self) -> Dict[str, int]:
-        """Addresses for every tensor of one frame; given back with `give`."""
+    def take(self) -> Addresses:
+        """Addresses for the tensors of one frame, of which some may be missing yet; given back with `give`."""
         with self._guard:
-            if self._free:
-                return self._free.pop()
-        given = self._given()
-        addresses = {name: self._allocate(name) for name in self._tensors if name not in given}
-        for name in given:
-            tensor = self._tensors[name]
-            if self.cuda.integrated:
-                shared = self.cuda.share(tensor.shape, tensor.dtype)
-                self._placed[shared.address] = shared.array
-                addresses[name] = shared.address
-            else:
-                addresses[name] = self._allocate(name)
-        return addresses
+            return self._free.pop() if self._free else {}
 
-    def give(self, addresses: Dict[str, int]) -> None:
+    def give(self, addresses: Addresses) -> None:
         """Take back a frame's addresses."""
         with self._guard:
             if not self._closed:
                 self._free.append(addresses)
 
-    def place(self, name: str, array: np.ndarray, address: int) -> int:
-        """Bring an input to the GPU, and say where it is: where it was, if it is one of `input_view`'s arrays."""
-        tensor = self._tensors[name]
-        if self.cuda.integrated:
-            view = self._views.get(array.ctypes.data)
-            if view is not None and view.array.nbytes == array.nbytes == tensor.bytes:
-                return view.address
-            np.copyto(self._placed[address], array)
-        else:
-            self.cuda.upload(np.ascontiguousarray(array, tensor.dtype), address)
-        return address
-
-    def tensor(self, name: str) -> Tensor:
-        """What a tensor is like."""
-        return self._tensors[name]
-
-    def _allocate(self, name: str) -> int:
-        address = self.cuda.allocate(self._tensors[name].bytes)
+    def allocate(self, key: Key, given: bool) -> int:
+        """Memory for a tensor; for a network input, ``given``, what the processor can write to where that is possible."""
+        _, shape, dtype = key
+        if given and self.cuda.integrated:
+            shared = self.cuda.share(shape, np.dtype(dtype))
+            self._placed[shared.address] = shared.array
+            return shared.address
+        address = self.cuda.allocate(_bytes(key))
         self._allocated.append(address)
         return address
 
-    def _given(self) -> List[str]:
-        """The tensors that no loaded stage writes."""
-        written = {
-            tensor.name
-            for stage in self._stages.values()
-            for tensor in stage.engine.tensors
-            if not tensor.is_input
-        }
-        return [name for name in self._tensors if name not in written]
+    def place(self, key: Key, array: np.ndarray, address: int) -> int:
+        """Bring an input to the GPU, and say where it is: where it was, if it is one of `input_view`'s arrays."""
+        if self.cuda.integrated:
+            view = self._views.get(array.ctypes.data)
+            if view is not None and view.array.nbytes == array.nbytes == _bytes(key):
+                return view.address
+            np.copyto(self._placed[address], array)
+        else:
+            self.cuda.upload(np.ascontiguousarray(array, np.dtype(key[2])), address)
+        return address
 
     def _lend(self, engine: Engine) -> None:
         """Lend ``engine`` the scratch memory, and all others a larger one if it needs that."""
@@ -233,8 +211,9 @@ class TensorRTFrame(Frame):
         self._backend = backend
         self._inputs = inputs
         self._waiting = set(inputs)  # not yet on the GPU
-        self._addresses: Optional[Dict[str, int]] = None  # where tensors are
-        self._own: Optional[Dict[str, int]] = None  # what was taken from the backend
+        self._own: Optional[Addresses] = None  # what was taken from the backend
+        self._addresses: Addresses = {}  # where this frame's tensors are: there, or in arrays of the caller's
+        self._known: Dict[str, Key] = {}
         self._cancelled = False
 
     def run(self, stage: str) -> None:
@@ -246,16 +225,11 @@ class TensorRTFrame(Frame):
         cuda = backend.cuda
         try:
             with cuda:
-                if self._addresses is None:
-                    self._own = backend.take()
-                    self._addresses = dict(self._own)
-                addresses = self._addresses
-                if self._waiting:
-                    for name in loaded.inputs:
-                        if name in self._waiting:
-                            addresses[name] = backend.place(name, self._inputs[name], addresses[name])
-                            self._waiting.discard(name)
-                launched = loaded.engine.launch([addresses[name] for name in loaded.names], cuda.stream)
+                try:
+                    where = [self._addresses[key] for key in loaded.keys]
+                except KeyError:
+                    where = self._make_room(loaded)
+                launched = loaded.engine.launch(where, cuda.stream)
                 cuda.wait()
         except cuda.error as error:
             raise BackendError(f"{stage} failed on the GPU: {error}") from error
@@ -268,18 +242,42 @@ class TensorRTFrame(Frame):
 
     def read(self, name: str) -> np.ndarray:
         """See `Frame.read`: a copy."""
-        if name in self._waiting or self._addresses is None:
+        if name in self._waiting or name not in self._known:
             return self._inputs[name]
-        tensor = self._backend.tensor(name)
-        array = np.empty(tensor.shape, tensor.dtype)
+        key = self._known[name]
+        array = np.empty(key[1], np.dtype(key[2]))
         cuda = self._backend.cuda
         with cuda:
-            cuda.download(self._addresses[name], array)
+            cuda.download(self._addresses[key], array)
             cuda.wait()
         return array
 
     def end(self) -> None:
         """See `Frame.end`."""
-        own, self._own, self._addresses = self._own, None, None
+        own, self._own = self._own, None
+        self._addresses = {}
         if own is not None:
             self._backend.give(own)
+
+    def _make_room(self, loaded: _Stage) -> List[int]:
+        """Memory for what ``loaded`` touches for the first time in this frame, with the inputs in it."""
+        backend = self._backend
+        if self._own is None:
+            self._own = backend.take()
+        for key in loaded.keys:
+            name = key[0]
+            self._known[name] = key
+            if key not in self._own:
+                self._own[key] = backend.allocate(key, name in self._inputs)
+            if key not in self._addresses:
+                address = self._own[key]
+                if name in self._waiting and key in loaded.inputs:
+                    address = backend.place(key, self._inputs[name], address)
+                    self._waiting.discard(name)
+                self._addresses[key] = address
+        return [self._addresses[key] for key in loaded.keys]
+
+
+def _bytes(key: Key) -> int:
+    _, shape, dtype = key
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize

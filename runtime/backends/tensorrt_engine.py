@@ -21,11 +21,6 @@ class Tensor(NamedTuple):
     dtype: np.dtype
     is_input: bool
 
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
 
 class Engine(ABC):
     """A deserialised engine and its execution context, which has no memory of its own for what happens between layers.
