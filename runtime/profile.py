@@ -39,17 +39,25 @@ def bundle_hash(bundle: Bundle) -> str:
     manifest = bundle.manifest
     graphs = sorted({variant.graph for stage in manifest.stages for variant in stage.variants})
     hashes = [(name, manifest.files[name].sha256) for name in graphs]
-    named = json.dumps([manifest.name, manifest.batch, manifest.inputs, manifest.stages, hashes], sort_keys=True)
+    named = json.dumps(
+        [manifest.name, manifest.batch, manifest.inputs, manifest.stages, hashes], sort_keys=True
+    )
     return hashlib.sha256(named.encode("ascii")).hexdigest()
 
 
 def read_profile(bundle: Bundle, fingerprint: Fingerprint) -> Optional[Profile]:
-    """The profile measured here; None if there is none, or none of these very graphs that can be read.
+    """The profile measured here; None if there is none, or none of these very graphs that can be read."""
+    found = read_profile_file(profile_path(bundle, fingerprint), bundle)
+    return found if found is not None and found.fingerprint == fingerprint else None
+
+
+def read_profile_file(path: str, bundle: Bundle) -> Optional[Profile]:
+    """The profile of ``bundle`` in the file ``path``, of whatever device.
 
     A damaged profile counts as none: it is a cache, and measuring again replaces it.
     """
     try:
-        with open(profile_path(bundle, fingerprint), "rb") as file:
+        with open(path, "rb") as file:
             document = json.loads(file.read().decode("utf-8"))
         if document["schema"] != SCHEMA or document["bundle"] != bundle_hash(bundle):
             return None
@@ -65,7 +73,7 @@ def read_profile(bundle: Bundle, fingerprint: Fingerprint) -> Optional[Profile]:
         name in known and stage.variant in known[name] and stage.durations and min(stage.durations) > 0
         for name, stage in stages.items()
     )
-    return Profile(found, str(document["bundle"]), stages) if usable and found == fingerprint else None
+    return Profile(found, str(document["bundle"]), stages) if usable else None
 
 
 def write_profile(bundle: Bundle, profile: Profile) -> str:

@@ -6,6 +6,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 from edgekit import __version__, atomic
 from edgekit.errors import InputError
 from edgekit.runtime.execution import Execution
+from edgekit.runtime.guess import first_durations
 from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.scheduler import Decision
 from edgekit.runtime.session import Session
@@ -81,7 +82,6 @@ class Recorder:
     def recording(self, settings: Mapping[str, object]) -> Recording:
         """Everything so far, with the settings that led to it."""
         session = self._session
-        profile = {} if session.profile is None else session.profile.stages
         return Recording(
             network=session.manifest.name,
             bundle=bundle_hash(session.bundle),
@@ -89,11 +89,7 @@ class Recorder:
             settings=dict(settings),
             stages=tuple((stage.name, stage.exit is not None) for stage in session.stages),
             confidence=session.latency.confidence,
-            measured={
-                name: stage.durations
-                for name, stage in profile.items()
-                if stage.variant == session.variants[name]
-            },
+            measured=first_durations(session.profile, session.guess, session.variants),
             frames=tuple(self._frames),
         )
 

@@ -17,13 +17,13 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
+from edgekit.runtime.guess import find_profiles, first_durations
 from edgekit.runtime.job import Job, OnExit
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
 from edgekit.runtime.policies import Policy, calibrated_policies
 from edgekit.runtime.priority import Priority
-from edgekit.runtime.profile import Profile, read_profile
 from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
 from edgekit.runtime.warmup import prepare_model
@@ -43,7 +43,7 @@ class Session:
         network: the one that was loaded of several; None where all of them were, or there is only one.
         variants: the graph taken for every stage.
         fingerprint: what measurements on this session are valid for.
-        profile: the measurements found in the bundle; None if there are none for this fingerprint.
+        profile, guess: what was measured here, else what another device measured and is guessed from; None without.
         latency: what the scheduler knows of the stages' durations.
         clock: where its instants come from.
     """
@@ -72,7 +72,7 @@ class Session:
         self.backend = backend
         self.clock = clock or Clock()
         self.fingerprint: Fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
-        self.profile: Optional[Profile] = read_profile(bundle, self.fingerprint)
+        self.profile, self.guess = find_profiles(bundle, self.fingerprint)
         self.variants = choose_variants(self._manifest, backend.name, self.profile, variants)
         self._priority = Priority(priority)
         with self._priority.working(inherited=True):
@@ -89,9 +89,8 @@ class Session:
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
-        prepare_model(
-            self._plan, bundle, network, backend, self._entrance, self.profile, self.variants, warmup
-        )
+        known = first_durations(self.profile, self.guess, self.variants)
+        prepare_model(self._plan, bundle, network, backend, self._entrance, known, bool(self.guess), warmup)
         self.latency.end(self.clock.now())
 
     @classmethod
@@ -320,14 +319,15 @@ class Session:
         inputs: Mapping[str, object],
     ) -> Result:
         check_overrun(overrun)
-        if budget_ms is None or overrun == "finish":
-            execution = self._begin(started, budget_ms, inputs)
-            with self._priority.working(), self._turn:
-                execution.finish()
-        else:
-            execution = self._begin(started, budget_ms, inputs, returning=True)
-            self._returning.run(execution)
-        result = execution.result("budget")
+        returning = budget_ms is not None and overrun == "return"
+        execution = self._begin(started, budget_ms, inputs, returning=returning)
+        with self._priority.waiting() if returning else self._priority.working():
+            if returning:
+                self._returning.run(execution)
+            else:
+                with self._turn:
+                    execution.finish()
+            result = execution.result("budget")
         if result.output is not None:
             self._last = started, result.output
         elif reuse and self._last is not None:

@@ -1,6 +1,6 @@
 """The first frames of a session, which nobody waits for: they warm the device, and show how long every stage takes."""
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -9,9 +9,9 @@ from edgekit.errors import BackendError
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import Call, Execution, Plan
+from edgekit.runtime.guess import scaled
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import read_golden
-from edgekit.runtime.profile import Profile
 from edgekit.runtime.scheduler import Scheduler
 
 
@@ -21,22 +21,22 @@ def prepare_model(
     network: Optional[str],
     backend: Backend,
     entrance: Entrance,
-    profile: Optional[Profile],
-    variants: Mapping[str, str],
+    known: Mapping[str, Sequence[float]],
+    guessed: bool,
     frames: int,
 ) -> None:
-    """Start ``plan.stages`` from the profile or, without one, from all warm-up frames but the first, cold one.
+    """Start ``plan.stages`` from what is ``known`` or, without it, from all warm-up frames but the first, cold one.
 
-    ``network`` is the one that runs, where it is one of several; ``frames`` of the golden input warm up every network.
+    Where it is only ``guessed`` from another device, the frames say how fast this one is, and the guess how much its runs
+    differ; without frames, the guess is all there is. ``network`` is the one that runs, where it is one of several; ``frames`` of the golden input warm up every network.
 
     Raises:
         BackendError: a stage failed.
         BundleError: the golden input is damaged.
     """
     model = plan.stages
-    for name, stage in (profile.stages if profile is not None else {}).items():
-        if stage.variant == variants.get(name):
-            model.start(name, stage.durations)
+    for name, durations in known.items():
+        model.start(name, durations)
     if not frames:
         return
     several: List[Optional[str]] = [each.name for each in plan.manifest.networks]
@@ -44,11 +44,14 @@ def prepare_model(
         manifest = plan.manifest if one is None or one == network else plan.manifest.only(one)
         prepared = entrance.prepare(one, read_golden(bundle, one)[0])
         found = warm_up(plan._replace(manifest=manifest), backend, prepared.tensors, frames)
-        for name, durations in found.items():
-            if model.predict(name) is None:
-                model.start(name, durations[1:] or durations)
+        for name, measured in found.items():
+            warm = measured[1:] or measured
+            if guessed and name in known:
+                model.start(name, scaled(known[name], warm))
+            elif model.predict(name) is None:
+                model.start(name, warm)
             else:
-                model.learn(name, durations[-1])
+                model.learn(name, measured[-1])
 
 
 def warm_up(

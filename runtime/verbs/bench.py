@@ -9,6 +9,7 @@ import numpy as np
 from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
+from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.recording import Recorder
@@ -26,6 +27,7 @@ from edgekit.runtime.system import (
     return_freed_memory,
 )
 from edgekit.runtime.variants import fastest, time_variants, variant_choices
+from edgekit.runtime.verbs.bench_data import add_data_options, compare, read_data
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
@@ -51,6 +53,7 @@ CLOCK_FELL = 0.95  # a CPU clock below this share of its maximum after the run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_input_options(parser)
+    add_data_options(parser)
     parser.add_argument(
         "--runs", type=positive_whole, default=RUNS, help=f"frames to measure (default {RUNS})"
     )
@@ -111,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     """Load the bundle and measure all that was asked for."""
+    data = None if args.data is None else read_data(args, bundle)
     inputs = read_inputs(args, bundle.manifest)
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
     asked = networks_asked_for(args, bundle.manifest)
@@ -143,6 +147,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             processors=processors,
             edgekit=__version__,
             networks=_networks(bundle.manifest, asked),
+            guess=None if session.guess is None else told(session.fingerprint, session.guess),
         )
         profile = None
         if not args.no_profile and args.variants in (FASTEST, DEFAULT):
@@ -150,6 +155,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             refused += unwritten
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
+    judged = None if data is None else compare(args, bundle, settings.variants, data)
     return Report(
         settings=settings,
         load_ms=load_ms,
@@ -162,6 +168,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
         timed=timed,
         gate=None if args.max_p99 is None else check_gate(args.max_p99, frames, budgeted),
         profile=profile,
+        judged=judged,
         warnings=tuple(find_warnings(frames, others, processors, read_processors()) + refused),
     )
 

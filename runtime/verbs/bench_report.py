@@ -7,6 +7,8 @@ from edgekit.runtime.measurement import Frame, Paced, exit_summaries, model_summ
 from edgekit.runtime.report import milliseconds, table
 from edgekit.runtime.statistics import Summary, summarize
 from edgekit.runtime.system import Processors
+from edgekit.runtime.verbs.bench_data import Judged
+from edgekit.runtime.verbs.bench_data import to_lines as judged_lines
 
 FIGURES = ("min", "mean", "p50", "p90", "p99", "max")
 BOUNDARIES = {
@@ -20,7 +22,8 @@ BOUNDARIES = {
 class Settings(NamedTuple):
     """Under what the figures were measured: without these they mean nothing.
 
-    ``networks`` says which network each stage is of, where there are several.
+    ``networks`` says which network each stage is of, where there are several; ``guess``, where predictions came from that were
+    not measured here.
     """
 
     bundle: str
@@ -35,6 +38,7 @@ class Settings(NamedTuple):
     processors: Processors
     edgekit: str
     networks: Mapping[str, str]
+    guess: Optional[str] = None
     clock: str = "monotonic (time.perf_counter)"
 
 
@@ -79,6 +83,7 @@ class Report(NamedTuple):
     timed: Mapping[str, Mapping[str, float]]
     gate: Optional[Gate]
     profile: Optional[str]
+    judged: Optional[Judged]
     warnings: Tuple[str, ...]
 
 
@@ -109,6 +114,7 @@ def to_document(report: Report) -> Dict[str, object]:
         "budgeted": None if report.budgeted is None else _budgeted_json(report.budgeted),
         "gate": None if report.gate is None else dict(report.gate._asdict(), passed=report.gate.passed),
         "profile": report.profile,
+        "early_exits": None if report.judged is None else report.judged.to_json(),
         "warnings": list(report.warnings),
     }
 
@@ -123,6 +129,8 @@ def to_lines(report: Report) -> List[str]:
         blocks.append(_paced(report.paced, report.frames))
     if report.budgeted is not None:
         blocks.append(_budgeted(report.budgeted))
+    if report.judged is not None:
+        blocks.append(judged_lines(report.judged))
     blocks.append(_explanation(report))
     if report.gate is not None:
         verdict = "passed" if report.gate.passed else "FAILED"
@@ -150,6 +158,7 @@ def _settings(report: Report) -> List[str]:
             "processor",
             f"{processors.model or 'unknown'}, {processors.usable} usable, governor {'/'.join(processors.governors) or 'unknown'}",
         ),
+        *([("profile", settings.guess)] if settings.guess is not None else []),
         ("input", settings.inputs),
         ("frames", f"{settings.runs} measured after {settings.warmup} of warm-up, one right after the other"),
         ("clock", settings.clock),

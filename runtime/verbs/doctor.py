@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Optional
 from edgekit import __version__
 from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.guess import told
 from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.report import print_json, say
 from edgekit.runtime.system import Processors, read_load, read_processors, read_text
@@ -144,14 +145,17 @@ def _examine_bundle(path: str, findings: List[Finding]) -> Dict[str, object]:
         "target": manifest.target,
         "fingerprint": None,
         "profile": None,
+        "guess": None,
     }
     try:
         with Session.open(path, warmup=0) as session:
             found["fingerprint"], found["profile"] = session.fingerprint.key, session.profile is not None
+            found["guess"] = None if session.guess is None else told(session.fingerprint, session.guess)
     except BackendError as error:
         findings.append(Finding(f"{manifest.name} cannot run here: {error}", None))
     if found["profile"] is False:
-        what = f"{manifest.name} was not measured on this device: it runs default graphs, and predicts from its warm-up only"
+        how = found["guess"] or "it runs default graphs, and predicts from its warm-up only"
+        what = f"{manifest.name} was not measured on this device: {how}"
         findings.append(Finding(what, f"edgekit bench {path}"))
     return found
 

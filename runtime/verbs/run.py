@@ -10,6 +10,7 @@ from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.accuracy import DisparityErrors, disparity_errors
 from edgekit.runtime.colors import color_disparity, disparity_range
+from edgekit.runtime.guess import told as told_of
 from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png
 from edgekit.runtime.report import milliseconds, print_json, say, table
 from edgekit.runtime.result import Result
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         policies=() if args.no_early_exit or args.stage is not None else None,
         network=args.network,
     ) as session:
+        guessed = None if session.guess is None else told_of(session.fingerprint, session.guess)
         results = answer(session, inputs, args)
         write_run_trace(args, session, results[-1])
     answers = compare(results, truth)
@@ -110,9 +112,13 @@ def run(args: argparse.Namespace) -> int:
     told = answers if args.every_exit else answers[-1:]
     written = write_answers(files, told)
     if args.json:
-        print_json(document(bundle, manifest, args, told, written))
+        print_json(dict(document(bundle, manifest, args, told, written), guess=guessed))
     else:
-        say(lines(manifest, args, told, written) + ([f"wrote {args.trace}"] if args.trace else []))
+        say(
+            lines(manifest, args, told, written)
+            + ([f"wrote {args.trace}"] if args.trace else [])
+            + ([guessed] if guessed else [])
+        )
     return 1 if told[-1].result.missed else 0
 
 
