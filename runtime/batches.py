@@ -29,7 +29,9 @@ class _Row(NamedTuple):
 class _Sample:
     """One picture on its way through the stages."""
 
-    def __init__(self, number: int, tensors: Mapping[str, np.ndarray], placement: Optional[Placement]) -> None:
+    def __init__(
+        self, number: int, tensors: Mapping[str, np.ndarray], placement: Optional[Placement]
+    ) -> None:
         self.number = number
         self.placement = placement
         self.tensors = {name: _Row(array, 0) for name, array in tensors.items()}
@@ -56,7 +58,8 @@ class Batches:
         self._model = LatencyModel(names) if manifest.batch is None else plan.stages
         # What later stages read, by the number of stages that have run.
         self._needed = [
-            {name for stage in manifest.stages[done:] for name in stage.inputs} for done in range(len(names) + 1)
+            {name for stage in manifest.stages[done:] for name in stage.inputs}
+            for done in range(len(names) + 1)
         ]
         self._next_exit = [
             next((k for k in range(done, len(names)) if manifest.stages[k].exit is not None), None)
@@ -85,7 +88,11 @@ class Batches:
         if manifest.networks or len(manifest.inputs) != 1:
             raise OptionError(
                 f"infer_batch takes one network with one input; {manifest.name} "
-                + ("holds several networks: load one with network=" if manifest.networks else "has several inputs")
+                + (
+                    "holds several networks: load one with network="
+                    if manifest.networks
+                    else "has several inputs"
+                )
             )
         deadline = None if budget_ms is None else started + budget_ms
         waiting: List[Deque[_Sample]] = [deque() for _ in manifest.stages]
@@ -133,7 +140,11 @@ class Batches:
     def _step(self, stage: int, pack: List[_Sample], deadline: Optional[float]) -> List[_Sample]:
         """Run one stage for a pack, and return those samples that go on."""
         clock, spec = self._plan.clock, self._plan.manifest.stages[stage]
-        if deadline is not None and pack[0].exits and not self._fits(stage, len(pack), deadline - clock.now()):
+        if (
+            deadline is not None
+            and pack[0].exits
+            and not self._fits(stage, len(pack), deadline - clock.now())
+        ):
             return _end(pack, "budget")
         try:
             with self._turn:
@@ -188,7 +199,9 @@ class Batches:
         inputs = {}
         for name in spec.inputs:
             packed = _packed([sample.tensors[name] for sample in pack])
-            if missing:  # the graph takes just so many: the last sample once more costs nothing and is dropped
+            if (
+                missing
+            ):  # the graph takes just so many: the last sample once more costs nothing and is dropped
                 packed = np.concatenate((packed, np.repeat(packed[-1:], missing, axis=0)))
             inputs[name] = packed
         frame = self._backend.start(inputs)

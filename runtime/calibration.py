@@ -103,7 +103,7 @@ def _with_goal(found: Calibration, goal: Goal, evidence: Evidence) -> Calibratio
         unseen = point(None, held_out(evidence, thresholds)[0], costs)
     return found._replace(
         goal=goal,
-        thresholds=tuple(to_manifest(reached.thresholds)),
+        thresholds=tuple(to_manifest(reached.thresholds.tolist())),
         seen=point(None, outcome(evidence, reached.thresholds), costs),
         unseen=unseen,
         certificate=reached.certificate,

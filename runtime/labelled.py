@@ -3,7 +3,7 @@
 import csv
 import os
 import zipfile
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, overload
 
 import numpy as np
 
@@ -31,9 +31,15 @@ class PictureFiles(Sequence[object]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: object) -> object:
-        if not isinstance(number, int):
-            raise TypeError(f"a number is needed, not {number!r}")
+    @overload
+    def __getitem__(self, number: int) -> object: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> "PictureFiles": ...
+
+    def __getitem__(self, number: Union[int, slice]) -> object:
+        if isinstance(number, slice):
+            return PictureFiles(self.paths[number])
         return read_picture(self.paths[number])
 
 
