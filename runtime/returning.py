@@ -29,7 +29,6 @@ class Returning:
         self.worker = Worker(name, turn, plan.clock, priority)
         self._plan = plan
         self._clock: Clock = plan.clock
-        self._priority = priority
         self._waking = Distribution()
         self._guard = threading.Lock()
 
@@ -51,16 +50,15 @@ class Returning:
         """
         call = execution.call
         assert call.deadline is not None and call.exit_by is not None
-        with self._priority.waiting():
-            job = Job(execution, self._clock)
-            self.worker.add(job)
-            until = call.exit_by
-            over = job.wait(until)
-            if not over and not execution.progress.exits:
-                until = call.deadline - (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
-                over = job.wait_for_exit(until)
-            late = self._clock.now() - (execution.progress.reached if over else until)
-            if not job.done():
-                self.worker.withdraw(job, "budget")
+        job = Job(execution, self._clock)
+        self.worker.add(job)
+        until = call.exit_by
+        over = job.wait(until)
+        if not over and not execution.progress.exits:
+            until = call.deadline - (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
+            over = job.wait_for_exit(until)
+        late = self._clock.now() - (execution.progress.reached if over else until)
+        if not job.done():
+            self.worker.withdraw(job, "budget")
         with self._guard:
             self._waking.add(max(late, 0.0))

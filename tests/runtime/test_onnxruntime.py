@@ -1,6 +1,7 @@
 """The ONNX Runtime backend, of whichever version this Python has."""
 
 import gc
+import os
 import sys
 import threading
 from pathlib import Path
@@ -126,8 +127,23 @@ def test_a_number_of_threads_that_is_none_is_refused(threads: int) -> None:
 
 
 def test_threads_that_must_share_their_cores_do_not_spin() -> None:
-    with open_backend("onnxruntime", spin=False) as backend:
+    with open_backend("onnxruntime", threads=1, spin=False) as backend:
         assert backend.settings["session_config"] == {"session.intra_op.allow_spinning": "0"}
+
+
+def test_threads_that_take_every_core_have_one_each_and_others_are_free() -> None:
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        pytest.skip("one core only: there is nothing to keep apart")
+    found = {}
+    for threads in (1, cores, cores + 1):
+        with open_backend("onnxruntime", threads=threads) as backend:
+            version = tuple(int(part) for part in backend.version.split(".")[:2])
+            config = backend.settings["session_config"]
+        assert isinstance(config, dict)
+        found[threads] = config.get("session.intra_op_thread_affinities", "")
+    assert found[1] == found[cores + 1] == ""
+    assert len(set(filter(None, found[cores].split(";")))) == (cores - 1 if version >= (1, 14) else 0)
 
 
 def test_threads_spin_only_while_a_stage_runs_and_only_where_that_can_be_bounded() -> None:
