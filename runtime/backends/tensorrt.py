@@ -82,7 +82,7 @@ class TensorRT(Backend):
         self, bundle: Bundle, fingerprint: Fingerprint, stage: StageSpec, variant: str
     ) -> Tuple[bytes, str]:
         """See `Backend.read`: the engine that was built for this device."""
-        from edgekit.runtime.engines import read_engine
+        from edgekit.runtime.building.engines import read_engine
 
         plan, source, precision = read_engine(bundle, fingerprint, stage, variant)
         self.precisions[stage.name] = precision
@@ -90,7 +90,8 @@ class TensorRT(Backend):
 
     def prepare(self, bundle: Bundle) -> None:
         """See `Backend.prepare`: build the engines that are missing."""
-        from edgekit.runtime.building import Options, build_engines
+        from edgekit.runtime.building.plan import Options
+        from edgekit.runtime.building.work import build_engines
 
         build_engines(bundle, self, Options())
 

@@ -10,8 +10,7 @@ import numpy as np
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.runtime.backends import open_backend
 from edgekit.runtime.backends.tensorrt import TensorRT
-from edgekit.runtime.building import News, Options, Step, build_engines, device, expected_seconds, plan_build
-from edgekit.runtime.engines import (
+from edgekit.runtime.building.engines import (
     PRECISIONS,
     Record,
     engines_folder,
@@ -20,6 +19,8 @@ from edgekit.runtime.engines import (
     other_records,
     read_record,
 )
+from edgekit.runtime.building.plan import Options, Step, device, expected_seconds, plan_build
+from edgekit.runtime.building.work import News, build_engines
 from edgekit.runtime.fingerprint import differences
 from edgekit.runtime.report import milliseconds, print_json, say, table
 from edgekit.runtime.verbs.options import positive, positive_whole, read_variants

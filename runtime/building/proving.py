@@ -1,16 +1,16 @@
 """The chosen engines together: do they give the golden answers, and how long does every stage take among the others?"""
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.backends.tensorrt import TensorRT
-from edgekit.runtime.engines import PRECISIONS, Record, Trial, write_record
+from edgekit.runtime.building.engines import PRECISIONS, Record, Trial, write_record
+from edgekit.runtime.building.trials import choose, deviation
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.session import Session
-from edgekit.runtime.trials import choose, deviation
 
 FRAMES = 50
 # Errors of stages add up on their way to the last exit.
@@ -57,7 +57,8 @@ def _run(
     """Per exit its deviation from the golden one, and per stage the ms of its runs."""
     durations: Dict[str, List[float]] = {stage.name: [] for stage in bundle.manifest.stages}
     errors = []
-    for network in [one.name for one in bundle.manifest.networks] or [None]:
+    networks: List[Optional[str]] = [one.name for one in bundle.manifest.networks]
+    for network in networks or [None]:
         manifest = bundle.manifest if network is None else bundle.manifest.only(network)
         names = [stage.name for stage in manifest.stages]
         variants = {stage: variant for stage, variant, _ in record.chosen if stage in names}

@@ -9,7 +9,7 @@ from edgekit.bundle import Bundle, StageSpec
 from edgekit.errors import BackendError
 from edgekit.runtime.backends import Frame
 from edgekit.runtime.backends.tensorrt import TensorRT
-from edgekit.runtime.engines import PRECISIONS, Trial
+from edgekit.runtime.building.engines import PRECISIONS, Trial
 from edgekit.runtime.loading import read_golden
 
 # What an engine may differ from the stage's most exact one, root mean square: a tenth of a pixel of disparity, or one part
