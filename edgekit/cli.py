@@ -10,7 +10,7 @@ from importlib import import_module
 from types import FrameType, ModuleType
 from typing import Iterator, List, NamedTuple, NoReturn, Optional, Sequence
 
-from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError
+from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError, meant
 
 
 class Verb(NamedTuple):
@@ -172,14 +172,6 @@ def build_parser(verb: Verb, prog: str, bundle: Optional[str] = None) -> Parser:
         parser.add_argument("bundle", nargs=nargs, help="a bundle, such as anynet.edgekit")
     _module(verb).add_arguments(parser)
     return parser
-
-
-def meant(name: str, known: Sequence[str]) -> str:
-    """`` (did you mean ...?)`` for a mistyped name, or nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _run(arguments: List[str], bundle: Optional[str]) -> int:

@@ -1,5 +1,7 @@
 """The errors a user can meet, so that every room raises from one short list."""
 
+from typing import Iterable
+
 
 class EdgekitError(Exception):
     """Something edgekit was asked to do cannot be done; the message says what, to which file or option, and what to do."""
@@ -31,3 +33,11 @@ class ParityError(ExportError):
 
 class BackendError(EdgekitError):
     """A backend is missing, refuses a graph, or failed while it ran one."""
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean ...?)`` for a mistyped name, or nothing."""
+    from difflib import get_close_matches  # 5 ms that only a mistake should cost
+
+    close = get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""

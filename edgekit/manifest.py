@@ -5,7 +5,7 @@ import json
 import re
 from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple, cast
 
-from edgekit.errors import BundleError, OptionError
+from edgekit.errors import BundleError, OptionError, meant
 
 SCHEMA = 1
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -164,13 +164,9 @@ class Manifest(NamedTuple):
         """
         found = next((one for one in self.networks if one.name == network), None)
         if found is None:
-            from difflib import get_close_matches  # 5 ms that only a mistake should cost
-
             names = [one.name for one in self.networks]
-            close = get_close_matches(network, names, 1)
             has = f"it has {', '.join(names)}" if names else "it holds only one"
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            raise OptionError(f"{self.name} has no network {network!r}{meant}; {has}")
+            raise OptionError(f"{self.name} has no network {network!r}{meant(network, names)}; {has}")
         return self._replace(
             name=found.name,
             options=found.options,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgekit.errors import ExportError, OptionError
+from edgekit.errors import ExportError, OptionError, meant
 from edgekit.export.sample_inputs import sample_inputs
 from edgekit.export.staging import StageRun, check_stages, exits_of, run_stages
 from edgekit.models import registry
@@ -73,7 +73,7 @@ def wanted(base: Wanted, alternatives: Mapping[str, Mapping[str, object]]) -> di
         for key in given:
             if key not in FIELDS:
                 raise OptionError(
-                    f"alternative {name}: there is no field {key!r}; it takes {', '.join(FIELDS)}"
+                    f"alternative {name}: there is no field {key!r}{meant(key, FIELDS)}; it takes {', '.join(FIELDS)}"
                 )
         config, size, accuracy = given.get("config", {}), given.get("size", base.size), given.get("accuracy")
         if not isinstance(config, Mapping):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 
-from edgekit.errors import OptionError
+from edgekit.errors import OptionError, meant
 
 _L4T_MAP = "rbonghi/jetson_stats jtop/core/jetson_variables.py @f41d5cadfeafc3516ff8cb7ddd5712cfa9a78611"
 _ONNX_TENSORRT = (
@@ -93,9 +92,8 @@ def find(name: str) -> Target:
     for target in _TARGETS:
         if target.name == name:
             return target
-    close = get_close_matches(name, [target.name for target in _TARGETS], 1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
-    raise OptionError(f"target {name!r} is unknown{meant}; edgekit knows {', '.join(t.name for t in _TARGETS)}")
+    names = [target.name for target in _TARGETS]
+    raise OptionError(f"target {name!r} is unknown{meant(name, names)}; edgekit knows {', '.join(names)}")
 
 
 def to_json(target: Target) -> dict[str, object]:

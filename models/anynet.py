@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.errors import CheckpointError, OptionError
+from edgekit.errors import CheckpointError, OptionError, meant
 from edgekit.models.checkpoint import load_weights, read_state_dict
 from edgekit.models.registry import WEIGHTS
 from edgekit.models.staged import ImageInput, Stage
@@ -403,7 +403,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in defaults:
-            raise OptionError(f"AnyNet has no option {name!r}; it has {', '.join(defaults)}")
+            raise OptionError(f"AnyNet has no option {name!r}{meant(name, defaults)}; it has {', '.join(defaults)}")
         default = defaults[name]
         if isinstance(default, bool):
             if not isinstance(value, bool):

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from edgekit.errors import CheckpointError, OptionError
+from edgekit.errors import CheckpointError, OptionError, meant
 from edgekit.models.checkpoint import load_weights, read_state_dict
 from edgekit.models.condensenet import (
     CIFAR,
@@ -130,7 +130,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in defaults:
-            raise OptionError(f"CondenseNet has no option {name!r}; it has {', '.join(defaults)}")
+            raise OptionError(f"CondenseNet has no option {name!r}{meant(name, defaults)}; it has {', '.join(defaults)}")
         default = defaults[name]
         if name == "data":
             if value not in DATA:

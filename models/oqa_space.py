@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from edgekit.errors import OptionError
+from edgekit.errors import OptionError, meant
 from edgekit.models.lsq import BITS
 
 FIRST_WIDTH = 16
@@ -186,9 +186,8 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
             if not _positive(value):
                 raise OptionError(f"num_classes={value!r}: must be a positive whole number")
         elif name not in ("ks", "e", "d", "subnet"):
-            raise OptionError(
-                f"OQA has no option {name!r}; it has subnet, ks, e, d, bits, width_mult, num_classes, {', '.join(_LISTS)}"
-            )
+            names = ["subnet", "ks", "e", "d", "bits", "width_mult", "num_classes", *_LISTS]
+            raise OptionError(f"OQA has no option {name!r}{meant(name, names)}; it has {', '.join(names)}")
         checked[name] = value
     return checked
 

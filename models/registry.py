@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from edgekit.errors import OptionError
+from edgekit.errors import OptionError, meant
 from edgekit.models.staged import Alternative, StagedModel
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -78,10 +77,8 @@ def build_all(
     elif ":" in model:
         built = _call_users(model, {"checkpoint": checkpoint, "config": config, "size": size})
     else:
-        close = get_close_matches(model, _FAMILIES, 1)
-        meant = f" (did you mean {close[0]}?)" if close else ""
         raise OptionError(
-            f"model {model!r} is unknown{meant}; edgekit knows {', '.join(sorted(_FAMILIES))}, "
+            f"model {model!r} is unknown{meant(model, _FAMILIES)}; edgekit knows {', '.join(sorted(_FAMILIES))}, "
             "and takes your own as package.module:function"
         )
     several = built if isinstance(built, list) and built else [Alternative(model.rpartition(":")[2], built)]  # type: ignore[arg-type]
