@@ -289,6 +289,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measure-every", type=int, default=500, help="steps between measurements (default %(default)s)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -311,7 +312,10 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.measure, measure_every=arguments.measure_every,
         )
     )  # fmt: skip
-    print(weights)
+    finished = weights.name == WEIGHTS
+    card = json.loads((weights.parent / CARD).read_text()) if finished else None
+    document = {"written": str(weights), "finished": finished, "card": card}
+    print(json.dumps(document, indent=1) if arguments.json else weights)
     return 0
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from edgekit.cli import main
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.anynet import AnyNet, propagate
 from edgekit.models.anynet_training import Propagation, TrainingAnyNet, disparity_loss
@@ -183,6 +184,18 @@ def test_ctrl_c_saves_the_step_it_interrupts(tmp_path: Path, repository: Path) -
     assert "--resume" in output
     assert (tmp_path / CHECKPOINT).exists()
     assert "Traceback" not in output
+
+
+def test_the_command_prints_one_json_document_with_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "anynet", "--out", str(tmp_path), "--steps", "2", "--size", "64x64", "--batch", "1", "--scenes", "1"]
+    assert main([*words, "--threads", "1", "--workers", "0", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["written"], document["finished"]) == (str(tmp_path / WEIGHTS), True)
+    assert document["card"] == json.loads((tmp_path / CARD).read_text())
+    assert main([*words, "--json"]) == 2  # there is a training already
+    assert "add --resume" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_unknown_pixels_have_no_part_in_the_loss() -> None:
