@@ -17,9 +17,9 @@ _LOWERINGS: dict[type[nn.Module], Lowering] = {}
 
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("winograd", "planes", "scan", "plain"),
+    "onnxruntime": ("relaid", "winograd", "planes", "scan", "u8", "grid", "plain"),
     # Users report 3-D convolutions ten times as slow as elsewhere in TensorRT on Xavier NX.
-    "tensorrt": ("batched", "scan", "plain"),
+    "tensorrt": ("batched", "scan", "grid", "plain"),
 }
 
 
@@ -39,7 +39,7 @@ def variants(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     ``shapes`` are the shapes of the stage's inputs, in the order in which the module takes them.
     """
     # Registration happens on import; imported here because those files import this one.
-    from edgekit.export.lowering import anynet  # noqa: F401
+    from edgekit.export.lowering import anynet, msdnet, oqa  # noqa: F401
 
     lowering = _LOWERINGS.get(type(module))
     return {"plain": module} if lowering is None else lowering(module, shapes)

@@ -24,6 +24,8 @@ class FoldConstants(InPlacePass):
         for node in list(model.graph):
             inputs = [value for value in node.inputs if value is not None]
             constant = bool(inputs) and all(value.const_value is not None for value in inputs)
+            if node.op_type == "DequantizeLinear":
+                continue  # quantised weights stay what they are: runtimes look for them behind this node
             if constant and not any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values()):
                 modified |= _fold(model.graph, node, inputs)
         return PassResult(model, modified)

@@ -1,0 +1,122 @@
+"""ONNX Runtime's own 8-bit operators as torch operators: what they compute, and how they are written."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgekit.export.emitters import emits
+from edgekit.export.graph import GraphBuilder, shape_of
+
+DOMAIN = "com.microsoft"
+
+
+@torch.library.custom_op("edgekit::codes8", mutates_args=())
+def codes8(x: Tensor, step: float, top: int) -> Tensor:
+    """round(clip(x / step, 0, top)) as uint8."""
+    return (x / step).round().clamp(0, top).to(torch.uint8)
+
+
+@codes8.register_fake
+def _(x: Tensor, step: float, top: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.uint8)
+
+
+@emits("edgekit.codes8.default")
+def emit_codes8(graph: GraphBuilder, x: ir.Value, step: float, top: int) -> ir.Value:
+    """QuantizeLinear, which ends at 0 itself, and a Clip for the upper end."""
+    scale, zero = graph.constant(np.float32(step)), graph.constant(np.uint8(0))
+    return _capped(
+        graph, graph.typed(graph.op("QuantizeLinear", x, scale, zero), shape_of(x), ir.DataType.UINT8), top
+    )
+
+
+def _capped(graph: GraphBuilder, codes: ir.Value, top: int) -> ir.Value:
+    return graph.typed(
+        graph.op("Clip", codes, None, graph.constant(np.uint8(top))), shape_of(codes), ir.DataType.UINT8
+    )
+
+
+@torch.library.custom_op("edgekit::conv8", mutates_args=())
+def conv8(
+    codes: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, step: float, next_step: float, top: int, stride: int,
+    groups: int,
+) -> Tensor:  # fmt: skip
+    """min(round(max((conv(codes, weight) + bias) * step * scale / next_step, 0)), top), channels last, as uint8."""
+    sums = F.conv2d(
+        codes.permute(0, 3, 1, 2).float(), weight.float(), None, stride, weight.shape[-1] // 2, 1, groups
+    )
+    factor = torch.tensor(step, dtype=torch.float32) * scale / torch.tensor(next_step, dtype=torch.float32)
+    real = (sums + bias.float().view(-1, 1, 1)) * factor.view(-1, 1, 1)
+    return real.round().clamp(0, top).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+@conv8.register_fake
+def _(
+    codes: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, step: float, next_step: float, top: int, stride: int,
+    groups: int,
+) -> Tensor:  # fmt: skip
+    n, height, width, _ = codes.shape
+    sides = [-(-side // stride) for side in (height, width)]
+    return torch.empty((n, *sides, weight.shape[0]), dtype=torch.uint8)
+
+
+@emits("edgekit.conv8.default")
+def emit_conv8(
+    graph: GraphBuilder, codes: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value, step: float,
+    next_step: float, top: int, stride: int, groups: int,
+) -> ir.Value:  # fmt: skip
+    """QLinearConv with channels last, and a Clip."""
+    array = graph.array(weight)
+    assert array is not None
+    zero, zeros = graph.constant(np.uint8(0)), graph.constant(np.zeros(array.shape[0], np.int8))
+    result = graph.op(
+        "QLinearConv", codes, graph.constant(np.float32(step)), zero, weight, scale, zeros,
+        graph.constant(np.float32(next_step)), zero, bias, domain=DOMAIN, channels_last=1, kernel_shape=array.shape[2:],
+        pads=[array.shape[-1] // 2] * 4, strides=[stride] * 2, dilations=[1, 1], group=groups,
+    )  # fmt: skip
+    return _capped(graph, graph.typed(result, graph.result.shape, ir.DataType.UINT8), top)
+
+
+@torch.library.custom_op("edgekit::matmul8", mutates_args=())
+def matmul8(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    """gain * (codes @ weight) + shift over the last dimension, as float."""
+    return (codes.float() @ weight.float()) * gain + shift
+
+
+@matmul8.register_fake
+def _(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    return torch.empty((*codes.shape[:-1], weight.shape[1]))
+
+
+@emits("edgekit.matmul8.default")
+def emit_matmul8(
+    graph: GraphBuilder, codes: ir.Value, weight: ir.Value, gain: ir.Value, shift: ir.Value
+) -> ir.Value:
+    """MatMulIntegerToFloat: a whole-numbered product that ends in float, with a scale and a shift per column."""
+    outputs = shape_of(weight)[1]
+    product = graph.op(
+        "MatMulIntegerToFloat", codes, weight, graph.constant(np.float32(1)), gain, graph.constant(np.uint8(0)),
+        graph.constant(np.zeros(outputs, np.int8)), shift, domain=DOMAIN,
+    )  # fmt: skip
+    return graph.typed(product, graph.result.shape, ir.DataType.FLOAT)
+
+
+@torch.library.custom_op("edgekit::gate", mutates_args=())
+def gate(x: Tensor, slope: float) -> Tensor:
+    """slope x + 1/2, clipped to 0 .. 1."""
+    return (slope * x + 0.5).clamp(0, 1)
+
+
+@gate.register_fake
+def _(x: Tensor, slope: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+@emits("edgekit.gate.default")
+def emit_gate(graph: GraphBuilder, x: ir.Value, slope: float) -> ir.Value:
+    """HardSigmoid."""
+    return graph.op("HardSigmoid", x, alpha=slope, beta=0.5)

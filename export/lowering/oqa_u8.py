@@ -1,0 +1,208 @@
+"""OQA for ONNX Runtime's 8-bit kernels: unsigned activations on the layers' own grids, channels last, nothing between them in float
+that can be a whole number.
+
+before: x -> [clip, round, times step] -> conv -> norm -> activation -> ...           five passes over float tensors a layer
+after:  x -> codes (8 bits) -> matrix product or QLinearConv -> codes -> ...
+
+A convolution followed by ReLU gives the next layer's codes itself, exactly (`oqa_requantise`). Before h-swish, squeeze-and-
+excitation and a residual sum the real value is needed: there a matrix product ends in float (MatMulIntegerToFloat), scaled so
+that the next layer's code is only a rounding away. A depthwise convolution has no such form, and is faster as float between
+reordered channels: its whole-numbered sums are exact there too.
+
+QLinearConv for channels last and MatMulIntegerToFloat are ONNX Runtime's own operators (1.10 has both): this form is for no
+other runtime.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekit.export.lowering.oqa_grid import per_channel
+from edgekit.export.lowering.oqa_ort_ops import codes8, conv8, gate, matmul8
+from edgekit.export.lowering.oqa_plan import IntegerLayer, check_reach, integer_layer
+from edgekit.export.lowering.oqa_requantise import Requantisation, factor, requantise
+from edgekit.models.oqa import Block, OqaNet, SqueezeExcite
+
+
+class Codes(nn.Module):
+    """Real values, in units of ``unit``, to a layer's codes (uint8)."""
+
+    def __init__(self, step: float, top: int) -> None:
+        super().__init__()
+        self.step, self.top = step, top
+
+    def forward(self, x: Tensor) -> Tensor:
+        return codes8(x, self.step, self.top)
+
+
+class Product(nn.Module):
+    """A 1x1 layer: codes (N, H, W, I) to real values (N, H, W, O), divided by ``unit``; no activation."""
+
+    def __init__(self, plan: IntegerLayer, unit: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Buffer(torch.from_numpy(plan.weight[:, :, 0, 0].T.astype(np.int8)).contiguous())
+        self.gain = nn.Buffer(torch.from_numpy((plan.gain / unit).astype(np.float32)))
+        self.shift = nn.Buffer(torch.from_numpy((plan.shift / unit).astype(np.float32)))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return matmul8(codes, self.weight, self.gain, self.shift)
+
+
+class CodedConv(nn.Module):
+    """A layer and its ReLU: codes (N, H, W, I) to the next layer's codes (N, H, W, O)."""
+
+    def __init__(self, plan: IntegerLayer, found: Requantisation, step: float, top: int) -> None:
+        super().__init__()
+        check_reach(plan, factor(plan.bits))
+        self.plan = (plan.step, step, top, plan.stride, plan.groups)
+        self.weight = nn.Buffer(torch.from_numpy((plan.weight * found.factor).astype(np.int8)))
+        self.scale = nn.Buffer(torch.from_numpy(found.weight_scale))
+        self.bias = nn.Buffer(torch.from_numpy(found.bias))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return conv8(codes, self.weight, self.scale, self.bias, *self.plan)
+
+
+class FloatDepthwise(nn.Module):
+    """A depthwise layer: codes as float (N, H, W, C) to real values (N, H, W, C), divided by ``unit``; ReLU if it has one."""
+
+    def __init__(self, plan: IntegerLayer, unit: float) -> None:
+        super().__init__()
+        self.stride, self.padding, self.groups = plan.stride, plan.kernel // 2, plan.groups
+        self.weight = nn.Buffer(torch.from_numpy(plan.weight.astype(np.float32)))
+        self.gain, self.shift = per_channel(plan.gain / unit), per_channel(plan.shift / unit)
+        self.relu = plan.activation == "relu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        sums = F.conv2d(x.permute(0, 3, 1, 2), self.weight, None, self.stride, self.padding, 1, self.groups)
+        y = sums * self.gain + self.shift
+        return (F.relu(y) if self.relu else y).permute(0, 2, 3, 1)
+
+
+class Swish(nn.Module):
+    """h-swish of values in units of ``unit``, in the same unit."""
+
+    def __init__(self, unit: float = 1.0) -> None:
+        super().__init__()
+        self.slope = unit / 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * gate(x, self.slope)
+
+
+class Gate(nn.Module):
+    """Squeeze-and-excitation with channels last; the mean is a matrix product, since reductions over rows are slow."""
+
+    def __init__(self, se: SqueezeExcite, pixels: int, unit: float) -> None:
+        super().__init__()
+        self.mean = nn.Buffer(torch.full((1, pixels), unit / pixels))
+        self.reduce, self.expand = (
+            nn.Linear(conv.in_channels, conv.out_channels) for conv in (se.reduce, se.expand)
+        )
+        for linear, conv in ((self.reduce, se.reduce), (self.expand, se.expand)):
+            assert conv.bias is not None
+            linear.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0].clone(), requires_grad=False)
+            linear.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = self.mean @ x.reshape(-1, x.shape[3])
+        return x * gate(self.expand(F.relu(self.reduce(mean))), 1 / 6)
+
+
+class U8Block(nn.Module):
+    """An inverted residual block: real values (1, H, W, C) to real values."""
+
+    def __init__(self, name: str, block: Block, pixels: int) -> None:
+        super().__init__()
+        self.residual = block.residual
+        deep = integer_layer(f"{name}.depthwise", block.depthwise)
+        last = integer_layer(f"{name}.project", block.project)
+        first = None if block.expand is None else integer_layer(f"{name}.expand", block.expand)
+        steps: list[nn.Module] = [Codes((first or deep).step, deep.top)]
+        found = (
+            requantise(deep, last.step, last.top) if deep.activation == "relu" and block.se is None else None
+        )
+        if first is not None:
+            steps += _expansion(first, deep, as_float=found is None)
+        elif found is None:
+            steps.append(ToFloat())
+        if found is not None:
+            steps.append(CodedConv(deep, found, last.step, last.top))
+        else:
+            steps.append(FloatDepthwise(deep, last.step))
+            if deep.activation == "h_swish":
+                steps.append(Swish(last.step))
+            if block.se is not None:
+                steps.append(Gate(block.se, pixels, last.step))
+            steps.append(Codes(1.0, last.top))
+        steps.append(Product(last))
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.steps(x)
+        return x + y if self.residual else y  # type: ignore[no-any-return]
+
+
+class ToFloat(nn.Module):
+    """Codes as float."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return codes.to(torch.float32)
+
+
+class Rounded(nn.Module):
+    """Real values in units of the step to codes as float, where the next layer takes float."""
+
+    def __init__(self, top: int) -> None:
+        super().__init__()
+        self.top = float(top)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, self.top).round()
+
+
+def _expansion(first: IntegerLayer, deep: IntegerLayer, as_float: bool) -> list[nn.Module]:
+    """From the codes of a block's input to those of its depthwise layer."""
+    if first.activation == "relu":
+        found = requantise(first, deep.step, deep.top)
+        if found is not None:
+            coded: list[nn.Module] = [CodedConv(first, found, deep.step, deep.top)]
+            return [*coded, ToFloat()] if as_float else coded
+    swish = [Swish(deep.step)] if first.activation == "h_swish" else []
+    return [Product(first, deep.step), *swish, Rounded(deep.top) if as_float else Codes(1.0, deep.top)]
+
+
+class U8Net(nn.Module):
+    """A subnet; see the file's docstring."""
+
+    def __init__(self, net: OqaNet, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.first, self.first_norm = net.first, net.first_norm
+        sides = [_halved(side) for side in size]
+        blocks = []
+        for number, block in enumerate(net.blocks):
+            assert isinstance(block, Block)
+            if block.depthwise.conv.stride == 2:
+                sides = [_halved(side) for side in sides]
+            blocks.append(U8Block(f"blocks.{number}", block, sides[0] * sides[1]))
+        self.blocks = nn.ModuleList(blocks)
+        final, mix = integer_layer("final", net.final), integer_layer("mix", net.mix)
+        self.swish = Swish()
+        self.final = nn.Sequential(Codes(final.step, final.top), Product(final), Swish())
+        self.mean = nn.Buffer(torch.full((1, sides[0] * sides[1]), 1 / (sides[0] * sides[1])))
+        self.mix = nn.Sequential(Codes(mix.step, mix.top), Product(mix), Swish())
+        self.classifier = net.classifier
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.swish(self.first_norm(self.first(image))).permute(0, 2, 3, 1)
+        for block in self.blocks:
+            x = block(x)
+        x = self.final(x)
+        return self.classifier(self.mix(self.mean @ x.reshape(-1, x.shape[3])))  # type: ignore[no-any-return]
+
+
+def _halved(side: int) -> int:
+    return -(-side // 2)
