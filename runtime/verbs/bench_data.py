@@ -7,15 +7,15 @@ import numpy as np
 
 from edgekit.bundle import Bundle, Manifest
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.calibration import from_manifest, weigh
-from edgekit.runtime.costs import exit_stages
-from edgekit.runtime.labelled import Labelled, class_names, read_labelled
+from edgekit.runtime.calibration.calibrating import from_manifest, weigh
+from edgekit.runtime.calibration.costs import exit_stages
+from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
+from edgekit.runtime.calibration.recorded_logits import Recorded, check_labels, classes_of
+from edgekit.runtime.calibration.verdict import Comparison, Timed, Verdict, judge, summary
 from edgekit.runtime.policies import Confidence, Policy, Reached
-from edgekit.runtime.recorded_logits import Recorded, check_labels, classes_of
 from edgekit.runtime.report import Progress, milliseconds, table
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs.options import positive_whole, providers_of
-from edgekit.runtime.verdict import Comparison, Timed, Verdict, judge, summary
 
 WARMUP = 20
 

@@ -8,14 +8,12 @@ import numpy as np
 from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BackendError, InputError, OptionError
-from edgekit.runtime.calibrated import forget_calibration, keep_calibration, read_calibration_file
-from edgekit.runtime.calibration import Calibration, calibrate, to_document
-from edgekit.runtime.confidence import MEASURES
-from edgekit.runtime.costs import Costs, counted_costs, measured_costs
-from edgekit.runtime.goals import Goal, Unreachable, check_goal
-from edgekit.runtime.labelled import Labelled, class_names, read_labelled
-from edgekit.runtime.profile import bundle_hash
-from edgekit.runtime.recorded_logits import (
+from edgekit.runtime.calibration.bundled import forget_calibration, keep_calibration, read_calibration_file
+from edgekit.runtime.calibration.calibrating import Calibration, calibrate, to_document
+from edgekit.runtime.calibration.costs import Costs, counted_costs, measured_costs
+from edgekit.runtime.calibration.goals import Goal, Unreachable, check_goal
+from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
+from edgekit.runtime.calibration.recorded_logits import (
     Recorded,
     check_labels,
     check_recorded,
@@ -23,6 +21,8 @@ from edgekit.runtime.recorded_logits import (
     record,
     write_recorded,
 )
+from edgekit.runtime.confidence import MEASURES
+from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.report import Progress, print_json, say, to_json, warn
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs.calibrate_plot import draw

@@ -2,7 +2,7 @@
 
 import importlib
 
-from edgekit.runtime.calibration import Calibration
+from edgekit.runtime.calibration.calibrating import Calibration
 
 
 def draw(path: str, found: Calibration, title: str) -> None:

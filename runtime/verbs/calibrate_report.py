@@ -3,9 +3,9 @@
 from typing import List, Optional, Sequence
 
 from edgekit.bundle import Bundle
-from edgekit.runtime.calibration import Calibration
-from edgekit.runtime.frontier import Point
-from edgekit.runtime.goals import Goal
+from edgekit.runtime.calibration.calibrating import Calibration
+from edgekit.runtime.calibration.frontier import Point
+from edgekit.runtime.calibration.goals import Goal
 from edgekit.runtime.report import milliseconds, table
 
 MOST_POINTS = 13  # of the frontier that are printed; the document has them all

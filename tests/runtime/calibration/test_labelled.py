@@ -8,10 +8,8 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import InputError
-from edgekit.runtime.labelled import Labelled, class_names, read_labelled
-from edgekit.runtime.pictures import write_png
-from edgekit.runtime.profile import bundle_hash
-from edgekit.runtime.recorded_logits import (
+from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
+from edgekit.runtime.calibration.recorded_logits import (
     Recorded,
     check_labels,
     check_recorded,
@@ -19,6 +17,8 @@ from edgekit.runtime.recorded_logits import (
     record,
     write_recorded,
 )
+from edgekit.runtime.pictures import write_png
+from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.session import Session
 from tests.toy_graphs import SIDE, exits_logits, exits_weights, write_exits
 

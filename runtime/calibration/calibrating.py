@@ -5,13 +5,20 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgekit.runtime.calibration.costs import Costs
+from edgekit.runtime.calibration.exiting import Evidence, outcome
+from edgekit.runtime.calibration.frontier import (
+    Point,
+    exit_points,
+    geometric_points,
+    held_out,
+    path_points,
+    point,
+)
+from edgekit.runtime.calibration.goals import Certificate, Goal, reach
+from edgekit.runtime.calibration.recorded_logits import Recorded
+from edgekit.runtime.calibration.temperature import Scaling, scale
 from edgekit.runtime.confidence import confidence
-from edgekit.runtime.costs import Costs
-from edgekit.runtime.exiting import Evidence, outcome
-from edgekit.runtime.frontier import Point, exit_points, geometric_points, held_out, path_points, point
-from edgekit.runtime.goals import Certificate, Goal, reach
-from edgekit.runtime.recorded_logits import Recorded
-from edgekit.runtime.temperature import Scaling, scale
 
 
 class Calibration(NamedTuple):

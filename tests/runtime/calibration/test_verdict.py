@@ -5,8 +5,8 @@ from typing import Optional, Tuple
 import numpy as np
 import pytest
 
-from edgekit.runtime.exiting import Evidence
-from edgekit.runtime.verdict import DOMINATED, FRONTIER, UNKNOWN, Timed, Verdict, judge, summary
+from edgekit.runtime.calibration.exiting import Evidence
+from edgekit.runtime.calibration.verdict import DOMINATED, FRONTIER, UNKNOWN, Timed, Verdict, judge, summary
 
 EXITS = ("stage1", "stage2", "stage3")
 MS = np.array([10.0, 20.0, 30.0])

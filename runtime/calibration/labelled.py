@@ -8,8 +8,8 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, 
 import numpy as np
 
 from edgekit.errors import InputError
+from edgekit.runtime.calibration.recorded_logits import Recorded, read_recorded
 from edgekit.runtime.pictures import read_picture
-from edgekit.runtime.recorded_logits import Recorded, read_recorded
 
 PICTURES = (".png", ".jpg", ".jpeg", ".ppm", ".pgm", ".bmp", ".npy")
 

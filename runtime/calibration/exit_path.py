@@ -13,7 +13,7 @@ from typing import Callable, List, Sequence
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.runtime.exiting import Evidence, outcome
+from edgekit.runtime.calibration.exiting import Evidence, outcome
 
 PRICES = 48
 ROUNDS = 4

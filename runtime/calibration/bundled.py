@@ -6,8 +6,8 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from edgekit.bundle import Bundle, CalibrationSpec, ExitSpec, amend_bundle
 from edgekit.errors import InputError
+from edgekit.runtime.calibration.costs import exit_stages
 from edgekit.runtime.confidence import MEASURES
-from edgekit.runtime.costs import exit_stages
 from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.report import to_json
 

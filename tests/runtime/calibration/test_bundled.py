@@ -10,19 +10,19 @@ import pytest
 import edgekit
 from edgekit.bundle import Bundle, ExitSpec, amend_bundle, read_bundle
 from edgekit.errors import InputError
-from edgekit.runtime.calibrated import (
+from edgekit.runtime.calibration.bundled import (
     forget_calibration,
     keep_calibration,
     read_calibration,
     read_calibration_file,
 )
-from edgekit.runtime.calibration import calibrate, from_manifest, to_document, to_manifest
+from edgekit.runtime.calibration.calibrating import calibrate, from_manifest, to_document, to_manifest
+from edgekit.runtime.calibration.costs import counted_costs
+from edgekit.runtime.calibration.exiting import exits_taken
+from edgekit.runtime.calibration.goals import Goal
+from edgekit.runtime.calibration.recorded_logits import Recorded, record
 from edgekit.runtime.confidence import confidence
-from edgekit.runtime.costs import counted_costs
-from edgekit.runtime.exiting import exits_taken
-from edgekit.runtime.goals import Goal
 from edgekit.runtime.profile import bundle_hash
-from edgekit.runtime.recorded_logits import Recorded, record
 from edgekit.runtime.session import Session
 from tests.toy_graphs import SIDE, write_exits
 

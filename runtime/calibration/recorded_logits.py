@@ -9,7 +9,7 @@ import numpy as np
 from edgekit import atomic
 from edgekit.bundle import Manifest
 from edgekit.errors import BackendError, InputError
-from edgekit.runtime.costs import exit_stages
+from edgekit.runtime.calibration.costs import exit_stages
 from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.session import Session
 

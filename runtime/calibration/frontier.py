@@ -4,10 +4,10 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from edgekit.runtime.budgeted_batch import PUBLISHED, geometric_shares, share_thresholds
-from edgekit.runtime.costs import Costs
-from edgekit.runtime.exit_path import find_path
-from edgekit.runtime.exiting import Evidence, Outcome, outcome
+from edgekit.runtime.calibration.budgeted_batch import PUBLISHED, geometric_shares, share_thresholds
+from edgekit.runtime.calibration.costs import Costs
+from edgekit.runtime.calibration.exit_path import find_path
+from edgekit.runtime.calibration.exiting import Evidence, Outcome, outcome
 from edgekit.runtime.intervals import wilson
 
 POINTS = 25  # of the frontier, between the cost of the first exit and that of the last

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import InputError
-from edgekit.runtime.exit_path import find_path
-from edgekit.runtime.exiting import Evidence, outcome
+from edgekit.runtime.calibration.exit_path import find_path
+from edgekit.runtime.calibration.exiting import Evidence, outcome
 
 
 def made(seed: int, exits: int, samples: int, levels: int = 0) -> Evidence:

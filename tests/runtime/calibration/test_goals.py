@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import InputError, OptionError
-from edgekit.runtime.calibration import calibrate
-from edgekit.runtime.costs import MACS, MILLISECONDS, Costs
-from edgekit.runtime.exiting import Evidence, outcome
-from edgekit.runtime.goals import Goal, Unreachable, reach
-from edgekit.runtime.recorded_logits import Recorded
+from edgekit.runtime.calibration.calibrating import calibrate
+from edgekit.runtime.calibration.costs import MACS, MILLISECONDS, Costs
+from edgekit.runtime.calibration.exiting import Evidence, outcome
+from edgekit.runtime.calibration.goals import Goal, Unreachable, reach
+from edgekit.runtime.calibration.recorded_logits import Recorded
 
 EXITS = ("stage1", "stage2", "stage3", "stage4")
 MS = Costs(MILLISECONDS, EXITS, (2.0, 4.0, 7.0, 11.0), (3.0, 5.5, 9.0, 14.0), "a made-up device")

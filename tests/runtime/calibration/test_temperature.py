@@ -7,8 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit.runtime.calibration.temperature import (
+    COLDEST,
+    HOTTEST,
+    expected_calibration_error,
+    scale,
+    temperature,
+)
 from edgekit.runtime.confidence import MEASURES, confidence, softmax
-from edgekit.runtime.temperature import COLDEST, HOTTEST, expected_calibration_error, scale, temperature
 
 
 def drawn(true: float, samples: int = 10000, classes: int = 10, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:

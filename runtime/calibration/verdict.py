@@ -4,9 +4,9 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from edgekit.runtime.exit_path import find_path
-from edgekit.runtime.exiting import Evidence, exits_taken
-from edgekit.runtime.frontier import held_out
+from edgekit.runtime.calibration.exit_path import find_path
+from edgekit.runtime.calibration.exiting import Evidence, exits_taken
+from edgekit.runtime.calibration.frontier import held_out
 from edgekit.runtime.intervals import wilson
 
 PLACES = 65  # mean costs between the first exit's and the last's at which early exits are tried

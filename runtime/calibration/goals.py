@@ -6,10 +6,10 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import EdgekitError, InputError, OptionError
-from edgekit.runtime.budgeted_batch import geometric_shares, share_thresholds
-from edgekit.runtime.costs import MILLISECONDS, Costs
-from edgekit.runtime.exit_path import find_path
-from edgekit.runtime.exiting import Evidence, outcome
+from edgekit.runtime.calibration.budgeted_batch import geometric_shares, share_thresholds
+from edgekit.runtime.calibration.costs import MILLISECONDS, Costs
+from edgekit.runtime.calibration.exit_path import find_path
+from edgekit.runtime.calibration.exiting import Evidence, outcome
 from edgekit.runtime.intervals import largest_loss, samples_needed
 
 PLACES = 8 * 48  # on the way from nobody to everybody, at which a loss is asked for

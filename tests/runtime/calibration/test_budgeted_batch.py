@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.runtime.budgeted_batch import (
+from edgekit.runtime.calibration.budgeted_batch import (
     EVERYBODY,
     NOBODY,
     PUBLISHED,
     geometric_shares,
     share_thresholds,
 )
-from edgekit.runtime.exiting import exits_taken
+from edgekit.runtime.calibration.exiting import exits_taken
 
 # What the published implementation writes for a threshold that nobody, or everybody, reaches.
 THEIRS = 1e8
