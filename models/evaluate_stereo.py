@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.disparity import disparity_errors
+
 Picture = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Known = NDArray[np.bool_]
@@ -38,16 +40,13 @@ class StereoPair:
 
 
 def epe_d1(prediction: Map, disparity: Map, valid: Known) -> tuple[float, float]:
-    """Mean absolute error in px, and the percentage of pixels that are wrong by more than 3 px and more than 5 %.
+    """EPE in px and D1 in percent where ``valid``, as papers give them; see `edgekit.disparity.disparity_errors`.
 
-    A prediction that is not finite or negative where the truth is known counts as wrong (a hole) and, for the mean
-    error, as a disparity of 0.
+    Raises:
+        InputError: the sizes differ, or no pixel is valid.
     """
-    hole = ~np.isfinite(prediction) | (prediction < 0)
-    error = np.abs(np.where(hole, 0, prediction) - disparity)[valid]
-    truth = disparity[valid]
-    wrong = ((error > 3) & (error > 0.05 * truth)) | hole[valid]
-    return float(error.mean(dtype=np.float64)), float(100 * wrong.mean(dtype=np.float64))
+    errors = disparity_errors(prediction, np.where(valid, disparity, np.nan))
+    return errors.epe, 100 * errors.d1
 
 
 def load_pairs(root: Path | str) -> list[StereoPair]:

@@ -7,8 +7,8 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, read_bundle
+from edgekit.disparity import DisparityErrors, disparity_errors
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.accuracy import DisparityErrors, disparity_errors
 from edgekit.runtime.colors import color_disparity, disparity_range
 from edgekit.runtime.guess import told as told_of
 from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png

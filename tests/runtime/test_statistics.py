@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from edgekit.disparity import disparity_errors
 from edgekit.errors import InputError
-from edgekit.runtime.accuracy import disparity_errors
 from edgekit.runtime.statistics import doubts, summarize
 
 
@@ -52,6 +52,12 @@ def test_d1_counts_only_what_is_off_by_three_pixels_and_five_percent():
     truth = np.array([[10.0, 100.0, 100.0, 2.0]], np.float32)
     disparity = np.array([[14.0, 104.0, 106.0, 4.5]], np.float32)  # 40 %, 4 %, 6 %, and 125 % but 2.5 px
     assert disparity_errors(disparity, truth).d1 == pytest.approx(0.5)
+
+
+def test_a_hole_is_wrong_and_counts_as_no_disparity_at_all():
+    truth = np.array([[10.0, 2.0, 10.0, 10.0]], np.float32)
+    errors = disparity_errors(np.array([[np.nan, -1.0, np.inf, 10.0]], np.float32), truth)
+    assert (errors.epe, errors.d1) == (5.5, 0.75)
 
 
 def test_truth_of_another_picture_is_refused():
