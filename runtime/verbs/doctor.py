@@ -10,6 +10,7 @@ from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.guess import told
 from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
+from edgekit.runtime.power import Power, read_power
 from edgekit.runtime.report import print_json, say
 from edgekit.runtime.system import Processors, read_load, read_processors, read_text
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     software = read_software()
     processors = read_processors(args.root)
     jetson = read_jetson(args.root)
+    power = None if jetson is None else read_power(args.root)
     load = read_load(args.root)
     findings = examine(software, processors, jetson, load)
     bundle = None if args.bundle is None else _examine_bundle(args.bundle, findings)
@@ -49,13 +51,14 @@ def run(args: argparse.Namespace) -> int:
                 "load": load,
                 "memory": _read_memory(args.root),
                 "jetson": None if jetson is None else _jetson_json(jetson),
+                "power": None if power is None else power.to_json(),
                 "bundle": bundle,
                 "findings": [finding._asdict() for finding in findings],
             }
         )
         return 0
     say(_software_lines(software) + _machine_lines(processors, load, args.root))
-    say(_jetson_lines(jetson) if jetson else ["Jetson         no"])
+    say(_jetson_lines(jetson, power) if jetson else ["Jetson         no"])
     if bundle is not None:
         say(
             [
@@ -200,7 +203,7 @@ def _machine_lines(processors: Processors, load: Optional[float], root: str) -> 
     ]
 
 
-def _jetson_lines(jetson: Jetson) -> List[str]:
+def _jetson_lines(jetson: Jetson, power: Optional[Power]) -> List[str]:
     mode = jetson.power_mode
     heat = ", ".join(f"{name} {degrees:.1f} C" for name, degrees in jetson.temperatures.items())
     return [
@@ -211,7 +214,14 @@ def _jetson_lines(jetson: Jetson) -> List[str]:
         f"power mode     {UNKNOWN if mode is None else f'{mode.number} {mode.name or UNKNOWN}'}",
         f"GPU clock      {_known(jetson.gpu_mhz)} MHz now, {_known(jetson.gpu_highest_mhz)} MHz at most",
         f"temperatures   {heat or UNKNOWN}",
+        f"power          {UNKNOWN if power is None else _power(power)}",
     ]
+
+
+def _power(power: Power) -> str:
+    total = f"{power.total:.2f} W in all" if power.total is not None else f"{UNKNOWN} in all"
+    rails = [f"{name} {UNKNOWN if watts is None else f'{watts:.2f} W'}" for name, watts in power.rails.items()]
+    return ", ".join([total, *rails])
 
 
 def _finding_lines(findings: List[Finding]) -> List[str]:
