@@ -25,11 +25,11 @@ def sample_inputs(inputs: Sequence[ImageInput], task: str, seed: int = 0) -> dic
     random = torch.Generator().manual_seed(seed)
     pictures: list[Tensor] = []
     for spec in inputs:
-        _, channels, height, width = spec.shape
+        batch, channels, height, width = spec.shape
         if task == "stereo" and len(pictures) == 1 and pictures[0].shape[1:] == spec.shape[1:]:
             pictures.append(_seen_from_the_right(pictures[0]))
         else:
-            pictures.append(_textured(random, channels, height, width))
+            pictures.append(torch.cat([_textured(random, channels, height, width) for _ in range(batch)]))
     return {spec.name: _normalised(picture, spec) for spec, picture in zip(inputs, pictures, strict=True)}
 
 

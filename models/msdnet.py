@@ -38,15 +38,15 @@ class MSDNetOptions:
 
     data: str = "cifar10"
     num_classes: int = 10
-    nBlocks: int = 10  # noqa: N815: the authors' names
+    nBlocks: int = 10
     base: int = 4
     step: int = 2
     stepmode: str = "even"
-    nScales: int = 3  # noqa: N815
-    nChannels: int = 16  # noqa: N815
-    growthRate: int = 6  # noqa: N815
-    grFactor: tuple[int, ...] = (1, 2, 4)  # noqa: N815
-    bnFactor: tuple[int, ...] = (1, 2, 4)  # noqa: N815
+    nScales: int = 3
+    nChannels: int = 16
+    growthRate: int = 6
+    grFactor: tuple[int, ...] = (1, 2, 4)
+    bnFactor: tuple[int, ...] = (1, 2, 4)
     bottleneck: bool = True
     prune: str = "max"
     reduction: float = 0.5

@@ -30,6 +30,7 @@ class ImageInput:
         crop: None: the whole picture is fitted in, and the rest padded. Else it is resized until ``height / crop`` x
             ``width / crop`` is covered, and its centre is taken: 224 / 256 is how ImageNet's classifiers are evaluated, 1 fits
             the shorter side.
+        batch: how many pictures enter the graph at once.
     """
 
     name: str
@@ -40,11 +41,12 @@ class ImageInput:
     std: tuple[float, ...] = IMAGENET_STD
     multiple: int = 1
     crop: float | None = None
+    batch: int = 1
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """The tensor that enters the graph: (1, channels, rounded-up height, rounded-up width), float32 NCHW."""
-        return (1, self.channels, *(-(-side // self.multiple) * self.multiple for side in (self.height, self.width)))  # type: ignore[return-value]
+        """The tensor that enters the graph: (batch, channels, rounded-up height, rounded-up width), float32 NCHW."""
+        return (self.batch, self.channels, *(-(-side // self.multiple) * self.multiple for side in (self.height, self.width)))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

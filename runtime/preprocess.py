@@ -101,6 +101,10 @@ class Preprocessor:
         spec = self._inputs[name]
         recipe = spec.preprocessing
         if array.dtype == np.uint8 and recipe is not None and array.ndim in (2, 3):
+            if spec.shape[0] != 1:
+                raise InputError(
+                    f"{name}: the graphs of this bundle take {spec.shape[0]} pictures at once; give them to infer_batch"
+                )
             if recipe.fit == "crop":
                 _check_not_empty(array.shape[0], array.shape[1], spec)
                 return Placement(array.shape[0], array.shape[1], 0, 0, *spec.shape[2:])
