@@ -120,6 +120,15 @@ def install(module: ModuleType, modules: Optional[Dict[str, Any]] = None) -> Non
     (sys.modules if modules is None else modules)["tensorrt"] = module
 
 
+def plan(module: Any, graph: bytes) -> bytes:
+    """An engine of ``graph`` for the double ``module``'s GPU; a context must be current."""
+    log = module.ILogger()
+    builder = module.Builder(log)
+    network = builder.create_network(1)
+    assert module.OnnxParser(network, log).parse(graph)
+    return bytes(builder.build_serialized_network(network, builder.create_builder_config()))
+
+
 def _recorder(behaviour: Behaviour) -> type:
     class Recorder(type):
         def __getattribute__(cls, name: str) -> Any:

@@ -9,15 +9,17 @@ from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 
 __all__ = ["BACKENDS", "Backend", "Frame", "StageCancelled", "candidates", "open_backend"]
 
-BACKENDS = ("onnxruntime", "tensorrt")
+BACKENDS = ("onnxruntime", "tensorrt", "tensorrt_rtx")
 
 
 def candidates(
     name: Optional[str], bundle: str, providers: Optional[Sequence[str]], threads: Optional[int]
 ) -> Tuple[str, ...]:
-    """The backends to try for the bundle at this path, best first: the one wanted; else TensorRT where engines were built."""
+    """The backends to try for the bundle at this path, best first: the one wanted; else TensorRT where engines are."""
     if name is not None:
         return (name,)
+    if os.path.isdir(os.path.join(bundle, "rtx")) and providers is None and threads is None:
+        return ("tensorrt_rtx", "onnxruntime")
     engines = os.path.join(bundle, "engines")
     built = os.path.isdir(engines) and bool(os.listdir(engines))
     return ("tensorrt", "onnxruntime") if built and providers is None and threads is None else ("onnxruntime",)

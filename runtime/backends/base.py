@@ -71,7 +71,7 @@ class Backend(ABC):
             BackendError: it was not built for this device.
         """
         graph = next(one.graph for one in stage.variants if one.name == variant)
-        return bundle.read_bytes(graph), os.path.join(bundle.path, *graph.split("/"))
+        return bundle.read_graph(graph), os.path.join(bundle.path, *graph.split("/"))
 
     def input_view(self, spec: InputSpec) -> np.ndarray:
         """A zeroed array for a network input that stages read with as few copies as this device allows.

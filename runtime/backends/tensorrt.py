@@ -36,12 +36,21 @@ def open_backend(providers: Optional[Sequence[str]], threads: Optional[int], spi
         BackendError: TensorRT or PyCUDA is not installed, or there is no GPU.
         OptionError: an option is ONNX Runtime's.
     """
+    refuse_options(providers, threads)
+    return TensorRT(Library(), Cuda())
+
+
+def refuse_options(providers: Optional[Sequence[str]], threads: Optional[int]) -> None:
+    """Refuse what only ONNX Runtime has.
+
+    Raises:
+        OptionError: it was given.
+    """
     for name, value in (("providers", providers), ("threads", threads)):
         if value is not None:
             raise OptionError(
                 f'{name}={value!r}: TensorRT has none; it is an option of backend="onnxruntime"'
             )
-    return TensorRT(Library(), Cuda())
 
 
 class TensorRT(Backend):

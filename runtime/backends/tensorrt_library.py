@@ -3,11 +3,18 @@
 import importlib
 import importlib.util
 import re
+import sys
 from typing import Any, List, Tuple
 
 from edgekit.errors import BackendError
 
 OLDEST = (8, 2)  # JetPack 4.6.1
+# TensorRT for desktop GPUs counts its own releases, and has the names of this one.
+RTX, RTX_SPEAKS = "tensorrt_rtx", (11, 0)
+ADVICE = {
+    "tensorrt": "it comes with JetPack (apt install python3-libnvinfer) and with its Python only",
+    RTX: "pip install tensorrt-rtx-cu12",
+}
 LONGEST = 300  # characters of TensorRT's own words in an error
 
 
@@ -21,15 +28,17 @@ class Library:
         log: what TensorRT has said, for every object that wants a logger.
     """
 
-    def __init__(self) -> None:
-        """Import TensorRT.
+    def __init__(self, package: str = "tensorrt") -> None:
+        """Import TensorRT, or the ``package`` ``tensorrt_rtx``.
 
         Raises:
             BackendError: it is not installed, does not load, or is too old.
         """
-        self.trt = _import()
+        self.trt = _import(package)
         self.version = re.sub(r"^(\d+(\.\d+){0,2}).*$", r"\1", str(self.trt.__version__))
         self.number: Tuple[int, ...] = tuple(int(part) for part in self.version.split(".")[:2])
+        if package == RTX:
+            self.number = RTX_SPEAKS
         if self.number < OLDEST:
             raise BackendError(
                 f"TensorRT {self.version} is older than {OLDEST[0]}.{OLDEST[1]}; update to JetPack 4.6.1 or newer"
@@ -44,15 +53,13 @@ class Library:
         return text[:LONGEST]
 
 
-def _import() -> Any:
+def _import(package: str) -> Any:
     try:
-        return importlib.import_module("tensorrt")
+        return importlib.import_module(package)
     except ImportError as error:
-        there = importlib.util.find_spec("tensorrt") is not None
+        there = package in sys.modules or importlib.util.find_spec(package) is not None
         what = f"is installed but does not load ({error})" if there else "is not installed"
-        raise BackendError(
-            f"TensorRT {what}; it comes with JetPack (apt install python3-libnvinfer) and with its Python only"
-        ) from error
+        raise BackendError(f"{package} {what}; {ADVICE[package]}") from error
 
 
 def _logger(trt: Any) -> Any:
