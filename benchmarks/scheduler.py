@@ -7,6 +7,7 @@ bar with what was reached, and writes scheduler.json.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -21,13 +22,15 @@ import edgekit
 from benchmarks import scheduler_live
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
-from benchmarks.scheduler_figures import Row, rows
-from benchmarks.scheduler_live import LiveCell, Soak
+from benchmarks.scheduler_figures import LIVE, Row, rows
+from benchmarks.scheduler_live import Floor, LiveCell, Soak
 from edgekit.bundle import Bundle, Manifest, read_bundle
+from edgekit.errors import OptionError
 from edgekit.runtime.outcomes import Figures, recovery
+from edgekit.runtime.priority import Priority
 from edgekit.runtime.recording import write_recording
 from edgekit.runtime.session import Session
-from edgekit.runtime.strategies import EDGEKIT, answer_all, compare, strategies
+from edgekit.runtime.strategies import EDGEKIT, MEAN, answer_all, compare, strategies
 from edgekit.runtime.workload import QUIET, Conditions, Every, Slowdown, modelled, read_durations
 from tests.toy_graphs import write_stereo
 
@@ -77,8 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="simulate with the measured medians times lognormal(0, S), instead of what a busy machine measured")  # fmt: skip
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
+    parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
+    parser.add_argument("--resume", action="store_true", help="keep the live cells that are in --out already, and measure those that are missing")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json and the live recordings")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json, simulated.json, and the live cells with their recordings")
     options = parser.parse_args(arguments)
     options.frames = options.frames or (1000 if options.quick else 10000)
     options.live_frames = options.live_frames or (60 if options.quick else 2000)
@@ -89,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulated: list[SimulatedCell] = []
     recoveries: list[Recovery] = []
     live: list[LiveCell] = []
+    floors: list[Floor] = []
     soaked: Soak | None = None
     if not options.decisions:
         with tempfile.TemporaryDirectory() as scratch:
@@ -102,19 +108,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
             recoveries = [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
             if options.live:
-                live = run_live(Path(bundle.path), budgets, options)
+                live, floors = run_live(Path(bundle.path), choose_budgets(measured, options.live_budgets), options)
                 toy = write_stereo(str(Path(scratch) / "toy.edgekit"))
                 soaked = scheduler_live.soak(Path(toy.path), 2000 if options.quick else 100000)
     found = rows(simulated, recoveries, live, decisions, soaked)
     report.update(
-        simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated],
+        simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
         recoveries=[asdict(one) for one in recoveries],
         live=[cell.to_json() for cell in live],
+        floors=[asdict(one) for one in floors],
         soak=None if soaked is None else asdict(soaked),
         figures=[asdict(row) for row in found],
     )  # fmt: skip
     (options.out / "scheduler.json").write_text(json.dumps(report, indent=1) + "\n")
-    show(simulated, recoveries, live, found)
+    everybody = [{**asdict(c), "figures": c.figures.to_json()} for c in simulated]
+    (options.out / "simulated.json").write_text(json.dumps(everybody, indent=1) + "\n")
+    show(simulated, recoveries, live, floors, found)
     print(f"\nwritten: {options.out / 'scheduler.json'}")
     return 0
 
@@ -182,24 +191,49 @@ def recover(
     return Recovery(overrun, budget, recovery(outcomes, STEP.first, end), recovery(outcomes, end, 600))
 
 
-def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> list[LiveCell]:
-    """Every budget under every condition, on this machine."""
-    cells = []
+def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> tuple[list[LiveCell], list[Floor]]:
+    """Every condition at every budget on this machine, those with a bar first; and how late a thread is woken under each."""
+    folder = options.out / "live"
+    folder.mkdir(exist_ok=True)
+    wanted = [
+        (condition, overrun, priority, budget)
+        for overrun, priority in LIVE
+        for condition in scheduler_live.CONDITIONS
+        for budget in (budgets if not options.quick else budgets[1:2])
+        if priority == "normal" or may_be_realtime()
+    ]
+    cells, floors = [], []
+    for number, (condition, overrun, priority, budget) in enumerate(wanted, 1):
+        name = f"{condition}-{overrun}-{priority}-{budget:g}-{options.live_frames}".replace(" ", "-")
+        kept = folder / f"{name}.json"
+        if options.resume and kept.exists():
+            cells.append(LiveCell.from_json(json.loads(kept.read_text())))
+            continue
+        print(f"live, {number} of {len(wanted)}: {condition}, {budget:g} ms, overrun={overrun}, priority={priority}", file=sys.stderr)
+        try:
+            cell, recording = scheduler_live.measure(
+                bundle, options.threads, condition, overrun, priority, budget, options.live_frames
+            )
+        except Missing as missing:
+            print(missing, file=sys.stderr)
+            continue
+        cells.append(cell)
+        write_recording(str(folder / f"{name}.jsonl"), recording)
+        kept.write_text(json.dumps(cell.to_json(), indent=1) + "\n")
     for condition in scheduler_live.CONDITIONS:
-        for budget in budgets if not options.quick else budgets[1:2]:
-            for overrun in ("return", "finish"):
-                print(f"live: {condition}, {budget:g} ms, overrun={overrun}", file=sys.stderr)
-                try:
-                    cell, recording = scheduler_live.measure(
-                        bundle, options.threads, condition, overrun, budget, options.live_frames
-                    )
-                except Missing as missing:
-                    print(missing, file=sys.stderr)
-                    break
-                cells.append(cell)
-                name = f"live-{condition}-{budget:g}-{overrun}.jsonl".replace(" ", "-")
-                write_recording(str(options.out / name), recording)
-    return cells
+        with contextlib.suppress(Missing):
+            floors.append(scheduler_live.floor(condition, options.live_frames // 3))
+    return cells, floors
+
+
+def may_be_realtime() -> bool:
+    """Whether this process may run threads before all others."""
+    try:
+        Priority("realtime")
+    except OptionError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
 
 
 def pythons() -> list[str]:
@@ -225,6 +259,7 @@ def show(
     simulated: Sequence[SimulatedCell],
     recoveries: Sequence[Recovery],
     live: Sequence[LiveCell],
+    floors: Sequence[Floor],
     found: Sequence[Row],
 ) -> None:
     """Print tables and bars."""
@@ -239,20 +274,22 @@ def show(
     for back in recoveries:
         print(f"2x slower and back, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
     if live:
-        print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
+        print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
               f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
     for seen in live:
         rivals = " ".join(f"{100 * share:.0f}" for share in seen.rivals.values())
-        print(f"{seen.condition:48}{seen.overrun:>8}{seen.budget_ms:8.1f}{100 * seen.late_share:8.2f}{seen.mean_exit:6.2f}"
+        print(f"{seen.condition:48}{seen.overrun:>8}{seen.priority:>10}{seen.budget_ms:8.1f}{100 * seen.late_share:8.2f}{seen.mean_exit:6.2f}"
               f"{100 * seen.of_oracle:13.1f}{seen.quality:9.3f}{seen.goodput:11.1f}{seen.overshoot_p99_ms:10.2f}"
               f"{seen.overshoot_max_ms:8.1f}  {rivals}")  # fmt: skip
+    for floor in floors:
+        print(f"a thread that only sleeps, {floor.condition}: woken {floor.median_ms:.2f} ms late in the median, p99 {floor.p99_ms:.2f}, max {floor.max_ms:.2f}")
     print()
     for row in found:
         print(f"{row.verdict:12}{row.measured:>40}  {row.bar:>22}  {row.what}")
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
-    kept = ("quick", "live", "frames", "live_frames", "threads", "spread")
+    kept = ("quick", "live", "frames", "live_frames", "live_budgets", "threads", "spread")
     return {name: getattr(options, name) for name in kept} | {"seed": 0, "own": options.bundle is not None}
 
 

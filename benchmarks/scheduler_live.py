@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,13 @@ from edgekit.runtime.intervals import wilson
 from edgekit.runtime.recording import Recorder, Recording
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation import possible_exits
+from edgekit.runtime.system import others_busy, read_busy
 from edgekit.runtime.workload import recorded
 
 # Every so many frames, one without a budget: what all stages take just now, and when each exit would have been there.
 REFERENCE_EVERY = 10
+RATE = 30.0  # frames a second, as a camera's; one that is overtaken by the next is dropped
+FLOOR_MS = 15.0  # how long the thread sleeps that shows how late any thread is woken here
 SWITCH_S = 2.0
 CONDITIONS: Mapping[str, tuple[int, float | None]] = {
     "quiet": (0, None),
@@ -33,7 +37,10 @@ class LiveCell:
     """One budget under one condition.
 
     Attributes:
-        frames: with the budget; ``answerable``: those whose stages, at the pace they had, allow the first exit in time.
+        priority: of the session's threads, and of its caller's while he waits.
+        overhead_ms: what a frame takes besides its inputs and stages: handing it over, deciding, making the answer, waking the
+            caller; the median of the frames that ended by themselves. No oracle could do without.
+        frames: with the budget; ``answerable``: those whose inputs, first exit and overhead fit into it, at the pace they had.
         late: of these, answered late or not at all; ``interval`` holds the true share with 95 % confidence.
         mean_exit: number of the exit answered with; 0 for none.
         of_oracle: exits reached in time, in shares of those that the durations allow; a stage that was skipped counts with
@@ -42,11 +49,14 @@ class LiveCell:
         goodput: answers in time per second spent on them.
         quality: the best exit's share that was there, averaged from call to deadline.
         rivals: share of late answers of each fixed exit, from the frames without a budget.
+        others: CPUs that other processes used meanwhile, the neighbour included; None if unknown.
     """
 
     condition: str
     overrun: str
+    priority: str
     budget_ms: float
+    overhead_ms: float
     frames: int
     answerable: int
     late: int
@@ -58,6 +68,7 @@ class LiveCell:
     goodput: float
     quality: float
     rivals: Mapping[str, float]
+    others: float | None
 
     @property
     def late_share(self) -> float:
@@ -68,50 +79,107 @@ class LiveCell:
         """JSON values."""
         return {**asdict(self), "late_share": self.late_share}
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> LiveCell:
+        """What `to_json` gave."""
+        return cls(**{field.name: document[field.name] for field in fields(cls)})
+
 
 def measure(
-    bundle: Path, threads: int, condition: str, overrun: str, budget_ms: float, frames: int
+    bundle: Path, threads: int, condition: str, overrun: str, priority: str, budget_ms: float, frames: int
 ) -> tuple[LiveCell, Recording]:
-    """Answer ``frames`` frames, one right after the other, in a session of their own."""
+    """Answer ``frames`` frames that come at `RATE`, in a session of their own."""
     busy, period = CONDITIONS[condition]
-    with Session.open(bundle, threads=threads, warmup=0) as session:
+    with Session.open(bundle, threads=threads, warmup=0, priority=priority) as session:
         inputs = session.golden()[0]
         for _ in range(20):
             session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
         recorder = Recorder(session)
         exits = [stage.name for stage in session.stages if stage.exit is not None]
-        elapsed, numbers, missed, quality = [], [], [], []
+        elapsed, numbers, missed, quality, overheads = [], [], [], [], []
         reference: dict[str, list[float]] = {name: [] for name in exits}
         with Neighbour(busy, period):
-            if busy:
-                time.sleep(0.2)
+            camera, before = _Camera(RATE), read_busy()
             for number in range(frames):
                 if number % REFERENCE_EVERY == 0:
+                    camera.next()
                     for result in session.anytime(budget_ms=None, **inputs):
                         reference[str(result.stage)].append(result.elapsed_ms)
+                camera.next()
                 result = session.infer(budget_ms=budget_ms, overrun=overrun, reuse=False, **inputs)
                 elapsed.append(result.elapsed_ms)
                 numbers.append(0 if result.stage is None else exits.index(result.stage) + 1)
                 missed.append(result.missed)
+                if not result.missed and not result.decisions[-1][1].run:
+                    overheads.append(result.elapsed_ms - result.preprocess_ms - sum(result.stage_ms.values()))
                 there = [result.begun_ms[name] + result.stage_ms[name] for name in result.exits]
                 quality.append(sum(max(budget_ms - at, 0.0) for at in there) / budget_ms / len(exits))
-            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)  # so that a stage that was cancelled in the last frame is over, and in the recording
-        recording = recorder.recording({"condition": condition, "budget_ms": budget_ms, "overrun": overrun})
-    budgeted = [k for k, frame in enumerate(recording.frames) if frame.budget_ms is not None]
-    allowed = possible_exits(recorded(recording, None, 1.0, 0), budget_ms)[budgeted]
+            others = others_busy(before, read_busy())
+            session.infer(
+                budget_ms=None, overrun="return", reuse=False, **inputs
+            )  # so that a stage that was cancelled in the last frame is over, and in the recording
+        recording = recorder.recording(
+            {"condition": condition, "budget_ms": budget_ms, "overrun": overrun, "priority": priority}
+        )
+    order = [k for k, frame in enumerate(recording.frames) if frame.budget_ms is not None]
+    order.sort(
+        key=lambda k: recording.frames[k].started
+    )  # one that never began ends before the one that it waited for
+    overhead = float(np.median(overheads)) if overheads else 0.0
+    allowed = possible_exits(recorded(recording, None, 1.0, 0), budget_ms - overhead)[order]
     late, exit_number = np.array(missed), np.array(numbers)
     best = np.maximum(allowed, np.where(late, 0, exit_number))  # what was reached in time was possible
     answerable = best > 0
     over = np.maximum(np.array(elapsed) - budget_ms, 0.0)
     hits = int((late & answerable).sum())
     cell = LiveCell(
-        condition, overrun, budget_ms, frames, int(answerable.sum()), hits, wilson(hits, int(answerable.sum())),
+        condition, overrun, priority, budget_ms, overhead, frames, int(answerable.sum()), hits, wilson(hits, int(answerable.sum())),
         float(exit_number.mean()), float(np.where(late, 0, exit_number).sum() / max(best.sum(), 1)),
         float(np.percentile(over, 99)), float(over.max()), float((~late).sum() / np.sum(elapsed) * 1e3),
         float(np.mean(quality)),
         {name: float(np.mean(np.array(times) > budget_ms)) for name, times in reference.items()},
+        others,
     )  # fmt: skip
     return cell, recording
+
+
+class _Camera:
+    """Frames at a rate: `next` waits for the one that comes next, counted from now."""
+
+    def __init__(self, rate: float) -> None:
+        self._period = 1.0 / rate
+        self._began = time.perf_counter()
+
+    def next(self) -> None:
+        """Sleep until the next frame comes."""
+        since = time.perf_counter() - self._began
+        time.sleep(self._period - since % self._period)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """How late a thread is woken that only sleeps, with the same neighbour and nothing of ours beside it: nobody returns sooner."""
+
+    condition: str
+    sleeps: int
+    median_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def floor(condition: str, sleeps: int) -> Floor:
+    """Sleep again and again until an instant, and see how long after it the thread runs."""
+    busy, period = CONDITIONS[condition]
+    late = []
+    with Neighbour(busy, period):
+        camera = _Camera(RATE)
+        for _ in range(sleeps):
+            camera.next()
+            until = time.perf_counter() + FLOOR_MS * 1e-3
+            time.sleep(until - time.perf_counter())
+            late.append((time.perf_counter() - until) * 1e3)
+    median, p99, worst = np.percentile(late, (50.0, 99.0, 100.0))
+    return Floor(condition, sleeps, float(median), float(p99), float(worst))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.latency import Distribution
 from edgekit.runtime.priority import Priority
 
-# How sure a caller wants to be that he is awake in time, and what the kernel may still add: every late waking is a late
-# answer, so the 99 % that stages are predicted with would be one late answer in a hundred.
-AWAKE = 0.995
-MARGIN = 1.5
+# How long before his deadline a caller wants to be woken: what his waking stayed below in all but one of a hundred frames,
+# and half as much again, since few frames are waited for to the very end, and each that is and wakes late answers late.
+AWAKE, MARGIN = 0.99, 1.5
 # Of a budget, for what is not a stage: a machine that wakes threads late (by 6 ms and more, where others want all of its
 # cores) must not keep frames from beginning at all.
-MOST_RESERVED = 0.25
+MOST_RESERVED = 0.15
 
 
 class Returning:

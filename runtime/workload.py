@@ -98,7 +98,7 @@ def recorded(
     """The frames of a recording in their order, from the start again when they end, under ``conditions``.
 
     A stage that did not run to its end in a frame takes what it took in another one, drawn at random, times how much slower
-    than usual that frame's other stages were.
+    than usual that frame's other stages were; one that was cancelled, at least as long as it had run.
 
     Raises:
         InputError: there is a stage that never ran to its end.
@@ -117,10 +117,14 @@ def recorded(
     pace = np.ones(len(table))
     partly = ~missing.all(axis=1)
     pace[partly] = np.nanmedian(table[partly] / usual, axis=1)
-    for k in range(len(names)):
+    for k, name in enumerate(names):
         known = ~missing[:, k]
         ratios = table[known, k] / pace[known]
         table[missing[:, k], k] = random.choice(ratios, int(missing[:, k].sum())) * pace[missing[:, k]]
+        for number, frame in enumerate(recording.frames):
+            if frame.cut is not None and frame.cut[0] == name:  # it would have taken longer than that
+                longer = ratios[ratios * pace[number] > frame.cut[2]]
+                table[number, k] = random.choice(longer) * pace[number] if len(longer) else frame.cut[2]
     count = len(table) if frames is None else frames
     order = np.arange(count) % len(table)
     ready = np.array([frame.ready - frame.started for frame in recording.frames])[order]
