@@ -2,15 +2,13 @@
 
 import argparse
 import os
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from importlib import import_module
-from types import FrameType, ModuleType
-from typing import Iterator, List, NamedTuple, NoReturn, Optional, Sequence
+from types import ModuleType
+from typing import List, NamedTuple, NoReturn, Optional, Sequence
 
 from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError, meant
+from edgekit.interrupts import remembered
 
 
 class Verb(NamedTuple):
@@ -105,7 +103,7 @@ def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None
         bundle: the bundle that this runs from; its verbs then take no bundle argument.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with _interrupts_remembered() as interrupts:
+    with remembered() as interrupts:
         try:
             code = _run(arguments, bundle)
             sys.stdout.flush()
@@ -120,26 +118,6 @@ def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None
 def _interrupted() -> int:
     print("edgekit: interrupted", file=sys.stderr)
     return INTERRUPTED
-
-
-@contextmanager
-def _interrupts_remembered() -> Iterator[List[int]]:
-    """A list that every Ctrl-C lengthens, beside what it does otherwise."""
-    interrupts: List[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
-        yield interrupts
-        return
-
-    def remember(number: int, frame: Optional[FrameType]) -> None:
-        interrupts.append(number)
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _explained(error: Exception, arguments: Sequence[str]) -> int:
