@@ -72,7 +72,7 @@ def _shapes(tensors: Sequence[dict[str, list[int]]]) -> str:
 
 def _report(bundle: Bundle, stage: StageSpec, variant: str, threads: int, runs: int, top: int) -> None:
     graph = next(v.graph for v in stage.variants if v.name == variant)
-    rows = profile(bundle.read_bytes(graph), threads, runs)
+    rows = profile(bundle.read_graph(graph), threads, runs)
     total = sum(row.milliseconds for row in rows)
     print(f"\n{stage.name} {variant}: {total:.2f} ms in {sum(row.nodes for row in rows)} nodes")
     for row in rows[:top]:

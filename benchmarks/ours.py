@@ -54,7 +54,7 @@ def uncut_graph(bundle: Bundle, backend: str = "onnxruntime") -> onnx.ModelProto
     first: onnx.ModelProto | None = None
     for stage in manifest.stages:
         chosen = next(v for v in stage.variants if v.name == stage.defaults[backend])
-        model = onnx.load_from_string(bundle.read_bytes(chosen.graph))
+        model = onnx.load_from_string(bundle.read_graph(chosen.graph))
         # Tensors between stages keep their names, which is what joins them; what is inside gets the stage's.
         model = onnx.compose.add_prefix(model, f"{stage.name}/", rename_inputs=False, rename_outputs=False)
         nodes.extend(model.graph.node)

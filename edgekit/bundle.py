@@ -7,7 +7,7 @@ import os
 import zipfile
 from typing import Dict, Mapping, NamedTuple, Union
 
-from edgekit import atomic
+from edgekit import atomic, packed
 from edgekit.errors import BundleError, OptionError
 from edgekit.manifest import (
     SCHEMA,
@@ -15,6 +15,7 @@ from edgekit.manifest import (
     ExitSpec,
     FileEntry,
     InputSpec,
+    LayerSpec,
     Manifest,
     NetworkSpec,
     Preprocessing,
@@ -28,7 +29,7 @@ from edgekit.manifest import (
 from edgekit.manifest_reading import decode
 
 __all__ = [
-    "SCHEMA", "Bundle", "CalibrationSpec", "ExitSpec", "FileEntry", "InputSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
+    "SCHEMA", "Bundle", "CalibrationSpec", "ExitSpec", "FileEntry", "InputSpec", "LayerSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
     "amend_bundle", "check_destination", "read_bundle", "write_bundle",
 ]  # fmt: skip
 
@@ -89,6 +90,15 @@ class Bundle(NamedTuple):
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise BundleError(f"{place}: damaged, its hash is not the manifest's; copy the bundle again")
         return data
+
+    def read_graph(self, name: str) -> bytes:
+        """The ONNX file of the graph ``name``, its weights put back where they lie elsewhere as bits.
+
+        Raises:
+            BundleError: the graph, or the file its weights are in, is missing or damaged.
+        """
+        data = self.read_bytes(name)
+        return packed.expand(data, self.read_bytes, self.path + "/" + name) if packed.is_packed(data) else data
 
 
 def read_bundle(path: "Union[str, os.PathLike[str]]", check: str = "size") -> Bundle:

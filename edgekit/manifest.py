@@ -1,10 +1,10 @@
 """What a bundle's manifest says: its schema as typed records, what they must fulfil, and how they are written."""
 
-import hashlib
 import json
 import re
-from typing import Callable, Dict, Mapping, NamedTuple, Optional, Tuple, cast
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, cast
 
+from edgekit.canonical import plain, self_hash
 from edgekit.errors import BundleError, OptionError, meant
 
 SCHEMA = 1
@@ -60,14 +60,27 @@ class TensorSpec(NamedTuple):
     unit: Optional[str] = None
 
 
+class LayerSpec(NamedTuple):
+    """One layer of a variant: bits of a weight as stored, and in what its products are computed (``int8``, ``float32``)."""
+
+    name: str
+    bits: int
+    precision: str
+
+
 class Variant(NamedTuple):
-    """One graph of a stage: ``bits`` as stored, ``precision`` as computed, ``bytes`` of the file ``graph``."""
+    """One graph of a stage: ``bits`` as stored, ``precision`` as computed, ``bytes`` of the file ``graph``.
+
+    ``layers`` says both layer by layer where they differ within a graph; it is empty where they do not. The file of a graph with
+    weights of fewer bits than 32 is a packed one (`edgekit.packed`), read with `Bundle.read_graph`.
+    """
 
     name: str
     graph: str
     bits: int
     precision: str
     bytes: int
+    layers: Tuple[LayerSpec, ...] = ()
 
 
 class StageSpec(NamedTuple):
@@ -182,24 +195,21 @@ class Manifest(NamedTuple):
 
     def to_json(self) -> Dict[str, object]:
         """The JSON document, its own hash included. What most bundles have no use for is left out of it."""
-        document = cast(Dict[str, object], _plain(self))
+        document = cast(Dict[str, object], plain(self))
         if not self.networks:
             del document["networks"]
         if self.calibration is None:
             del document["calibration"]
+        for stage in cast(List[Dict[str, List[Dict[str, object]]]], document["stages"]):
+            for variant in stage["variants"]:
+                if not variant["layers"]:
+                    del variant["layers"]
         for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():
             for key in ("source", "temperature"):
                 if spec[key] is None:
                     del spec[key]
         document["sha256"] = self_hash(document)
         return document
-
-
-def self_hash(document: Mapping[str, object]) -> str:
-    """SHA-256 (hex) of a manifest's canonical JSON without its ``sha256``."""
-    bare = {key: value for key, value in document.items() if key != "sha256"}
-    text = json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -331,15 +341,3 @@ def check_path(path: str, source: str) -> None:
     parts = path.split("/")
     if re.search(r"[\\:\x00-\x1f]", path) or any(part in ("", ".", "..") for part in parts):
         raise BundleError(f"{source}: {path!r} is no path inside a bundle")
-
-
-def _plain(value: object) -> object:
-    """Named tuples to dictionaries, tuples to lists, all the way down."""
-    fields = getattr(value, "_fields", None)
-    if fields is not None:
-        return {name: _plain(getattr(value, name)) for name in fields}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -3,6 +3,7 @@
 import json
 from typing import Callable, Dict, Mapping, Optional, Tuple, TypeVar, cast
 
+from edgekit.canonical import self_hash
 from edgekit.errors import BundleError
 from edgekit.manifest import (
     SCHEMA,
@@ -10,6 +11,7 @@ from edgekit.manifest import (
     ExitSpec,
     FileEntry,
     InputSpec,
+    LayerSpec,
     Manifest,
     NetworkSpec,
     Preprocessing,
@@ -17,7 +19,6 @@ from edgekit.manifest import (
     TensorSpec,
     Variant,
     check,
-    self_hash,
 )
 
 # MIGRATIONS[n] turns the JSON of schema n into that of schema n + 1; applied one after the other up to SCHEMA.
@@ -182,7 +183,12 @@ def _stage(place: _Place) -> StageSpec:
 
 def _variant(place: _Place) -> Variant:
     name, graph, precision = (place[key].text() for key in ("name", "graph", "precision"))
-    return Variant(name, graph, place["bits"].whole(), precision, place["bytes"].whole())
+    layers = place["layers"].each(_layer) if place.has("layers") else ()
+    return Variant(name, graph, place["bits"].whole(), precision, place["bytes"].whole(), layers)
+
+
+def _layer(place: _Place) -> LayerSpec:
+    return LayerSpec(place["name"].text(), place["bits"].whole(), place["precision"].text())
 
 
 def _exit(place: _Place) -> ExitSpec:

@@ -18,6 +18,7 @@ import edgekit
 from edgekit.bundle import (
     ExitSpec,
     InputSpec,
+    LayerSpec,
     Manifest,
     NetworkSpec,
     Preprocessing,
@@ -27,6 +28,7 @@ from edgekit.bundle import (
 )
 from edgekit.export.convert import dtype_of
 from edgekit.export.graph import OPSET
+from edgekit.export.lowering import Form
 from edgekit.export.networks import Network, own_inputs
 from edgekit.export.parity import ParityRow
 from edgekit.export.staging import StageRun
@@ -36,14 +38,20 @@ from edgekit.models.staged import ImageInput
 GOLDEN = "golden/golden.npz"
 
 
-def graph_paths(graphs: Mapping[str, Mapping[str, bytes]]) -> dict[tuple[str, str], str]:
-    """Where in the bundle each graph lies, by stage and variant; equal graphs are one file."""
+def graph_paths(
+    graphs: Mapping[str, Mapping[str, bytes]], forms: Mapping[str, Mapping[str, Form]]
+) -> dict[tuple[str, str], str]:
+    """Where in the bundle each graph lies, by stage and variant; equal graphs are one file, and low-bit ones are packed."""
     places: dict[bytes, str] = {}
     return {
-        (stage, variant): places.setdefault(data, f"stages/{stage}.{variant}.onnx")
+        (stage, variant): places.setdefault(data, f"stages/{stage}.{variant}.{_suffix(forms[stage][variant])}")
         for stage, variants in graphs.items()
         for variant, data in variants.items()
     }
+
+
+def _suffix(form: Form) -> str:
+    return "onnx" if form.bits == 32 else "packed"
 
 
 def golden(networks: Sequence[Network]) -> dict[str, Tensor]:
@@ -60,16 +68,18 @@ def manifest(
     name: str,
     target: str,
     networks: Sequence[Network],
-    graphs: Mapping[str, Mapping[str, bytes]],
+    files: Mapping[str, bytes],
     paths: Mapping[tuple[str, str], str],
+    forms: Mapping[str, Mapping[str, Form]],
     defaults: Mapping[str, Mapping[str, str]],
     provenance: Mapping[str, object],
 ) -> Manifest:
     """The manifest of exported networks, the cheapest first, without the hashes that writing adds.
 
     Args:
-        graphs: ONNX bytes by stage and variant.
-        paths: where they lie, by stage and variant.
+        files: what is written, by path.
+        paths: of the graphs, by stage and variant.
+        forms: what the graphs store and compute, by stage and variant.
         defaults: by stage, the variant that each backend starts with.
     """
     first, several = networks[0].model, len(networks) > 1
@@ -83,7 +93,7 @@ def manifest(
         provenance=provenance,
         inputs=tuple(_input(spec) for spec in first.inputs),
         stages=tuple(
-            _stage(run, graphs[run.stage.name], paths, defaults[run.stage.name])
+            _stage(run, files, paths, forms[run.stage.name], defaults[run.stage.name])
             for network in networks
             for run in network.runs
         ),
@@ -164,12 +174,17 @@ def _exits(network: Network) -> dict[str, ExitSpec]:
 
 def _stage(
     run: StageRun,
-    graphs: Mapping[str, bytes],
+    files: Mapping[str, bytes],
     paths: Mapping[tuple[str, str], str],
+    forms: Mapping[str, Form],
     defaults: Mapping[str, str],
 ) -> StageSpec:
     name = run.stage.name
-    variants = [Variant(v, paths[name, v], 32, "float32", len(data)) for v, data in graphs.items()]
+    variants = [
+        Variant(v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(LayerSpec(*one) for one in forms[v].layers))
+        for (stage, v), path in paths.items()
+        if stage == name
+    ]
     return StageSpec(
         name=name,
         inputs=tuple(run.stage.inputs),

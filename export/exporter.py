@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from torch import nn
+
 from edgekit.bundle import Bundle, check_destination, write_bundle
-from edgekit.errors import ExportError
+from edgekit.errors import ExportError, OptionError
 from edgekit.export import lowering, networks, operators, targets
 from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
+from edgekit.export.batching import any_number, batched, repeated
 from edgekit.export.convert import convert, serialize
+from edgekit.export.layerwise import prove_blocks
+from edgekit.export.lowering import Form
 from edgekit.export.networks import Wanted
+from edgekit.export.packing import pack_graphs
 from edgekit.export.parity import ParityRow, prove
 from edgekit.export.passes import simplify
 from edgekit.export.staging import StageRun
@@ -36,6 +42,8 @@ class Request:
     overwrite: bool = False
     parity: bool = True
     alternatives: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    precision: str | None = None
+    batch: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ def export(
     parity: bool = True,
     progress: Report | None = None,
     alternatives: Mapping[str, Mapping[str, object]] | None = None,
+    precision: str | None = None,
+    batch: int | None = 1,
 ) -> Bundle:
     """Turn a trained network, or several of rising cost for one task, into a bundle.
 
@@ -81,6 +91,8 @@ def export(
         overwrite: replace a bundle that is there.
         parity: prove that the graphs compute what the network computes.
         progress: is called with each step when it begins (and None), and again with the seconds that it took.
+        precision: ``float32`` or ``int8``: only graphs that compute in it; by default every one that the target has.
+        batch: how many pictures the graphs take at once, or None for any number, where the target allows it.
         alternatives: several networks of which the scheduler picks for every frame, by name: what differs from the arguments
             above (``checkpoint``, ``config``, ``size``, ``model``), and their ``accuracy`` and its ``source`` where known. A
             model that builds several by itself needs none.
@@ -93,7 +105,7 @@ def export(
         BundleError: the bundle cannot be written.
     """
     request = Request(
-        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {})
+        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {}), precision, batch
     )
     return run(request, progress).bundle
 
@@ -102,19 +114,27 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     """Export as requested; the errors are those of `export`."""
     steps = _Steps(progress)
     target = targets.find(request.target)
+    check_precision(request.precision, target)
     destination = _destination(request)
     check_destination(destination, request.overwrite)
     steps.begin("reading the network")
     asked = _asked(request)
-    built = [one for name, each in asked for one in networks.build(name, each)]
+    built = [
+        replace(one, model=batched(one.model, request.batch, target))
+        for name, each in asked
+        for one in networks.build(name, each)
+    ]
     ran = networks.run(built, steps.begin)
     graphs: dict[str, dict[str, bytes]] = {}
+    forms: dict[str, dict[str, Form]] = {}
     dropped: dict[str, str] = {}
     for network in ran:
         for number, stage_run in enumerate(network.runs, 1):
             name = stage_run.stage.name
             steps.begin(f"converting {name}" + (f" ({network.name})" if len(ran) > 1 else ""))
-            graphs[name], left_out = stage_graphs(stage_run, target, f"stage{number}")
+            graphs[name], forms[name], left_out = stage_graphs(
+                stage_run, target, f"stage{number}", request.precision, request.batch
+            )
             dropped.update(left_out)
     defaults = {name: _defaults(variants) for name, variants in graphs.items()}
     rows: list[ParityRow] = []
@@ -125,26 +145,59 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         }
         for network in ran:
             steps.begin("proving parity" + (f" of {network.name}" if len(ran) > 1 else ""))
-            rows += prove(network.runs, graphs, chains, network.exits)
+            rows += _prove(network, graphs, forms, chains)
     steps.begin("writing the bundle")
-    paths = graph_paths(graphs)
+    paths = graph_paths(graphs, forms)
     files = {path: graphs[stage][variant] for (stage, variant), path in paths.items()}
+    bits = {path: forms[stage][variant].bits for (stage, variant), path in paths.items()}
+    low = {path: data for path, data in files.items() if bits[path] < 32}
+    files.update(pack_graphs(low, bits) if low else {})
     files[GOLDEN] = npz(golden(ran))
     notes = [str(note) for network in ran for note in getattr(network.model, "notes", ())]
     origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
     if notes:
         origin["notes"] = notes
     name = Path(destination).name.removesuffix(".edgekit")
-    manifested = manifest(name, target.name, ran, graphs, paths, defaults, origin)
+    manifested = manifest(name, target.name, ran, files, paths, forms, defaults, origin)._replace(batch=request.batch)
     bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
     return Exported(bundle, rows, dropped, steps.total(), notes)
 
 
+def check_precision(precision: str | None, target: Target) -> None:
+    """Refuse a precision that the device has not.
+
+    Raises:
+        OptionError: it has not, or there is none of this name.
+    """
+    if precision not in (None, "float32", "int8"):
+        raise OptionError(f"precision {precision!r}: must be float32 or int8")
+    if precision == "int8" and not target.int8:
+        raise OptionError(
+            f"precision int8: {target.name} has no INT8 ({target.note}); float32 graphs are built in FP16 there"
+        )
+
+
+def _prove(
+    network: networks.Network,
+    graphs: Mapping[str, Mapping[str, bytes]],
+    forms: Mapping[str, Mapping[str, Form]],
+    chains: Mapping[str, Mapping[str, str]],
+) -> list[ParityRow]:
+    """As a whole, or block by block where a low-bit network's variants say how."""
+    names = [each.stage.name for each in network.runs]
+    if not all(form.openings for name in names for form in forms[name].values()):
+        return prove(network.runs, graphs, chains, network.exits)
+    return [row for each in network.runs for row in prove_blocks(each, graphs[each.stage.name], forms[each.stage.name])]
+
+
 def stage_graphs(
-    stage_run: StageRun, target: Target, title: str | None = None
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """The stage's graphs by variant, and why variants were left out by ``stage.variant``.
+    stage_run: StageRun, target: Target, title: str | None = None, precision: str | None = None, batch: int | None = 1
+) -> tuple[dict[str, bytes], dict[str, Form], dict[str, str]]:
+    """The stage's graphs by variant, what they store and compute, and why variants were left out by ``stage.variant``.
+
+    Only those of ``precision`` are made, where that is given and the stage has any. With ``batch`` None, they take any number
+    of pictures.
 
     ``title`` is what the stage is called inside its graphs: the same one in every network, so that equal graphs are equal
     files.
@@ -155,20 +208,47 @@ def stage_graphs(
     stage = stage_run.stage
     shapes = {name: tuple(tensor.shape) for name, tensor in stage_run.inputs.items()}
     graphs: dict[str, bytes] = {}
+    forms: dict[str, Form] = {}
     refused: dict[str, str] = {}
     for variant, module in lowering.variants(stage.module, shapes).items():
+        form = forms[variant] = lowering.form_of(module)
+        why = _unfit(form, target, precision)
+        if why:
+            refused[f"{stage.name}.{variant}"] = f"  {why}"
+            continue
         model = simplify(convert(module, stage_run.inputs, stage.outputs, f"{title or stage.name}.{variant}"))
         findings = operators.check(model, version(target.tensorrt)) if target.tensorrt else []
         if findings:
             refused[f"{stage.name}.{variant}"] = "\n".join(f"  {finding}" for finding in findings)
         else:
             graphs[variant] = serialize(model)
+            if batch is None:
+                graphs[variant] = _for_any_number(module, stage_run, model.graph.name or "")
     if not graphs:
         details = "\n".join(f"{name}:\n{text}" for name, text in refused.items())
         raise ExportError(
             f"{stage.name} cannot run on {target.name} (TensorRT {target.tensorrt}):\n{details}"
         )
-    return graphs, refused
+    return graphs, forms, refused
+
+
+def _for_any_number(module: nn.Module, stage_run: StageRun, name: str) -> bytes:
+    two, three = (
+        serialize(simplify(convert(module, repeated(stage_run.inputs, count, stage_run.stage.name), stage_run.stage.outputs, name)))
+        for count in (2, 3)
+    )
+    return any_number(two, three)
+
+
+def _unfit(form: Form, target: Target, precision: str | None) -> str | None:
+    """Why a variant of this form is not for the target, or not asked for."""
+    if form.runtime == "onnxruntime" and target.tensorrt:
+        return "its operators are ONNX Runtime's own, and TensorRT has none of them"
+    if form.precision == "int8" and not target.int8:
+        return f"{target.name} has no INT8"
+    if precision is not None and form.precision != precision:
+        return f"it computes in {form.precision}, and precision {precision} was asked for"
+    return None
 
 
 class _Steps:

@@ -25,6 +25,7 @@ class Target:
         jetpack: the JetPack that the figures belong to.
         note: what a user of this device should know.
         sources: where the figures come from.
+        int8: whether it computes in INT8; for a group of devices, whether any of them does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Target:
     jetpack: str | None
     note: str
     sources: tuple[str, ...]
+    int8: bool = True
 
 
 _JETPACK_4_6 = (
@@ -58,9 +60,10 @@ _TARGETS = (
     ),
     Target(
         "jetson-tx2", "Jetson TX2, TX2 NX, TX2i", 13, "8.2", "3.6", "4.6.1 to 4.6.6",
-        "FP32 and FP16 only; JetPack 4.6 is its last", _JETPACK_4_6,
+        "FP32 and FP16 only; JetPack 4.6 is its last", _JETPACK_4_6, int8=False,
     ),
-    Target("jetson-nano", "Jetson Nano", 13, "8.2", "3.6", "4.6.1 to 4.6.6", "JetPack 4.6 is its last", _JETPACK_4_6),
+    Target("jetson-nano", "Jetson Nano", 13, "8.2", "3.6", "4.6.1 to 4.6.6", "JetPack 4.6 is its last", _JETPACK_4_6,
+           int8=False),
     Target(
         "jetson-xavier", "Jetson AGX Xavier", 17, "8.5", "3.8", "5.1 to 5.1.5",
         "INT8 and two deep learning accelerators; JetPack 5.1 is its last", _JETPACK_5_1,

@@ -45,7 +45,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one of several networks of which the scheduler picks for every frame; FILE is a JSON object of what differs: "
         '{"checkpoint": ..., "config": {...}, "size": [H, W], "accuracy": ...}; may be repeated',
     )
+    add(
+        "--subnet",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a published subnet of --model oqa (see edgekit models oqa); several make alternatives",
+    )
+    add(
+        "--precision",
+        choices=["float32", "int8"],
+        help="only graphs that compute in it; by default every one that the target has",
+    )
     add("--out", metavar="DIR", help="the bundle to write; by default MODEL.edgekit here")
+    add(
+        "--batch",
+        default="1",
+        metavar="N",
+        help="pictures that the graphs take at once, or any (where the target allows); by default 1",
+    )
     add("--force", action="store_true", help="replace the bundle that is there")
     add(
         "--no-parity",
@@ -59,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
     """Export, and print what was inferred, the stages, and the next command."""
     size = parse_size(args.size)
     config = parse_config([word for words in args.config for word in words])
+    if args.subnet:
+        if args.model != "oqa" or "subnet" in config:
+            raise OptionError("--subnet: is for --model oqa, and names its subnets without another one in --config")
+        config["subnet"] = args.subnet
     if ":" in args.model:
         sys.path.insert(0, os.getcwd())  # the user's own package is usually here
     from edgekit.export.exporter import Request
@@ -74,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         args.force,
         not args.no_parity,
         parse_alternatives(args.alternative),
+        args.precision,
+        parse_batch(args.batch),
     )
     exported = export(request, _say)
     print(json.dumps(_document(exported), indent=1) if args.json else _text(exported))
@@ -92,6 +116,19 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if sides is None:
         raise OptionError(f"--size {text}: must be HEIGHTxWIDTH in px, such as 384x1248")
     return int(sides[1]), int(sides[2])
+
+
+def parse_batch(text: str) -> int | None:
+    """``32`` to 32, ``any`` to None.
+
+    Raises:
+        OptionError: it is no such thing.
+    """
+    if text == "any":
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise OptionError(f"--batch {text}: must be a positive whole number, or any")
+    return int(text)
 
 
 def parse_config(words: Sequence[str]) -> dict[str, object]:

@@ -30,6 +30,7 @@ from edgekit.models.staged import Alternative, ImageInput, Stage
 
 LARGEST_SIZE = 224  # px, of the published subnets; taken where nothing says a size
 REDUCTION = 32
+EVALUATED = 0.875  # of the shorter side, ImageNet's way: the centre of a picture resized to size / 0.875
 _BLOCK = "blocks.{}.mobile_inverted_conv."
 
 
@@ -51,7 +52,7 @@ class StagedOqa:
             **({} if name is None else {"subnet": name}),
             **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
         }
-        self.inputs: Sequence[ImageInput] = (ImageInput("image", height, width),)
+        self.inputs: Sequence[ImageInput] = (ImageInput("image", height, width, crop=EVALUATED),)
 
     def stages(self) -> list[Stage]:
         """The subnet whole: it has one exit."""

@@ -7,9 +7,47 @@ as the stage's own module. Which variant wins depends on the backend and the dev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
+
+@dataclass(frozen=True)
+class Opening:
+    """A place between two blocks of a low-bit network, where its graph is opened to compare the blocks one by one.
+
+    Attributes:
+        name: of the block before it, in the stage's module and in the variant's.
+        step, top: of the codes that the next block makes of its output.
+        channels_last: whether the variant's tensor is (N, H, W, C) there.
+    """
+
+    name: str
+    step: float
+    top: int
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a variant stores and computes, where that is not float32 throughout; a lowered module's attribute ``form``.
+
+    Attributes:
+        bits: of its quantised weights, as stored.
+        precision: in which its products are computed, for what can be: ``float32`` or ``int8``.
+        layers: name, stored bits and precision of every layer.
+        runtime: the only backend that has its operators; None for ONNX's own.
+        openings: where to compare it with the reference; none for a network that is compared as a whole.
+    """
+
+    bits: int = 32
+    precision: str = "float32"
+    layers: tuple[tuple[str, int, str], ...] = ()
+    runtime: str | None = None
+    openings: tuple[Opening, ...] = ()
+
+
+PLAIN = Form()
 Shapes = Mapping[str, tuple[int, ...]]
 Lowering = Callable[[nn.Module, Shapes], dict[str, nn.Module]]
 
@@ -17,7 +55,7 @@ _LOWERINGS: dict[type[nn.Module], Lowering] = {}
 
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("relaid", "winograd", "planes", "scan", "u8", "grid", "plain"),
+    "onnxruntime": ("winograd", "planes", "scan", "u8", "grid", "plain"),
     # Users report 3-D convolutions ten times as slow as elsewhere in TensorRT on Xavier NX.
     "tensorrt": ("batched", "scan", "grid", "plain"),
 }
@@ -48,3 +86,10 @@ def variants(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
 def default_variant(names: Mapping[str, object], backend: str) -> str:
     """The name that ``backend`` starts with among ``names``."""
     return next(name for name in (*PREFERENCES[backend], *names) if name in names)
+
+
+def form_of(module: nn.Module) -> Form:
+    """What a lowered module stores and computes."""
+    form = getattr(module, "form", PLAIN)
+    assert isinstance(form, Form)
+    return form

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgekit.export.lowering import Shapes, lowers
+from edgekit.export.lowering import Form, Opening, Shapes, lowers
 from edgekit.export.lowering.oqa_grid import GridLayer, QdqLayer, with_layers
-from edgekit.export.lowering.oqa_u8 import U8Net
-from edgekit.models.oqa import OqaNet
+from edgekit.export.lowering.oqa_u8 import FloatDepthwise, U8Block, U8Net
+from edgekit.models.lsq import activation_levels
+from edgekit.models.oqa import OqaNet, QuantLayer
 
 
 @lowers(OqaNet)
@@ -16,4 +17,48 @@ def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     assert isinstance(module, OqaNet)
     batch, _, height, width = next(iter(shapes.values()))
     forms: dict[str, nn.Module] = {"u8": U8Net(module, (height, width)).eval()} if batch == 1 else {}
-    return forms | {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, QdqLayer)}
+    forms |= {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, QdqLayer)}
+    for name, lowered in forms.items():
+        runtime = "onnxruntime" if name == "u8" else None
+        bits = module.mix.conv.bits
+        precision = "float32" if name == "grid" else "int8"
+        layers, openings = _layers(module, lowered, name), _openings(module, channels_last=name == "u8")
+        lowered.form = Form(bits, precision, layers, runtime, openings)  # type: ignore[assignment]
+    return forms
+
+
+def _layers(net: OqaNet, lowered: nn.Module, container: str) -> tuple[tuple[str, int, str], ...]:
+    """Every convolution and matrix product: its name in the subnet, stored bits, and in what it is computed."""
+    quantised = net.quantised()
+    inside_float = _float_depthwise(lowered) if isinstance(lowered, U8Net) else set()
+    found: list[tuple[str, int, str]] = []
+    for name, module in net.named_modules():
+        if name in quantised:
+            computed = "float32" if container == "grid" or name in inside_float else "int8"
+            found.append((name, quantised[name].conv.bits, computed))
+        elif isinstance(module, nn.Conv2d | nn.Linear):
+            found.append((name, 32, "float32"))
+    return tuple(found)
+
+
+def _openings(net: OqaNet, channels_last: bool) -> tuple[Opening, ...]:
+    """Behind every block; what follows the last one is the final layer."""
+    readers = [block.expand for block in net.blocks[1:]] + [net.final]
+    return tuple(
+        Opening(
+            f"blocks.{number}",
+            float(reader.conv.sa.abs()),
+            activation_levels(reader.conv.bits)[1],
+            channels_last,
+        )
+        for number, reader in enumerate(readers)
+        if isinstance(reader, QuantLayer)
+    )
+
+
+def _float_depthwise(lowered: U8Net) -> set[str]:
+    return {
+        f"blocks.{number}.depthwise"
+        for number, block in enumerate(lowered.blocks)
+        if isinstance(block, U8Block) and any(isinstance(step, FloatDepthwise) for step in block.steps)
+    }

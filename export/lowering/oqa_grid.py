@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.emitters import emits
-from edgekit.export.graph import GraphBuilder
+from edgekit.export.graph import GraphBuilder, shape_of
 from edgekit.export.lowering.oqa_plan import IntegerLayer, integer_layer
 from edgekit.models.oqa import Activation, OqaNet
 
@@ -105,8 +105,8 @@ def emit_qdq_conv(
     array = graph.array(weight)
     assert array is not None
     scale, zero = graph.constant(np.float32(step)), graph.constant(np.int8(0))
-    quantised = graph.typed(graph.op("QuantizeLinear", x, scale, zero), x.shape or (), ir.DataType.INT8)
-    real = graph.typed(graph.op("DequantizeLinear", quantised, scale, zero), x.shape or (), x.dtype)
+    quantised = graph.typed(graph.op("QuantizeLinear", x, scale, zero), shape_of(x), ir.DataType.INT8)
+    real = graph.typed(graph.op("DequantizeLinear", quantised, scale, zero), shape_of(x), x.dtype)
     zeros = graph.constant(np.zeros(array.shape[0], np.int8))
     kernel = graph.typed(graph.op("DequantizeLinear", weight, scales, zeros, axis=0), array.shape, x.dtype)
     pad = array.shape[-1] // 2

@@ -58,12 +58,12 @@ class IntegerLayer:
     @property
     def lowest(self) -> Ints:
         """The smallest accumulator that any input can give, per output channel."""
-        return self.top * np.minimum(self.weight, 0).sum((1, 2, 3))
+        return self.top * np.minimum(self.weight, 0).sum((1, 2, 3))  # type: ignore[no-any-return]
 
     @property
     def highest(self) -> Ints:
         """The largest accumulator that any input can give, per output channel."""
-        return self.top * np.maximum(self.weight, 0).sum((1, 2, 3))
+        return self.top * np.maximum(self.weight, 0).sum((1, 2, 3))  # type: ignore[no-any-return]
 
     @property
     def reach(self) -> int:

@@ -35,7 +35,7 @@ class Codes(nn.Module):
         self.step, self.top = step, top
 
     def forward(self, x: Tensor) -> Tensor:
-        return codes8(x, self.step, self.top)
+        return codes8(x, self.step, self.top)  # type: ignore[no-any-return]
 
 
 class Product(nn.Module):
@@ -48,7 +48,7 @@ class Product(nn.Module):
         self.shift = nn.Buffer(torch.from_numpy((plan.shift / unit).astype(np.float32)))
 
     def forward(self, codes: Tensor) -> Tensor:
-        return matmul8(codes, self.weight, self.gain, self.shift)
+        return matmul8(codes, self.weight, self.gain, self.shift)  # type: ignore[no-any-return]
 
 
 class CodedConv(nn.Module):
@@ -63,7 +63,7 @@ class CodedConv(nn.Module):
         self.bias = nn.Buffer(torch.from_numpy(found.bias))
 
     def forward(self, codes: Tensor) -> Tensor:
-        return conv8(codes, self.weight, self.scale, self.bias, *self.plan)
+        return conv8(codes, self.weight, self.scale, self.bias, *self.plan)  # type: ignore[no-any-return]
 
 
 class FloatDepthwise(nn.Module):
@@ -90,7 +90,7 @@ class Swish(nn.Module):
         self.slope = unit / 6
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * gate(x, self.slope)
+        return x * gate(x, self.slope)  # type: ignore[no-any-return]
 
 
 class Gate(nn.Module):
@@ -109,7 +109,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.mean @ x.reshape(-1, x.shape[3])
-        return x * gate(self.expand(F.relu(self.reduce(mean))), 1 / 6)
+        return x * gate(self.expand(F.relu(self.reduce(mean))), 1 / 6)  # type: ignore[no-any-return]
 
 
 class U8Block(nn.Module):

@@ -95,7 +95,7 @@ def _build_one(
     try:
         most = options.workspace or workspace(backend.cuda)
         built = build_engine(
-            backend.library, backend.cuda, bundle.read_bytes(graph), step.precision, most, cache
+            backend.library, backend.cuda, bundle.read_graph(graph), step.precision, most, cache
         )
     except BackendError as error:
         trial = trial._replace(refused=str(error))

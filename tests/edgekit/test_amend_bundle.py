@@ -3,7 +3,6 @@
 import errno
 import os
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -26,7 +25,7 @@ def calibrated(bundle: Bundle, record: str = RECORD) -> Manifest:
     return bundle.manifest._replace(exits=exits, calibration=CalibrationSpec("margin", record))
 
 
-def everything(path: str) -> List[str]:
+def everything(path: str) -> list[str]:
     return sorted(
         os.path.relpath(os.path.join(folder, name), path)
         for folder, _, names in os.walk(path)

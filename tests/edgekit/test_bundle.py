@@ -18,8 +18,9 @@ import pytest
 
 from edgekit import atomic, manifest_reading
 from edgekit.bundle import Bundle, Manifest, read_bundle, runtime_archive, write_bundle
+from edgekit.canonical import self_hash
 from edgekit.errors import BundleError, OptionError
-from edgekit.manifest import SCHEMA, self_hash
+from edgekit.manifest import SCHEMA
 from tests.toy_graphs import stereo_files, stereo_manifest, write_stereo
 
 

@@ -7,8 +7,8 @@ from typing import Callable
 import pytest
 
 from edgekit.bundle import Manifest, NetworkSpec, read_bundle, write_bundle
+from edgekit.canonical import self_hash
 from edgekit.errors import BundleError, OptionError
-from edgekit.manifest import self_hash
 from tests.toy_graphs import (
     alternatives_files,
     alternatives_manifest,
