@@ -21,6 +21,11 @@ RECENT = 5
 GRAIN = 0.5
 # A device that has done nothing for so many ms may have clocked down, and its caches are somebody else's.
 IDLE = 300.0
+# A stage that is not run shows nothing, so what keeps it from being run would keep it for ever. Once in so many frames without
+# it, its largest duration is forgotten, if it is as far above the others as only an outlier is: a stage that has really become
+# slower is then found late once in as many frames, as often as a confidence of 99 % allows.
+FORGET = 100
+OUTLYING = 1.5  # times the 90th percentile
 # Until a stage has shown its own spread, its largest quantiles lie at least this far above its median, fading over FEW runs.
 ASSUMED_SPREAD = 0.25
 FEW = 100
@@ -38,6 +43,7 @@ class LatencyModel:
         self._stages: Dict[str, Distribution] = {name: Distribution() for name in stages}
         self._recent: Deque[Tuple[str, float]] = deque(maxlen=RECENT)
         self._slowdown = 1.0
+        self._without: Dict[str, int] = dict.fromkeys(self._stages, 0)  # frames since a stage ran, or since it forgot
         self._guard = threading.Lock()
         self._active: Optional[float] = None  # the last instant at which a frame began or ended
         self._before_pause: Optional[Tuple[Deque[Tuple[str, float]], float]] = None
@@ -67,6 +73,11 @@ class LatencyModel:
                     self._after_pauses.append(self._slowdown)
                 self._recent, self._slowdown = self._before_pause
                 self._before_pause = None
+            for stage, frames in self._without.items():
+                self._without[stage] = frames + 1
+                if frames >= FORGET:
+                    self._without[stage] = 0
+                    self._stages[stage].forget_outlier()
             self._active = now
 
     def start(self, stage: str, durations: Sequence[float]) -> None:
@@ -81,6 +92,7 @@ class LatencyModel:
         """Take in that ``stage`` has just taken ``duration`` ms."""
         with self._guard:
             distribution = self._stages[stage]
+            self._without[stage] = 0
             usual = distribution.quantile(0.5)
             if usual is not None:
                 self._recent.append((stage, (duration + GRAIN) / (usual + GRAIN)))
@@ -142,6 +154,12 @@ class Distribution:
             del self._sorted[bisect_left(self._sorted, self._order[0])]
         self._order.append(duration)
         insort(self._sorted, duration)
+
+    def forget_outlier(self) -> None:
+        """Drop the largest duration, if it is far above all but a few."""
+        usual = self.quantile(0.9)
+        if usual is not None and self._sorted[-1] > OUTLYING * usual:
+            self._order.remove(self._sorted.pop())
 
     def quantile(self, share: float) -> Optional[float]:
         count = len(self._sorted)

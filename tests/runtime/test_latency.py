@@ -115,6 +115,36 @@ def test_a_spike_in_a_short_warm_up_is_outvoted_by_the_first_frames() -> None:
     assert predicted > 15
 
 
+def test_outliers_do_not_keep_a_stage_from_being_run_for_ever() -> None:
+    random = np.random.RandomState(7)
+    model = warmed(random)
+    frames(model, random, 300)
+    usual = model.predict("stage4")
+    for _ in range(3):
+        model.learn("stage4", 5 * BASES["stage4"])
+    feared = model.predict("stage4")
+    assert usual is not None
+    assert feared is not None
+    assert feared > 3 * usual
+    for frame in range(400):  # in which stage4 was not run, since it did not fit
+        for stage in ("stage1", "stage2", "stage3"):
+            model.learn(stage, BASES[stage] * noise(random))
+        model.end(40.0 * frame)
+    assert model.predict("stage4") == pytest.approx(usual, rel=0.1)
+
+
+def test_a_stage_that_is_not_run_keeps_its_ordinary_spread() -> None:
+    random = np.random.RandomState(8)
+    model = warmed(random)
+    frames(model, random, 300)
+    usual = model.predict("stage4")
+    for frame in range(2000):
+        for stage in ("stage1", "stage2", "stage3"):
+            model.learn(stage, BASES[stage] * noise(random))
+        model.end(40.0 * frame)
+    assert model.predict("stage4") == pytest.approx(usual, rel=0.1)
+
+
 def test_few_measurements_are_not_trusted_to_show_the_spread() -> None:
     model = LatencyModel(["stage1"])
     model.start("stage1", [10.0, 10.0, 10.0])
