@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from edgekit.models.oqa_space import (
     subnet_config,
     widths,
 )
+from edgekit.models.recalibration import pictures_in, recalibrate
 from edgekit.models.staged import Alternative, ImageInput, Stage
 
 LARGEST_SIZE = 224  # px, of the published subnets; taken where nothing says a size
@@ -52,6 +54,7 @@ class StagedOqa:
             **({} if name is None else {"subnet": name}),
             **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
         }
+        self.notes: tuple[str, ...] = ()
         self.inputs: Sequence[ImageInput] = (ImageInput("image", height, width, crop=EVALUATED),)
 
     def stages(self) -> list[Stage]:
@@ -217,23 +220,37 @@ def build(
             f"subnet: {', '.join(known.name for known in named)} have different bits, and a supernet has one; "
             "export each from its own checkpoint"
         )
-    rest = {name: value for name, value in config.items() if name != "subnet"}
+    rest = {name: value for name, value in config.items() if name not in ("subnet", "recalibrate")}
+    pictures = config.get("recalibrate")
+    if pictures is not None:
+        pictures_in(str(pictures))  # refused before the network is built
     source = str(Path(checkpoint))
     supernet = supernet_of(
         read_state_dict(checkpoint), {**rest, "bits": named[0].bits} if named else rest, source
     )
     if not named:
-        return _staged(supernet, subnet_config(supernet.options, rest), size or (LARGEST_SIZE, LARGEST_SIZE))
-    models = [
-        _staged(supernet, _within(supernet.options, known), size or (known.image_size,) * 2, known.name)
-        for known in named
-    ]
+        subnet = subnet_config(supernet.options, rest)
+        models = [_staged(supernet, subnet, size or (LARGEST_SIZE, LARGEST_SIZE))]
+    else:
+        models = [
+            _staged(supernet, _within(supernet.options, known), size or (known.image_size,) * 2, known.name)
+            for known in named
+        ]
+    if pictures is not None:
+        for model in models:
+            used = recalibrate(model.net, str(pictures), model.inputs[0], _say)
+            model.notes += (f"batch norms recalibrated on {used} pictures",)
     if len(models) == 1:
         return models[0]
     return [
         Alternative(known.name, model, known.imagenet_top1 / 100, "published")
         for known, model in zip(named, models, strict=True)
     ]
+
+
+def _say(done: int, of: int) -> None:
+    end = "\n" if done == of else "\r"
+    print(f"recalibrating batch norms: {done} of {of} pictures", end=end, file=sys.stderr, flush=True)
 
 
 def _staged(
