@@ -56,7 +56,7 @@ class Returning:
         if not over and not execution.progress.exits:
             until = call.deadline - (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
             over = job.wait_for_exit(until)
-        late = self._clock.now() - (execution.progress.reached if over else until)
+        late = self._clock.now() - (min(execution.progress.reached, until) if over else until)
         if not job.done():
             self.worker.withdraw(job, "budget")
         with self._guard:
