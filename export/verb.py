@@ -267,7 +267,8 @@ def _stage_table(exported: Exported) -> list[str]:
         f"{sum(stage.macs for stage in stages) / 1e6:.1f} M",
         f"{sum(stage.parameters for stage in stages):,}",
     )
-    rows.append(("sum", "", *total, "", "", ""))
+    if not manifest.networks:
+        rows.append(("sum", "", *total, "", "", ""))
     width = [max(len(row[k]) for row in rows) for k in range(len(head))]
     left = (0, 1, 6)
     return [
