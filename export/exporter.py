@@ -13,6 +13,7 @@ from torch import nn
 from edgekit.bundle import Bundle, check_destination, write_bundle
 from edgekit.errors import ExportError, OptionError
 from edgekit.export import lowering, networks, operators, targets
+from edgekit.export.ahead import HALF_BITS, aimed, compile_ahead
 from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
 from edgekit.export.batching import any_number, batched, repeated
 from edgekit.export.convert import convert, serialize
@@ -136,7 +137,9 @@ def run(request: Request, progress: Report | None = None) -> Exported:
                 stage_run, target, f"stage{number}", request.precision, request.batch
             )
             dropped.update(left_out)
-    defaults = {name: _defaults(variants) for name, variants in graphs.items()}
+    engines, uncompiled = compile_ahead(graphs, target, steps.begin)
+    dropped.update(uncompiled)
+    defaults = {name: _defaults(variants, target) for name, variants in graphs.items()}
     rows: list[ParityRow] = []
     if request.parity:
         chains = {
@@ -150,8 +153,9 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     paths = graph_paths(graphs, forms)
     files = {path: graphs[stage][variant] for (stage, variant), path in paths.items()}
     bits = {path: forms[stage][variant].bits for (stage, variant), path in paths.items()}
-    low = {path: data for path, data in files.items() if bits[path] < 32}
+    low = {path: data for path, data in files.items() if bits[path] < HALF_BITS}
     files.update(pack_graphs(low, bits) if low else {})
+    files.update(engines)
     files[GOLDEN] = npz(golden(ran))
     notes = [str(note) for network in ran for note in getattr(network.model, "notes", ())]
     origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
@@ -187,7 +191,8 @@ def _prove(
     """As a whole, or block by block where a low-bit network's variants say how."""
     names = [each.stage.name for each in network.runs]
     if not all(form.openings for name in names for form in forms[name].values()):
-        return prove(network.runs, graphs, chains, network.exits)
+        half = any(form.precision == "float16" for name in names for form in forms[name].values())
+        return prove(network.runs, graphs, chains, network.exits, half)
     return [row for each in network.runs for row in prove_blocks(each, graphs[each.stage.name], forms[each.stage.name])]
 
 
@@ -211,12 +216,13 @@ def stage_graphs(
     forms: dict[str, Form] = {}
     refused: dict[str, str] = {}
     for variant, module in lowering.variants(stage.module, shapes).items():
-        form = forms[variant] = lowering.form_of(module)
+        form = lowering.form_of(module)
         why = _unfit(form, target, precision)
         if why:
             refused[f"{stage.name}.{variant}"] = f"  {why}"
             continue
         model = simplify(convert(module, stage_run.inputs, stage.outputs, f"{title or stage.name}.{variant}"))
+        model, forms[variant] = aimed(model, form, target)
         findings = operators.check(model, version(target.tensorrt)) if target.tensorrt else []
         if findings:
             refused[f"{stage.name}.{variant}"] = "\n".join(f"  {finding}" for finding in findings)
@@ -288,5 +294,6 @@ def _asked(request: Request) -> list[tuple[str | None, Wanted]]:
     return list(networks.wanted(base, request.alternatives).items())
 
 
-def _defaults(variants: Mapping[str, bytes]) -> dict[str, str]:
-    return {backend: lowering.default_variant(variants, backend) for backend in lowering.PREFERENCES}
+def _defaults(variants: Mapping[str, bytes], target: Target) -> dict[str, str]:
+    chosen = {backend: lowering.default_variant(variants, backend) for backend in lowering.PREFERENCES}
+    return {**chosen, "tensorrt_rtx": chosen["tensorrt"]} if target.capability else chosen

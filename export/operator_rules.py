@@ -194,6 +194,23 @@ def quantisation(node: ir.Node, tensorrt: Version) -> Iterator[Refusal]:
         yield "a scale that is not positive", "use its absolute value"
 
 
+@rule("Conv")
+def quantised_groups(node: ir.Node, tensorrt: Version) -> Iterator[Refusal]:
+    """INT8 kernels of grouped convolutions take channels per group in multiples of 4, on both sides."""
+    groups = node.attributes["group"].as_int() if "group" in node.attributes else 1
+    data, weight = _input(node, 0), _input(node, 1)
+    producers = [value.producer() for value in (data, weight) if value is not None]
+    quantised = [each for each in producers if each is not None and each.op_type == "DequantizeLinear"]
+    if groups == 1 or len(quantised) < 2 or weight is None or weight.shape is None:
+        return
+    out, inside = weight.shape[0], weight.shape[1]
+    if isinstance(out, int) and isinstance(inside, int) and (inside % 4 or (out // groups) % 4):
+        yield (
+            f"an INT8 convolution in {groups} groups of {inside} to {out // groups} channels",
+            "make both multiples of 4, or leave it in floating point",
+        )
+
+
 @rule("Einsum")
 def einsum(node: ir.Node, tensorrt: Version) -> Iterator[Refusal]:
     """No ellipsis and no diagonal."""

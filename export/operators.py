@@ -50,6 +50,15 @@ def check(model: ir.Model, tensorrt: Version) -> list[Finding]:
     return findings
 
 
+def without_int8(model: ir.Model, device: str) -> list[Finding]:
+    """The nodes that quantise, for a device that cannot compute in INT8."""
+    return [
+        Finding(str(node.name), node.op_type, f"{device} has no INT8", "export with --precision float32: FP16 is built there")
+        for node in _nodes(model.graph)
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    ]
+
+
 def _refusals(node: ir.Node, tensorrt: Version) -> Iterator[Refusal]:
     if node.domain not in ("", "ai.onnx"):
         yield f"the operator set {node.domain!r} is not ONNX's own", "write it with standard operators"
@@ -80,8 +89,9 @@ def _type_refusals(node: ir.Node, tensorrt: Version) -> Iterator[Refusal]:
     ]
     for value in judged:
         kind = _trt_type(value, tensorrt)
-        if kind is not None and kind not in tensorrt.operators[node.op_type]:
-            takes = ", ".join(sorted(tensorrt.operators[node.op_type]))
+        known = tensorrt.operators[node.op_type]  # the tables before 7.2 name no types
+        if kind is not None and known and kind not in known:
+            takes = ", ".join(sorted(known))
             yield f"{value.name} is {kind}, and {tensorrt} takes {takes} here", "cast it to one of them first"
     if tensorrt.number < (10, 0):
         for argument in node.inputs:

@@ -26,6 +26,8 @@ class Target:
         note: what a user of this device should know.
         sources: where the figures come from.
         int8: whether it computes in INT8; for a group of devices, whether any of them does.
+        dla: whether it has deep learning accelerators.
+        capability: of the desktop GPU that engines are compiled for at export, such as ``86``; None: on the device.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Target:
     note: str
     sources: tuple[str, ...]
     int8: bool = True
+    dla: bool = False
+    capability: str | None = None
 
 
 _JETPACK_4_6 = (
@@ -53,6 +57,8 @@ _JETPACK_6_2 = (
     f"L4T map: {_L4T_MAP}",
     _ONNX_TENSORRT,
 )
+_TENSORRT_RTX = ("tensorrt_rtx.ComputeCapability of TensorRT-RTX 1.7.1",)
+_AHEAD = "engines compiled at export by TensorRT-RTX; the robot needs tensorrt-rtx-cu12 and pycuda"
 _TARGETS = (
     Target(
         "jetson", "any Jetson from TX2 and Nano to Orin", 13, "8.2", "3.6", "4.6.1 and newer",
@@ -66,18 +72,31 @@ _TARGETS = (
            int8=False),
     Target(
         "jetson-xavier", "Jetson AGX Xavier", 17, "8.5", "3.8", "5.1 to 5.1.5",
-        "INT8 and two deep learning accelerators; JetPack 5.1 is its last", _JETPACK_5_1,
+        "INT8 and two deep learning accelerators; JetPack 5.1 is its last", _JETPACK_5_1, dla=True,
     ),
     Target(
         "jetson-xavier-nx", "Jetson Xavier NX", 17, "8.5", "3.8", "5.1 to 5.1.5",
-        "INT8 and two deep learning accelerators; JetPack 5.1 is its last", _JETPACK_5_1,
+        "INT8 and two deep learning accelerators; JetPack 5.1 is its last", _JETPACK_5_1, dla=True,
     ),
     Target(
         "jetson-orin", "Jetson AGX Orin, Orin NX, Orin Nano", 20, "10.3", "3.10", "6.1 to 6.2.1",
-        "a device that is still on JetPack 5.1 takes the target jetson-xavier", _JETPACK_6_2,
+        "a device that is still on JetPack 5.1 takes the target jetson-xavier", _JETPACK_6_2, dla=True,
     ),
     Target("cpu", "any computer with ONNX Runtime 1.10 or newer", 15, None, "3.6", None,
            "no TensorRT: operators are checked by ONNX Runtime alone", ("onnxruntime.ai/docs/reference/compatibility.html",)),
+    *(
+        Target(
+            f"rtx-sm{capability}", f"robots with a desktop GPU of compute capability {number}: {gpus}", 20, None, "3.8", None, note,
+            _TENSORRT_RTX, capability=capability,
+        )
+        for capability, number, gpus, note in (
+            ("75", "7.5", "GeForce RTX 20, T4", "engines compiled at export; products in float16, for TensorRT-RTX has no others here"),
+            ("80", "8.0", "A100, A30", _AHEAD),
+            ("86", "8.6", "GeForce RTX 30, RTX A2000", _AHEAD),
+            ("89", "8.9", "GeForce RTX 40, RTX 4000 Ada", _AHEAD),
+            ("120", "12.0", "GeForce RTX 50", _AHEAD),
+        )
+    ),
 )  # fmt: skip
 
 
