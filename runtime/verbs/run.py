@@ -214,6 +214,13 @@ def top_classes(logits: np.ndarray) -> List[Tuple[int, float]]:
     return [(int(index), float(probabilities[index])) for index in np.argsort(-probabilities)[:TOP]]
 
 
+def class_name(manifest: Manifest, index: int) -> Optional[str]:
+    """What the network's option ``classes``, a list of texts, calls a class; None where it does not."""
+    names = manifest.options.get("classes")
+    known = isinstance(names, (list, tuple)) and index < len(names)
+    return str(names[index]) if known else None  # type: ignore[index]
+
+
 def document(
     bundle: Bundle,
     manifest: Manifest,
@@ -240,12 +247,12 @@ def document(
             }
             for stage in manifest.stages
         },
-        "exits": [_exit_json(manifest.task, one) for one in told],
+        "exits": [_exit_json(manifest, one) for one in told],
         "written": dict(written),
     }
 
 
-def _exit_json(task: str, one: Answer) -> Dict[str, object]:
+def _exit_json(manifest: Manifest, one: Answer) -> Dict[str, object]:
     output = one.output
     found: Dict[str, object] = {
         "stage": one.stage,
@@ -253,8 +260,11 @@ def _exit_json(task: str, one: Answer) -> Dict[str, object]:
         "elapsed_ms": one.result.elapsed_ms,
         "shape": list(output.shape),
     }
-    if task == "classification":
-        found["top"] = [{"class": index, "probability": share} for index, share in top_classes(output)]
+    if manifest.task == "classification":
+        found["top"] = [
+            {"class": index, "name": class_name(manifest, index), "probability": share}
+            for index, share in top_classes(output)
+        ]
     else:
         found["range"] = [float(output.min()), float(output.max())]
         found["errors"] = None if one.errors is None else one.errors._asdict()
@@ -287,7 +297,7 @@ def lines(
     ]
     said += ["", *table(["stage", "predicted at most, ms", "measured, ms"], rows), ""]
     for one in told:
-        said += _answer_lines(manifest.task, one)
+        said += _answer_lines(manifest, one)
     for path, stage in written.items():
         kind = ""
         if path.endswith(".png"):
@@ -309,10 +319,13 @@ def _why(args: argparse.Namespace, result: Result) -> str:
     return reasons.get(result.reason, result.reason)
 
 
-def _answer_lines(task: str, one: Answer) -> List[str]:
+def _answer_lines(manifest: Manifest, one: Answer) -> List[str]:
     output = one.output
-    if task == "classification":
-        rows = [[index, f"{100 * share:.2f} %"] for index, share in top_classes(output)]
+    if manifest.task == "classification":
+        rows = [
+            [class_name(manifest, index) or index, f"{100 * share:.2f} %"]
+            for index, share in top_classes(output)
+        ]
         return [f"{one.stage}:", *table(["class", "probability"], rows)]
     low, high = float(output.min()), float(output.max())
     text = f"{one.stage}: disparity {output.shape[1]} x {output.shape[0]} px, {low:.1f} to {high:.1f} px"
