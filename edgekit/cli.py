@@ -5,7 +5,7 @@ import os
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import List, NamedTuple, NoReturn, Optional, Sequence
+from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError, meant
 from edgekit.interrupts import remembered
@@ -15,18 +15,26 @@ class Verb(NamedTuple):
     """One verb: ``module`` has ``add_arguments(parser)`` and ``run(args) -> exit code``.
 
     ``bundle`` says whether its first argument is a bundle: ``needed``, ``optional``, or None. Those verbs are the
-    device's, and a bundle offers them by itself.
+    device's, and a bundle offers them by itself. ``elsewhere`` names an option, and the module whose ``run`` answers where
+    that is given: what only a PC can answer.
     """
 
     name: str
     module: str
     summary: str
     bundle: Optional[str] = None
+    elsewhere: Optional[Tuple[str, str]] = None
 
 
 VERBS = (
     Verb("export", "edgekit.export.verb", "turn a trained network into a bundle"),
-    Verb("inspect", "edgekit.runtime.verbs.inspect", "show what a bundle holds", "needed"),
+    Verb(
+        "inspect",
+        "edgekit.runtime.verbs.inspect",
+        "show what a bundle holds",
+        "needed",
+        elsewhere=("target", "edgekit.export.inspection"),
+    ),
     Verb(
         "verify",
         "edgekit.runtime.verbs.verify",
@@ -169,6 +177,8 @@ def _run(arguments: List[str], bundle: Optional[str]) -> int:
     for verb in verbs:
         if verb.name == arguments[0]:
             args = build_parser(verb, prog, bundle).parse(arguments[1:])
+            if verb.elsewhere is not None and getattr(args, verb.elsewhere[0]) is not None:
+                verb = verb._replace(module=verb.elsewhere[1], bundle=None)
             return int(_module(verb).run(args))
     what = "option" if arguments[0].startswith("-") else "verb"
     names = ["--help", "--version"] + [verb.name for verb in verbs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,17 +51,14 @@ def run(args: argparse.Namespace) -> int:
     ]
     stuck = [stage.name for stage in bundle.manifest.stages if not _taken(stage, inspected, releases)]
     if args.json:
-        from edgekit.export import report
-
-        report.print_json(
-            {
-                "bundle": bundle.path,
-                "for": args.target,
-                "releases": [str(release) for release in releases],
-                "runs": not stuck,
-                "graphs": [asdict(one) for one in inspected],
-            }
-        )
+        document = {
+            "bundle": bundle.path,
+            "for": args.target,
+            "releases": [str(release) for release in releases],
+            "runs": not stuck,
+            "graphs": [asdict(one) for one in inspected],
+        }
+        print(json.dumps(document, indent=1))
     else:
         print("\n".join(_lines(bundle, args.target, releases, inspected, stuck)))
     return 1 if stuck else 0

@@ -19,6 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+    # Answered by `edgekit.export.inspection`, for it reads graphs, which a device cannot.
+    parser.add_argument(
+        "--for",
+        dest="target",
+        metavar="TARGET",
+        help="check every graph for a target, a TensorRT release such as 8.5, or all releases; needs edgekit[export]",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Print what the bundle holds; 1 if one of its files is damaged."""
     bundle = read_bundle(args.bundle)
