@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,32 @@ PLAIN = Form()
 Shapes = Mapping[str, tuple[int, ...]]
 Lowering = Callable[[nn.Module, Shapes], dict[str, nn.Module]]
 
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of a stage that have several forms each, to be timed one by one and put together again.
+
+    Attributes:
+        forms: by part, modules of one input that compute the same; the simplest first.
+        inputs: what each part is timed on.
+        build: the whole stage with the form chosen for each part.
+    """
+
+    forms: Mapping[str, Mapping[str, nn.Module]]
+    inputs: Mapping[str, Tensor]
+    build: Callable[[Mapping[str, str]], nn.Module]
+
+
+Choosing = Callable[[nn.Module, Shapes], Parts]
+
 _LOWERINGS: dict[type[nn.Module], Lowering] = {}
+_CHOICES: dict[type[nn.Module], Choosing] = {}
 
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("winograd", "planes", "scan", "u8", "grid", "plain"),
+    "onnxruntime": ("measured", "winograd", "planes", "scan", "u8", "grid", "blocks", "plain"),
     # Users report 3-D convolutions ten times as slow as elsewhere in TensorRT on Xavier NX.
-    "tensorrt": ("batched", "scan", "grid", "plain"),
+    "tensorrt": ("batched", "scan", "grid", "chunks", "plain"),
 }
 
 
@@ -77,10 +96,26 @@ def variants(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     ``shapes`` are the shapes of the stage's inputs, in the order in which the module takes them.
     """
     # Registration happens on import; imported here because those files import this one.
-    from edgekit.export.lowering import anynet, msdnet, oqa  # noqa: F401
+    from edgekit.export.lowering import anynet, condensenet, msdnet, oqa  # noqa: F401
 
     lowering = _LOWERINGS.get(type(module))
     return {"plain": module} if lowering is None else lowering(module, shapes)
+
+
+def chooses(kind: type[nn.Module]) -> Callable[[Choosing], Choosing]:
+    """Register a function that names the parts of stages whose module is a ``kind``, and their forms."""
+
+    def register(choosing: Choosing) -> Choosing:
+        _CHOICES[kind] = choosing
+        return choosing
+
+    return register
+
+
+def parts(module: nn.Module, shapes: Shapes) -> Parts | None:
+    """The parts of a stage's ``module`` whose forms are worth choosing one by one; None if it is chosen as a whole."""
+    choosing = _CHOICES.get(type(module))
+    return None if choosing is None else choosing(module, shapes)
 
 
 def default_variant(names: Mapping[str, object], backend: str) -> str:
