@@ -118,8 +118,10 @@ def _lines(
     lines = [f"{bundle.path} for {asked}: what the ONNX parser of TensorRT {', '.join(heads[3:])} says of every graph", ""]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     for one in inspected:
-        for release, found in one.findings.items():
-            lines += _told(release, found, f"{one.stage} {one.variant}")
+        told: set[str] = set()
+        for release, found in reversed(one.findings.items()):  # what a newer release refuses, older ones do too
+            lines += _told(release, [each for each in found if each.operator not in told], f"{one.stage} {one.variant}")
+            told |= {each.operator for each in found}
     for stage in bundle.manifest.stages:
         taken = _taken(stage, inspected, releases)
         refused = [one.variant for one in inspected if one.stage == stage.name and one.variant not in taken]

@@ -12,9 +12,10 @@ from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.building.engines import PRECISIONS, Trial
 from edgekit.runtime.loading import read_golden
 
-# What an engine may differ from the stage's most exact one, root mean square: a tenth of a pixel of disparity, or one part
-# in a hundred of anything else. Below the noise of the networks themselves; `--tolerance` scales both.
-PX_TOLERANCE, RELATIVE_TOLERANCE = 0.1, 1e-2
+# What an engine may differ from the stage's most exact one, root mean square: a quarter of a pixel of disparity, or one part
+# in a hundred of anything else; `--tolerance` scales both. AnyNet's own error is above 1 px; with its products rounded to
+# float16 on a processor, its first stage differs by 0.1 px, mostly beside edges. No device has shown it yet.
+PX_TOLERANCE, RELATIVE_TOLERANCE = 0.25, 1e-2
 # A quantised graph computes something else by design: it was judged where it was made.
 INT8_TOLERANCE = 5.0
 

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1.0,
         metavar="FACTOR",
-        help="allow so many times the usual error (0.1 px of disparity, 1 %% of other outputs, root mean square)",
+        help="allow so many times the usual error (0.25 px of disparity, 1 %% of other outputs, root mean square)",
     )
     parser.add_argument("--force", action="store_true", help="build everything anew, also what is there")
     parser.add_argument("--json", action="store_true", help="print one JSON document")

@@ -20,7 +20,7 @@ PX_TOLERANCE = 2e-2
 PX_SHARE = 0.999
 RELATIVE_TOLERANCE = 1e-3
 # Where engines compute in less than float32, which `edgekit build` allows only as far as it does no harm.
-REDUCED, REDUCED_SHARE = 10.0, 0.99
+REDUCED, REDUCED_SHARE = 25.0, 0.99
 
 
 class Comparison(NamedTuple):
