@@ -63,6 +63,8 @@ class Alternatives(Scheduler):
     fits, which is rare, since it was not taken at first. Without a deadline: the best exit there is. ``cheapest_first``, for
     callers who look at every answer, begins with the network that answers soonest, whatever the time, and goes on as above.
 
+    Where networks see pictures in sizes of their own, what it takes to prepare these is learned too, and counts.
+
     Args:
         manifest: of several networks.
         model: predicts the durations of all their stages.
@@ -79,12 +81,19 @@ class Alternatives(Scheduler):
             min((way for way in self._ladder if way.network == number), key=lambda way: len(way.stages))
             for number in range(len(manifest.networks))
         ]
+        sizes = any(network.inputs for network in manifest.networks)
+        self._preparing = LatencyModel(way.stages[0] for way in self._first_ways) if sizes else None
         # By stage: its network, and how many stages of that come before it.
         self._places = [
             (number, done)
             for number, network in enumerate(manifest.networks)
             for done in range(len(network.stages))
         ]
+
+    def prepared(self, stage: str, duration: float) -> None:
+        """See `Scheduler.prepared`."""
+        if self._preparing is not None:
+            self._preparing.learn(stage, duration)
 
     def improves(self, stage: str, exits: Sequence[Exit]) -> bool:
         """Whether the exit of ``stage`` is better than all that were reached."""
@@ -150,9 +159,9 @@ class Alternatives(Scheduler):
         if deadline is None:
             return self._begin(better[-1], "unlimited", confidence)
         for way in reversed(better):
-            first = self._first_ways[way.network].stages
-            if (answered or self._fits(now, deadline, first, None)) and self._fits(
-                now, deadline, way.stages, confidence
+            first, ready = self._first_ways[way.network].stages, now + self._prepare_ms(way)
+            if (answered or self._fits(ready, deadline, first, None)) and self._fits(
+                ready, deadline, way.stages, confidence
             ):
                 return self._begin(way, "fits", confidence)
         if not answered:
@@ -164,9 +173,18 @@ class Alternatives(Scheduler):
 
         def takes(way: Way) -> float:
             predicted = [self._model.predict(stage) for stage in way.stages]
-            return sum(math.inf if duration is None else duration for duration in predicted)
+            took = sum(math.inf if duration is None else duration for duration in predicted)
+            return took + self._prepare_ms(way)
 
         return min(self._first_ways, key=takes)
+
+    def _prepare_ms(self, way: Way) -> float:
+        """What making its inputs ready takes at most; as long as nobody knows, what the other networks' take."""
+        if self._preparing is None:
+            return 0.0
+        own = self._preparing.predict(way.stages[0])
+        others = [self._preparing.predict(first.stages[0]) for first in self._first_ways]
+        return max(known or 0.0 for known in others) if own is None else own
 
     def _begin(self, way: Way, reason: str, confidence: Optional[float]) -> Decision:
         stage = way.stages[0]

@@ -1,7 +1,7 @@
 """How a frame's inputs reach a network: prepared once where all networks see the same, and when one begins where it sees its own."""
 
 import threading
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -39,26 +39,33 @@ class Entrance:
             InputError: they cannot be used.
         """
         if self._own:
-            inputs = {name: _picture(name, value, copy) for name, value in inputs.items()}
+            return self._enter_later(inputs, copy)
         prepared = self._shared.prepare(inputs, copy)
-        if not self._network_of:
+        if self._network_of:
+            frame: Frame = NetworksFrame(self._network_of, lambda network: self._backend.start(prepared.tensors))
+        else:
             frame = self._backend.start(prepared.tensors)
-            return Entered(frame, prepared.placement, lambda: self._shared.release(prepared))
-        made: List[Callable[[], None]] = [lambda: self._shared.release(prepared)]
+        return Entered(frame, prepared.placement, lambda: self._shared.release(prepared))
+
+    def _enter_later(self, inputs: Mapping[str, object], copy: bool) -> Entered:
+        """Look at the inputs now, and convert them when it is known which network is to see them."""
+        placement = self._shared.check(inputs)
+        pictures = {name: _picture(name, value, copy) for name, value in inputs.items()}
+        made: List[Tuple[Preprocessor, Prepared]] = []
 
         def start(network: str) -> Frame:
-            own = self._own.get(network)
-            if own is None:
-                return self._backend.start(prepared.tensors)
-            theirs = own.prepare(inputs)
-            made.append(lambda: own.release(theirs))
-            return self._backend.start(theirs.tensors)
+            preprocessor = self._own.get(network, self._shared)
+            prepared = next((one for known, one in made if known is preprocessor), None)
+            if prepared is None:
+                prepared = preprocessor.prepare(pictures)
+                made.append((preprocessor, prepared))
+            return self._backend.start(prepared.tensors)
 
         def release() -> None:
-            for give_back in made:
-                give_back()
+            for preprocessor, prepared in made:
+                preprocessor.release(prepared)
 
-        return Entered(NetworksFrame(self._network_of, start), prepared.placement, release)
+        return Entered(NetworksFrame(self._network_of, start, later=True), placement, release)
 
     def prepare(self, network: Optional[str], tensors: Mapping[str, np.ndarray]) -> Prepared:
         """The inputs of one network, such as its golden ones; by default of the only one."""
@@ -68,18 +75,23 @@ class Entrance:
 class NetworksFrame(Frame):
     """One frame on several networks, each of which has tensors of its own; they run one after the other."""
 
-    def __init__(self, network_of: Mapping[str, str], start: Callable[[str], Frame]) -> None:
+    def __init__(
+        self, network_of: Mapping[str, str], start: Callable[[str], Frame], later: bool = False
+    ) -> None:
+        """``start`` begins a network; with ``later``, it makes its inputs ready only then."""
         self._network_of = network_of
+        self._later = later
         self._start = start
         self._frames: Dict[str, Frame] = {}
         self._current: Optional[Frame] = None
         self._guard = threading.Lock()
         self._cancelled = False
 
-    def run(self, stage: str) -> None:
-        """See `Frame.run`; a network's first stage also prepares the network's inputs, where they are its own."""
+    def prepare(self, stage: str) -> bool:
+        """See `Frame.prepare`."""
         network = self._network_of[stage]
-        if network not in self._frames:
+        begins = network not in self._frames
+        if begins:
             frame = self._start(network)
             with self._guard:
                 if self._cancelled:
@@ -87,6 +99,11 @@ class NetworksFrame(Frame):
                     raise StageCancelled(f"{stage} was cancelled before it began")
                 self._frames[network] = frame
         self._current = self._frames[network]
+        return begins and self._later
+
+    def run(self, stage: str) -> None:
+        """See `Frame.run`; `prepare` comes before."""
+        assert self._current is not None
         self._current.run(stage)
 
     def read(self, name: str) -> np.ndarray:

@@ -62,7 +62,7 @@ class Progress(NamedTuple):
     """What has been reached; replaced as a whole, so that other threads see one consistent state.
 
     ``stages``: name, beginning and duration in ms of those that have run; ``cut``: the same of the one that was cancelled or
-    failed. ``decisions``: every one, with its instant. ``reason`` is None while more are to come.
+    failed; ``prepared``: the same of making ready what a stage reads. ``decisions``: every one, with its instant. ``reason`` is None while more are to come.
     """
 
     stages: Tuple[Tuple[str, float, float], ...] = ()
@@ -72,6 +72,7 @@ class Progress(NamedTuple):
     reason: Optional[str] = None
     error: Optional[str] = None
     cut: Optional[Tuple[str, float, float]] = None
+    prepared: Tuple[Tuple[str, float, float], ...] = ()
 
 
 class Execution:
@@ -130,6 +131,8 @@ class Execution:
         plan = self._plan
         begun = plan.clock.now()
         try:
+            if self._frame.prepare(stage):
+                begun = self._prepared(stage, begun)
             self._frame.run(stage)
             exit_name = self._exits[stage]
             if not plan.scheduler.improves(stage, self.progress.exits):
@@ -206,7 +209,7 @@ class Execution:
                 for _, decision in progress.decisions
                 if decision.stage is not None
             },
-            preprocess_ms=call.ready - call.started,
+            preprocess_ms=call.ready - call.started + sum(duration for _, _, duration in progress.prepared),
             budget_ms=call.budget_ms,
             started=call.started,
             begun_ms={name: begun - call.started for name, begun, _ in progress.stages},
@@ -218,6 +221,13 @@ class Execution:
             else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
             network=plan.manifest.network_of(progress.exits[-1][0]) if progress.exits else None,
         )
+
+    def _prepared(self, stage: str, begun: float) -> float:
+        now = self._plan.clock.now()
+        self._plan.scheduler.prepared(stage, now - begun)
+        span = stage, begun, now - begun
+        self.progress = self.progress._replace(prepared=self.progress.prepared + (span,))
+        return now
 
     def _cut(self, stage: str, begun: float) -> None:
         self.progress = self.progress._replace(cut=(stage, begun, self._plan.clock.now() - begun))

@@ -65,6 +65,21 @@ class Preprocessor:
             InputError: an input is missing, unknown, of a kind, shape or dtype that cannot be used, holds NaN or Inf, or
                 the pictures differ in size.
         """
+        arrays, placements = self._checked(given)
+        tensors = {name: self._fill(name, arrays[name], placements[name], copy) for name in arrays}
+        return Prepared(tensors, next(iter(placements.values())))
+
+    def check(self, given: Mapping[str, object]) -> Optional[Placement]:
+        """Refuse what `prepare` refuses before it looks at values, and say where pictures will lie in their tensors.
+
+        Raises:
+            InputError: see `prepare`.
+        """
+        return next(iter(self._checked(given)[1].values()))
+
+    def _checked(
+        self, given: Mapping[str, object]
+    ) -> Tuple[Dict[str, np.ndarray], Dict[str, Optional[Placement]]]:
         names = ", ".join(self._inputs)
         for name in given:
             if name not in self._inputs:
@@ -81,8 +96,7 @@ class Preprocessor:
                     f"{first} is {_size(arrays[first])} and {name} is {_size(arrays[name])}; "
                     "the inputs of one frame must be of one size"
                 )
-        tensors = {name: self._fill(name, arrays[name], placements[name], copy) for name in arrays}
-        return Prepared(tensors, placements[first])
+        return arrays, placements
 
     def release(self, prepared: Prepared) -> None:
         """Take back the buffers of a frame that is over."""

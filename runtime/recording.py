@@ -32,6 +32,7 @@ class RecordedFrame(NamedTuple):
         reason: why no more stages ran.
         ended: when it was over.
         cheapest_first: of several networks, the cheapest was to answer first.
+        prepared: what was made ready only when a network had been chosen, by the stage that it was for.
     """
 
     started: float
@@ -45,6 +46,7 @@ class RecordedFrame(NamedTuple):
     reason: str
     ended: float
     cheapest_first: bool = False
+    prepared: Tuple[Span, ...] = ()
 
 
 class Recording(NamedTuple):
@@ -108,6 +110,7 @@ class Recorder:
                 str(progress.reason),
                 progress.reached,
                 call.cheapest_first,
+                progress.prepared,
             )
         )
 
@@ -210,6 +213,7 @@ def _frame_to_json(frame: RecordedFrame) -> Dict[str, object]:
         "reason": frame.reason,
         "ended": frame.ended - start,
         **({"cheapest_first": True} if frame.cheapest_first else {}),
+        **({"prepared": [span(one) for one in frame.prepared]} if frame.prepared else {}),
     }
 
 
@@ -243,6 +247,7 @@ def _frame_from_json(document: Mapping[str, object]) -> RecordedFrame:
         reason=str(document["reason"]),
         ended=start + _number(document["ended"]),
         cheapest_first=document.get("cheapest_first") is True,
+        prepared=tuple(span(one) for one in _list(document.get("prepared", []))),
     )
 
 

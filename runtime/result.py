@@ -25,7 +25,8 @@ class Result(NamedTuple):
         stage_ms: measured duration of every stage that ran.
         predicted_ms: what the scheduler expected each of them, and the one it decided against, to take at most; None where
             nothing had been measured.
-        preprocess_ms: from the call until the inputs were ready, waiting for another frame included.
+        preprocess_ms: from the call until the inputs were ready, waiting for another frame included; and what it took to make
+            those ready that wait until a network is chosen.
         budget_ms: as given.
         started: the instant of the call, in ms on the session's clock.
         begun_ms: when every stage began, counted from ``started``.

@@ -55,6 +55,9 @@ class Scheduler:
         """Whether the exit of ``stage`` is a better answer than ``exits``: a later one always is."""
         return True
 
+    def prepared(self, stage: str, duration: float) -> None:
+        """Hear that the inputs of the network that ``stage`` begins were made ready in ``duration`` ms."""
+
     def next(
         self,
         now: float,

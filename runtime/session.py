@@ -200,8 +200,7 @@ class Session:
         return self._infer(started, check_deadline(deadline, started), overrun, reuse, inputs)
 
     def anytime(self, budget_ms: Optional[float] = None, **inputs: object) -> Iterator[Result]:
-        """One result an exit, best last; a stage runs when its result is asked for. Of several networks, the cheapest comes
-        first, and then the best that fits.
+        """One result an exit, best last; a stage runs when its result is asked for. Of several networks, the soonest is first.
 
         A stage that overruns is waited for, and its result has ``missed``. If a stage fails, the best result comes once
         more with ``reason="error"``.
@@ -336,14 +335,16 @@ class Session:
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:
-            stage = execution.decide()
+            with self._turn:
+                stage = execution.decide()
             while stage is not None:
                 reached = len(execution.progress.exits)
                 with self._turn:
                     execution.run(stage)
-                stage = execution.decide()
+                    stage = execution.decide()
                 if len(execution.progress.exits) > reached or execution.progress.error is not None:
                     yield execution.result()
-                    stage = execution.decide()  # time has passed since
+                    with self._turn:
+                        stage = execution.decide()  # time has passed since
         finally:
             execution.end("cancelled")

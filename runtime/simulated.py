@@ -80,6 +80,18 @@ class ReplayedFrame(Frame):
     def __init__(self, clock: SteppedClock) -> None:
         self._clock = clock
         self._next: Tuple[float, float, Optional[BackendError]] = (0.0, 0.0, None)
+        self._ready: Optional[float] = None
+
+    def set_ready(self, instant: Optional[float]) -> None:
+        """What the next stage reads is made ready by that instant; None: there is nothing to do."""
+        self._ready = instant
+
+    def prepare(self, stage: str) -> bool:
+        """Let the time pass until then."""
+        if self._ready is None:
+            return False
+        self._clock.set(self._ready)
+        return True
 
     def set_next(self, ended: float, over: float, error: Optional[BackendError]) -> None:
         """The next stage ends at the instant ``ended``, with ``error`` if it was cut; the frame is over at ``over`` then."""

@@ -165,7 +165,9 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
                 begun, took, cut = spans[decision.stage]
                 error = StageCancelled("") if recorded.reason != "error" else BackendError("")
                 frame.set_next(begun + took, recorded.ended, error if cut else None)
-                clock.set(begun)
+                before = next((one for name, one, _ in recorded.prepared if name == decision.stage), None)
+                frame.set_ready(None if before is None else begun)
+                clock.set(begun if before is None else before)
                 execution.run(decision.stage)
         clock.set(recorded.ended)
         execution.end(recorded.reason)

@@ -22,6 +22,14 @@ class Frame(ABC):
     A frame owns its tensors, so that frames can take turns on one backend and a result outlives the next frame.
     """
 
+    def prepare(self, stage: str) -> bool:
+        """Make ready what ``stage`` reads, where that waits until a network has been chosen; whether there was anything to do.
+
+        Raises:
+            StageCancelled: it was cancelled.
+        """
+        return False
+
     @abstractmethod
     def run(self, stage: str) -> None:
         """Run a loaded stage to its end; what it reads must have been given or written before. One stage at a time.

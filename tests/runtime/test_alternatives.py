@@ -423,3 +423,30 @@ def _inside(path: Path) -> List[str]:
 
     with zipfile.ZipFile(str(path)) as archive:
         return archive.namelist()
+
+
+def test_what_preparing_takes_counts_against_the_budget_and_is_no_stage_s_time(bundle: Bundle) -> None:
+    model = LatencyModel(stage.name for stage in bundle.manifest.stages)
+    for name, usual in TAKES.items():
+        model.start(name, [usual] * 200)
+    scheduler = scheduler_of(bundle.manifest, model)
+    assert scheduler.next(0.0, 45.0, 0).stage == "stage4"
+    scheduler.prepared("stage1", 10.0)  # large's own is not known yet, so small's stands for it
+    assert scheduler.next(0.0, 45.0, 0).stage == "stage2"
+    for _ in range(200):
+        scheduler.prepared("stage4", 3.0)
+    assert scheduler.next(0.0, 45.0, 0).stage == "stage4"
+
+
+def test_only_the_network_that_runs_has_its_picture_prepared(bundle: Bundle) -> None:
+    with Session.open(bundle.path, threads=1) as session:
+        frames: List[Tuple[str, ...]] = []
+        session.observe(
+            lambda execution: frames.append(tuple(name for name, _, _ in execution.progress.prepared))
+        )
+        alone = session.infer(image=PICTURE)
+        list(session.anytime(image=PICTURE))
+        assert frames[0] == ("stage4",)
+        assert len(frames[1]) == 2
+        assert 0 < alone.preprocess_ms < alone.elapsed_ms
+        assert alone.begun_ms["stage4"] >= alone.preprocess_ms

@@ -43,6 +43,8 @@ frames = st.builds(
     decisions=st.lists(st.tuples(instants, decisions), max_size=3).map(tuple),
     reason=texts,
     ended=instants,
+    cheapest_first=st.booleans(),
+    prepared=st.lists(spans(instants), max_size=2).map(tuple),
 )
 
 
