@@ -40,7 +40,11 @@ def exit_stages(manifest: Manifest) -> Tuple[str, ...]:
 
 
 def measured_costs(
-    manifest: Manifest, durations: Mapping[str, Sequence[float]], overhead_ms: Sequence[float], source: str
+    manifest: Manifest,
+    durations: Mapping[str, Sequence[float]],
+    overhead_ms: Sequence[float],
+    source: str,
+    asking_ms: float = 0.0,
 ) -> Costs:
     """Costs in ms.
 
@@ -49,6 +53,7 @@ def measured_costs(
         durations: of runs of every stage, in ms.
         overhead_ms: what frames took besides their stages, in ms; empty where that is not known.
         source: where the durations come from.
+        asking_ms: what it takes to ask one exit how sure it is; the last one is never asked.
 
     What makes one stage slow makes the others slow, so the 99th percentile of an exit is the sum of those of its stages.
     """
@@ -56,14 +61,16 @@ def measured_costs(
     exits: List[str] = []
     mean: List[float] = []
     p99: List[float] = []
+    asked = len(exit_stages(manifest)) - 1
     for stage in manifest.stages:
         if not len(durations.get(stage.name, ())):
             raise InputError(f"{source} has no durations of {stage.name}; measure this very bundle")
         parts.append(np.asarray(durations[stage.name], np.float64))
         if stage.exit is not None:
             exits.append(stage.name)
-            mean.append(float(sum(part.mean() for part in parts)))
-            p99.append(float(sum(np.percentile(part, 99.0) for part in parts)))
+            asking = asking_ms * min(len(exits), asked)
+            mean.append(float(sum(part.mean() for part in parts)) + asking)
+            p99.append(float(sum(np.percentile(part, 99.0) for part in parts)) + asking)
     return Costs(MILLISECONDS, tuple(exits), tuple(mean), tuple(p99), source)
 
 

@@ -5,14 +5,14 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from edgekit.bundle import Bundle, Manifest
+from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, OptionError
+from edgekit.runtime.calibration.asking import Asking
 from edgekit.runtime.calibration.calibrating import from_manifest, weigh
 from edgekit.runtime.calibration.costs import exit_stages
 from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
 from edgekit.runtime.calibration.recorded_logits import Recorded, check_labels, classes_of
 from edgekit.runtime.calibration.verdict import Comparison, Timed, Verdict, judge, summary
-from edgekit.runtime.policies import Confidence, Policy, Reached
 from edgekit.runtime.report import Progress, milliseconds, table
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs.options import positive_whole, providers_of
@@ -38,24 +38,6 @@ class Judged(NamedTuple):
             "thresholds": None if standing is None else standing.to_json(),
             "summary": summary(self.verdict, self.exits),
         }
-
-
-class Asking(Policy):
-    """Asks every exit how sure it is, as early exits must, and lets nobody leave; asks nothing while ``asks`` is false."""
-
-    def __init__(self, exits: Tuple[str, ...]) -> None:
-        self.asks = True
-        self._confidence = Confidence(dict.fromkeys(exits, 1.0))
-
-    def check(self, manifest: Manifest) -> None:
-        """See `Policy.check`."""
-        self._confidence.check(manifest)
-
-    def stop(self, reached: Reached) -> Optional[str]:
-        """See `Policy.stop`."""
-        if self.asks:
-            self._confidence.stop(reached)
-        return None
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -1,16 +1,17 @@
 """`edgekit calibrate`: set when an exit is sure enough to end a frame, for a latency or an accuracy that the user names."""
 
 import argparse
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BackendError, InputError, OptionError
+from edgekit.runtime.calibration.asking import Asking
 from edgekit.runtime.calibration.bundled import forget_calibration, keep_calibration, read_calibration_file
 from edgekit.runtime.calibration.calibrating import Calibration, calibrate, to_document
-from edgekit.runtime.calibration.costs import Costs, counted_costs, measured_costs
+from edgekit.runtime.calibration.costs import Costs, counted_costs, exit_stages, measured_costs
 from edgekit.runtime.calibration.goals import Goal, Unreachable, check_goal
 from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
 from edgekit.runtime.calibration.recorded_logits import (
@@ -172,8 +173,9 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
     else:
         check_labels(data.labels, len(data.pictures), classes, data.source)
     try:
+        asking = Asking(exit_stages(manifest))
         session = Session.open(
-            bundle.path, args.backend, providers_of(args), args.threads, warmup=0, policies=()
+            bundle.path, args.backend, providers_of(args), args.threads, warmup=0, policies=(asking,)
         )
     except BackendError as error:
         if isinstance(data, Labelled):
@@ -181,6 +183,7 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
         costs, missing = costs_without_device(args, bundle)
         return Measured(data, costs, (*missing, f"the network cannot run here: {error}"))
     with session:
+        asking.asks = False
         if isinstance(data, Labelled):
             progress = Progress("answering every picture at every exit", len(data.labels))
             pictures = [data.pictures[k] for k in range(min(FRAMES, len(data.labels)))]
@@ -190,12 +193,12 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
                 write_recorded(args.save_logits, recorded)
         else:
             pictures, recorded = [golden_pictures(bundle)[manifest.inputs[0].name]], data
-        costs, missing = costs_of_device(args, bundle, session, pictures)
+        costs, missing = costs_of_device(args, bundle, session, asking, pictures)
     return Measured(recorded, costs, missing)
 
 
 def costs_of_device(
-    args: argparse.Namespace, bundle: Bundle, session: Session, pictures: List[object]
+    args: argparse.Namespace, bundle: Bundle, session: Session, asking: Asking, pictures: List[object]
 ) -> Tuple[Costs, Tuple[str, ...]]:
     """What answers cost on this device, or by the profile that was named; and what is missing for that."""
     profile = session.profile
@@ -207,16 +210,19 @@ def costs_of_device(
     other = [name for name, variant in session.variants.items() if profile.stages[name].variant != variant]
     durations = {name: stage.durations for name, stage in profile.stages.items()}
     name = bundle.manifest.inputs[0].name
-    overhead = []
-    for number in range(WARMUP + FRAMES):
+    overhead: Dict[bool, List[float]] = {False: [], True: []}
+    for number in range(2 * (WARMUP + FRAMES)):
+        asking.asks = bool(number % 2)
         picture = np.asarray(pictures[number % len(pictures)])
         if picture.dtype.kind == "f" and picture.ndim == 3:
             picture = picture[None]
         result = session.infer(budget_ms=None, overrun="finish", reuse=False, **{name: picture})
-        overhead.append(result.elapsed_ms - sum(result.stage_ms.values()))
+        overhead[asking.asks].append(result.elapsed_ms - sum(result.stage_ms.values()))
     source = f"this device's profile ({session.fingerprint.key}), and {FRAMES} frames for what comes beside the stages"
-    usual = sorted(overhead[WARMUP:])[:-SLOWEST]
-    costs = measured_costs(bundle.manifest, durations, usual, source)
+    without, asked = (sorted(overhead[asks][WARMUP:])[:-SLOWEST] for asks in (False, True))
+    exits = len(exit_stages(bundle.manifest))
+    each = max(float(np.median(asked) - np.median(without)), 0.0) / max(exits - 1, 1)
+    costs = measured_costs(bundle.manifest, durations, without, source, each)
     return costs, tuple(f"{one} was measured with another graph; run `edgekit bench` again" for one in other)
 
 
