@@ -33,6 +33,7 @@ from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
+    add_processor_options,
     check_folder,
     positive,
     positive_whole,
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-profile", action="store_true", help="leave the bundle as it is: keep no measured profile in it"
     )
     add_backend_options(parser)
+    add_processor_options(parser)
     add_network_option(parser)
     parser.add_argument(
         "--variants",
@@ -185,6 +187,7 @@ def recorded_settings(args: argparse.Namespace, session: Session, source: str) -
         "runs": args.runs,
         "rate": args.rate,
         "budget_ms": args.budget_ms,
+        "priority": args.priority,
     }
 
 
@@ -245,8 +248,9 @@ def measure_budgeted(
     if len(sessions.each) == 1:
         return _within_budget(args, sessions.each[0], next(iter(inputs.values())))
     with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, sessions.variants, policies=()
-    ) as choosing:
+        bundle.path, args.backend, providers_of(args), args.threads, sessions.variants, policies=(),
+        spin=not args.no_spin, priority=args.priority,
+    ) as choosing:  # fmt: skip
         return _within_budget(args, choosing, list(inputs.values())[-1])
 
 

@@ -7,6 +7,7 @@ from typing import Dict, List, Optional
 
 from edgekit.errors import OptionError
 from edgekit.runtime.backends import BACKENDS
+from edgekit.runtime.priority import PRIORITIES
 
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,21 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         help="ONNX Runtime execution provider, best first; may be repeated",
     )
     parser.add_argument("--threads", type=positive_whole, help="CPU threads; by default one per usable CPU")
+
+
+def add_processor_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-spin`` and ``--priority``."""
+    parser.add_argument(
+        "--no-spin",
+        action="store_true",
+        help="threads never wait by spinning: for processors that others want too",
+    )
+    parser.add_argument(
+        "--priority",
+        choices=PRIORITIES,
+        default=PRIORITIES[0],
+        help="realtime: stages and callers come before other processes, where this one may (SCHED_FIFO)",
+    )
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:

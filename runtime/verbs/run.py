@@ -19,6 +19,7 @@ from edgekit.runtime.verbs.inputs import require_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
+    add_processor_options,
     check_folder,
     positive,
     positive_whole,
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
     add_trace_option(parser)
     add_backend_options(parser)
+    add_processor_options(parser)
     add_network_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -102,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
         allow_nonfinite=args.allow_nonfinite,
         policies=() if args.no_early_exit or args.stage is not None else None,
         network=args.network,
+        spin=not args.no_spin,
+        priority=args.priority,
     ) as session:
         guessed = None if session.guess is None else told_of(session.fingerprint, session.guess)
         results = answer(session, inputs, args)

@@ -64,7 +64,7 @@ class Sessions:
                 own = None if variants is None else {k: v for k, v in variants.items() if k in names}
                 opened = Session.open(
                     bundle.path, args.backend, providers_of(args), args.threads, own,
-                    warmup=0, policies=(), network=network,
+                    warmup=0, policies=(), network=network, spin=not args.no_spin, priority=args.priority,
                 )  # fmt: skip
                 self.each.append(opened)
         except BaseException:
