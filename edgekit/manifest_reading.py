@@ -154,11 +154,9 @@ def _input(place: _Place) -> InputSpec:
 def _preprocessing(place: _Place) -> Preprocessing:
     mean, std = (place[key].each(_Place.number) for key in ("mean", "std"))
     size = place["height"].whole(), place["width"].whole()
-    return Preprocessing(
-        size[0], size[1], place["color"].text(), mean, std,
-        *(place[key].text() for key in ("fit", "anchor", "fill")),
-        place["crop"].number() if "crop" in place else 1.0,
-    )  # fmt: skip
+    fit, anchor, fill = (place[key].text() for key in ("fit", "anchor", "fill"))
+    crop = place["crop"].number() if "crop" in place else 1.0
+    return Preprocessing(size[0], size[1], place["color"].text(), mean, std, fit, anchor, fill, crop)
 
 
 def _tensor(place: _Place) -> TensorSpec:

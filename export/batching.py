@@ -50,7 +50,9 @@ def batched(model: StagedModel, batch: int | None, target: Target) -> StagedMode
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise OptionError(f"batch={batch!r}: must be a positive whole number, or any")
     if model.task != "classification":
-        raise OptionError(f"batch: {model.family} answers one frame at a time; batches are for classification")
+        raise OptionError(
+            f"batch: {model.family} answers one frame at a time; batches are for classification"
+        )
     if batch is None and target.tensorrt:
         raise OptionError(
             f"batch any: engines for {target.name} are built for fixed shapes; give a number, or --target cpu"
@@ -119,7 +121,9 @@ def _open(node: str, two: np.ndarray, three: np.ndarray) -> np.ndarray:
     """A Reshape's target with -1 where it grows with the number of pictures."""
     grows = two != three if two.shape == three.shape else np.ones(2, bool)
     if grows.sum() != 1 or (two[grows] * 3 != three[grows] * 2).any():
-        raise ExportError(f"{node}: its shape {two.tolist()} depends on the number of pictures in more than one side")
+        raise ExportError(
+            f"{node}: its shape {two.tolist()} depends on the number of pictures in more than one side"
+        )
     shape = two.copy()
     shape[grows] = -1
     return shape

@@ -36,7 +36,7 @@ class IMTA(nn.Module):
         self.net = MSDNet(options)
         self.options = self.net.options
         classes = self.options.num_classes
-        features = [head.linear.in_features for head in self.net.classifier]
+        features = [self.net.head(index).linear.in_features for index in range(self.options.nBlocks)]
         beside = list(features[1:] if collaboration is None else collaboration)
         self.isc_modules = nn.ModuleList(
             nn.Sequential(nn.Linear(classes, width), nn.BatchNorm1d(width), nn.ReLU()) for width in beside
@@ -47,7 +47,7 @@ class IMTA(nn.Module):
 
     def predict(self, index: int, coarsest: Tensor, previous: Tensor | None) -> Tensor:
         """Logits (B, classes) of exit ``index`` from the block's coarsest map and the logits of the exit before it."""
-        features = self.net.classifier[index].features(coarsest)
+        features = self.net.head(index).features(coarsest)
         if previous is not None:
             features = torch.cat((features, self.isc_modules[index - 1](previous)), dim=1)
         return self.classifier[index](features)  # type: ignore[no-any-return]
@@ -117,7 +117,7 @@ def from_weights(weights: Mapping[str, Tensor], config: Mapping[str, object], so
         )
         raise CheckpointError(f"{source}: these are the weights of {advice}")
     options = infer_options(backbone, config, source)
-    told = []
+    told: list[int] = []
     while (name := f"isc_modules.{len(told)}.0.weight") in weights:
         told.append(int(weights[name].shape[0]))
     if len(told) != options.nBlocks - 1:

@@ -252,6 +252,12 @@ class MSDNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
+    def head(self, index: int) -> Classifier:
+        """The classifier behind block ``index``."""
+        head = self.classifier[index]
+        assert isinstance(head, Classifier)
+        return head
+
     def features(self, image: Tensor) -> list[Tensor]:
         """The picture (B, 3, H, W) to the coarsest map after every block."""
         maps: dict[int, Tensor] = {}

@@ -83,7 +83,9 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in _NAMES:
-            raise OptionError(f"MSDNet has no option {name!r}{meant(name, _NAMES)}; it has {', '.join(_NAMES)}")
+            raise OptionError(
+                f"MSDNet has no option {name!r}{meant(name, _NAMES)}; it has {', '.join(_NAMES)}"
+            )
         if name in _WHOLE and not _positive(value):
             raise OptionError(f"{name}={value!r}: must be a positive whole number")
         if name in _WORDS and value not in _WORDS[name]:

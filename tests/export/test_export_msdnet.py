@@ -25,14 +25,18 @@ from edgekit.runtime.pictures import write_png
 OPTIONS = MSDNetOptions(nBlocks=3, base=2, step=1, stepmode="even", nChannels=8, growthRate=4)
 
 
-def _chain(bundle: Bundle, inputs: Mapping[str, np.ndarray], backend: str = "onnxruntime") -> list[np.ndarray]:
+def _chain(
+    bundle: Bundle, inputs: Mapping[str, np.ndarray], backend: str = "onnxruntime"
+) -> list[np.ndarray]:
     """Every exit, each stage by the graph that ``backend`` starts with."""
     known, exits = dict(inputs), []
     for stage in bundle.manifest.stages:
         graph = next(v.graph for v in stage.variants if v.name == stage.defaults[backend])
         session = onnxruntime.InferenceSession(bundle.read_bytes(graph))
         names = [entry.name for entry in session.get_outputs()]
-        known.update(zip(names, session.run(names, {e.name: known[e.name] for e in session.get_inputs()}), strict=True))
+        known.update(
+            zip(names, session.run(names, {e.name: known[e.name] for e in session.get_inputs()}), strict=True)
+        )
         exits.append(known[str(stage.exit)])
     return exits
 
@@ -46,7 +50,9 @@ def _saved(folder: Path, family: str = "msdnet") -> Path:
 
 
 def test_every_golden_case_is_met_through_a_bundle(shared: Path, tmp_path: Path) -> None:
-    cases = [case for family in ("msdnet", "imta") for case in sorted((shared / "golden").glob(f"{family}_*.json"))]
+    cases = [
+        case for family in ("msdnet", "imta") for case in sorted((shared / "golden").glob(f"{family}_*.json"))
+    ]
     assert cases
     for case in cases:
         facts, arrays = json.loads(case.read_text()), np.load(case.with_suffix(".npz"))
@@ -94,7 +100,9 @@ def test_tensorrt_compiles_every_graph(
 def test_a_graph_for_any_number_of_pictures_answers_each_as_if_it_were_alone(tmp_path: Path) -> None:
     checkpoint = _saved(tmp_path, "imta")
     alone = edgekit.export(model="imta", checkpoint=checkpoint, out=tmp_path / "one.edgekit")
-    free = edgekit.export(model="imta", checkpoint=checkpoint, target="cpu", batch=None, out=tmp_path / "any.edgekit")
+    free = edgekit.export(
+        model="imta", checkpoint=checkpoint, target="cpu", batch=None, out=tmp_path / "any.edgekit"
+    )
     assert alone.manifest.batch == 1 and free.manifest.batch is None
     images = np.random.default_rng(0).standard_normal((5, 3, 32, 32), dtype=np.float32)
     singly = [_chain(alone, {"image": image[None]}) for image in images]
@@ -105,14 +113,16 @@ def test_a_graph_for_any_number_of_pictures_answers_each_as_if_it_were_alone(tmp
 
 
 def test_a_batch_of_four_is_written_into_every_shape(tmp_path: Path) -> None:
-    bundle = edgekit.export(model="msdnet", checkpoint=_saved(tmp_path), batch=4, out=tmp_path / "four.edgekit")
+    bundle = edgekit.export(
+        model="msdnet", checkpoint=_saved(tmp_path), batch=4, out=tmp_path / "four.edgekit"
+    )
     assert bundle.manifest.batch == 4
     assert {out.shape[0] for stage in bundle.manifest.stages for out in stage.outputs} == {4}
     assert np.load(tmp_path / "four.edgekit" / bundle.manifest.golden)["image"].shape == (4, 3, 32, 32)
 
 
 def test_batches_that_the_target_or_the_task_does_not_allow_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="fixed shapes.*--target cpu"):
+    with pytest.raises(OptionError, match=r"fixed shapes.*--target cpu"):
         edgekit.export(model="msdnet", checkpoint=_saved(tmp_path), batch=None, out=tmp_path / "x.edgekit")
     with pytest.raises(OptionError, match="batch=0"):
         edgekit.export(model="msdnet", checkpoint=_saved(tmp_path), batch=0, out=tmp_path / "x.edgekit")
@@ -120,11 +130,22 @@ def test_batches_that_the_target_or_the_task_does_not_allow_are_refused(tmp_path
         edgekit.export(model="anynet", size=(64, 64), batch=2, out=tmp_path / "x.edgekit")
 
 
-def test_a_picture_is_answered_on_the_command_line_with_classes_and_their_probabilities(tmp_path: Path) -> None:
+def test_a_picture_is_answered_on_the_command_line_with_classes_and_their_probabilities(
+    tmp_path: Path,
+) -> None:
     bundle = edgekit.export(model="msdnet", checkpoint=_saved(tmp_path), out=tmp_path / "x.edgekit")
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     write_png(str(tmp_path / "x.png"), picture)
-    command = [sys.executable, "-m", "edgekit", "run", bundle.path, "--image", str(tmp_path / "x.png"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgekit",
+        "run",
+        bundle.path,
+        "--image",
+        str(tmp_path / "x.png"),
+        "--json",
+    ]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     document = json.loads(process.stdout)

@@ -44,7 +44,10 @@ def test_every_golden_case_is_met_to_a_ten_thousandth(shared: Path) -> None:
 def test_the_previous_answer_is_a_named_tensor_between_the_stages() -> None:
     stages = StagedIMTA(IMTA(SMALL)).stages()
     assert [stage.exit for stage in stages] == ["logits1", "logits2", "logits3"]
-    assert [name for stage in stages for name in stage.inputs if name.startswith("logits")] == ["logits1", "logits2"]
+    assert [name for stage in stages for name in stage.inputs if name.startswith("logits")] == [
+        "logits1",
+        "logits2",
+    ]
 
 
 def test_stages_one_after_the_other_are_the_uncut_network() -> None:
@@ -85,7 +88,7 @@ def test_the_two_families_send_each_others_weights_to_each_other(tmp_path: Path)
 
 
 def test_weights_and_config_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(OptionError, match="nBlocks=5 contradicts.*nBlocks=3"):
+    with pytest.raises(OptionError, match=r"nBlocks=5 contradicts.*nBlocks=3"):
         from_weights(_weights(), {"nBlocks": 5}, "w")
     short = {name: tensor for name, tensor in _weights().items() if not name.startswith("isc_modules.1.")}
     with pytest.raises(CheckpointError, match="1 isc_modules; an IMTA of 3 blocks has 2"):

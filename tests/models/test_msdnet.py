@@ -43,7 +43,10 @@ def test_every_golden_case_is_met_to_a_ten_thousandth(shared: Path) -> None:
     for case in cases:
         facts, arrays = json.loads(case.read_text()), np.load(case.with_suffix(".npz"))
         path = case.with_name(facts["checkpoint"])
-        for config in ({}, facts["config"]):  # what the tensors tell alone, and what the file says beside them
+        for config in (
+            {},
+            facts["config"],
+        ):  # what the tensors tell alone, and what the file says beside them
             net = from_weights(read_state_dict(path), config, str(path))
             with torch.no_grad():
                 exits = net(torch.from_numpy(arrays[facts["inputs"][0]]))
@@ -164,7 +167,9 @@ def test_a_config_that_contradicts_the_weights_is_refused_naming_both(
 
 
 def test_what_the_weights_leave_open_is_taken_from_the_config() -> None:
-    weights = _weights(replace(SMALL, nBlocks=2))  # two blocks of 2 and 1 layers: even with step 1 is all that fits
+    weights = _weights(
+        replace(SMALL, nBlocks=2)
+    )  # two blocks of 2 and 1 layers: even with step 1 is all that fits
     wide = _weights(replace(SMALL, nBlocks=2, step=2))  # but 2 and 2 are also lin_grow with step 1
     assert infer_options(weights, {}, "w").stepmode == "even"
     assert infer_options(wide, {}, "w").step == 2
@@ -194,5 +199,5 @@ def test_a_size_that_the_classifiers_cannot_pool_to_one_pixel_is_refused(tmp_pat
     torch.save(_weights(SMALL), tmp_path / "c.pth")
     assert build(tmp_path / "c.pth", {}, None).inputs[0].shape == (1, 3, 32, 32)
     assert build(tmp_path / "c.pth", {}, (40, 24)).inputs[0].shape == (1, 3, 40, 24)
-    with pytest.raises(OptionError, match="64x64.*17 to 48 px"):
+    with pytest.raises(OptionError, match=r"64x64.*17 to 48 px"):
         build(tmp_path / "c.pth", {}, (64, 64))

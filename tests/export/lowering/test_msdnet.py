@@ -13,12 +13,20 @@ from edgekit.models.msdnet_stages import StagedMSDNet
 
 
 @settings(max_examples=12, deadline=None)
-@given(st.booleans(), st.integers(2, 3), st.sampled_from(["min", "max"]), st.sampled_from(["even", "lin_grow"]), st.integers(1, 2))
+@given(
+    st.booleans(),
+    st.integers(2, 3),
+    st.sampled_from(["min", "max"]),
+    st.sampled_from(["even", "lin_grow"]),
+    st.integers(1, 2),
+)
 def test_every_variant_gives_the_stages_own_tensors(
     collaborating: bool, blocks: int, prune: str, stepmode: str, base: int
 ) -> None:
     torch.manual_seed(0)
-    options = MSDNetOptions(nBlocks=blocks, base=base, step=1, stepmode=stepmode, prune=prune, nChannels=8, growthRate=4)
+    options = MSDNetOptions(
+        nBlocks=blocks, base=base, step=1, stepmode=stepmode, prune=prune, nChannels=8, growthRate=4
+    )
     staged = StagedIMTA(IMTA(options)) if collaborating else StagedMSDNet(MSDNet(options))
     known = {"image": torch.randn(1, 3, 32, 32)}
     for stage in staged.stages():
