@@ -28,13 +28,13 @@ from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
 from edgekit.runtime.outcomes import Figures, recovery
 from edgekit.runtime.priority import Priority
-from edgekit.runtime.recording import write_recording
+from edgekit.runtime.recording import read_recording, write_recording
 from edgekit.runtime.session import Session
 from edgekit.runtime.strategies import EDGEKIT, MEAN, answer_all, compare, strategies
-from edgekit.runtime.workload import QUIET, Conditions, Every, Slowdown, modelled, read_durations
-from tests.toy_graphs import write_stereo
+from edgekit.runtime.workload import QUIET, Conditions, Every, Slowdown, modelled, read_durations, recorded
 
 SIZE = (368, 1232)
+SMALL = (64, 192)  # a hundred thousand frames of it take ten minutes
 RATE = 30.0
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATED: Mapping[str, Conditions] = {
@@ -56,6 +56,16 @@ class SimulatedCell:
     budget_ms: float
     strategy: str
     figures: Figures
+
+
+@dataclass(frozen=True)
+class Relived:
+    """A live run's frames, given to edgekit and to a mean-based predictor in simulation: late answers of each, with ``finish``."""
+
+    condition: str
+    budget_ms: float
+    late: int
+    late_of_mean: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     live: list[LiveCell] = []
     floors: list[Floor] = []
     soaked: Soak | None = None
+    relived: list[Relived] = []
     if not options.decisions:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = open_bundle(options.bundle, Path(scratch))
@@ -109,14 +120,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recoveries = [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
             if options.live:
                 live, floors = run_live(Path(bundle.path), choose_budgets(measured, options.live_budgets), options)
-                toy = write_stereo(str(Path(scratch) / "toy.edgekit"))
-                soaked = scheduler_live.soak(Path(toy.path), 2000 if options.quick else 100000)
-    found = rows(simulated, recoveries, live, decisions, soaked)
+                small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(Path(scratch) / "small.edgekit"))
+                relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
+                soaked = scheduler_live.soak(Path(small.path), 2000 if options.quick else 100000)
+    found = rows(simulated, recoveries, live, decisions, soaked, relived)
     report.update(
         simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
         recoveries=[asdict(one) for one in recoveries],
         live=[cell.to_json() for cell in live],
         floors=[asdict(one) for one in floors],
+        relived=[asdict(one) for one in relived],
         soak=None if soaked is None else asdict(soaked),
         figures=[asdict(row) for row in found],
     )  # fmt: skip
@@ -204,7 +217,7 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
     ]
     cells, floors = [], []
     for number, (condition, overrun, priority, budget) in enumerate(wanted, 1):
-        name = f"{condition}-{overrun}-{priority}-{budget:g}-{options.live_frames}".replace(" ", "-")
+        name = file_name(condition, overrun, priority, budget, options.live_frames)
         kept = folder / f"{name}.json"
         if options.resume and kept.exists():
             cells.append(LiveCell.from_json(json.loads(kept.read_text())))
@@ -224,6 +237,21 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
         with contextlib.suppress(Missing):
             floors.append(scheduler_live.floor(condition, options.live_frames // 3))
     return cells, floors
+
+
+def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> Relived | None:
+    """The recorded frames of a cell that was answered with ``finish``, answered anew."""
+    name = file_name(cell.condition, cell.overrun, cell.priority, cell.budget_ms, options.live_frames)
+    path = options.out / "live" / f"{name}.jsonl"
+    if cell.overrun != "finish" or not path.exists():
+        return None
+    found = compare(manifest, recorded(read_recording(str(path)), None, RATE, 0), cell.budget_ms, "finish")
+    return Relived(cell.condition, cell.budget_ms, found[EDGEKIT].late, found[MEAN].late)
+
+
+def file_name(condition: str, overrun: str, priority: str, budget_ms: float, frames: int) -> str:
+    """Under which a live cell and its recording are kept."""
+    return f"{condition}-{overrun}-{priority}-{budget_ms:g}-{frames}".replace(" ", "-")
 
 
 def may_be_realtime() -> bool:

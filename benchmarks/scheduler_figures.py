@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from edgekit.runtime.strategies import EDGEKIT, MEAN
 
 if TYPE_CHECKING:
-    from benchmarks.scheduler import Recovery, SimulatedCell
+    from benchmarks.scheduler import Recovery, Relived, SimulatedCell
     from benchmarks.scheduler_live import LiveCell, Soak
 
 REACHED, NOT_REACHED, NOT_MEASURED = "reached", "NOT REACHED", "not measured"
@@ -33,6 +33,7 @@ def rows(
     live: Sequence[LiveCell],
     decisions: Sequence[Mapping[str, object]],
     soaked: Soak | None,
+    relived: Sequence[Relived],
 ) -> list[Row]:
     """Every bar; those that this run says nothing about are marked as not measured."""
     return [
@@ -42,6 +43,7 @@ def rows(
         *_decisions(decisions),
         _soak(soaked),
         _mean(simulated),
+        _mean_live(relived),
     ]
 
 
@@ -138,4 +140,12 @@ def _mean(simulated: Sequence[SimulatedCell]) -> Row:
         return _missing(what, bar)
     cells = [cell for cell in simulated if cell.overrun == "finish"]
     ours, theirs = (sum(cell.figures.late for cell in cells if cell.strategy == name) for name in (EDGEKIT, MEAN))
+    return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)
+
+
+def _mean_live(relived: Sequence[Relived]) -> Row:
+    what, bar = "late answers of a mean-based predictor, on the frames of the live runs, overrun=finish", ">= 5x ours"
+    if not relived:
+        return _missing(what, bar)
+    ours, theirs = (sum(values) for values in zip(*((one.late, one.late_of_mean) for one in relived), strict=True))
     return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)

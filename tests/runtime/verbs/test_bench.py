@@ -52,6 +52,12 @@ def found(stereo, tmp_path_factory):
     return document, frames
 
 
+def test_threads_that_are_not_to_spin_do_not(stereo, edgekit):
+    process = edgekit("bench", stereo, "--runs", "2", "--variants", "default", "--no-profile", "--no-spin", "--json")
+    config = measured(process)["settings"]["backend_settings"]["session_config"]
+    assert config["session.intra_op.allow_spinning"] == "0"
+
+
 def test_the_figures_are_those_of_the_frames(found):
     document, frames = found
     assert len(frames) == 12

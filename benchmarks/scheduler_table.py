@@ -1,0 +1,77 @@
+"""The tables of docs/scheduler.md, written from the committed results, so that it quotes nothing else: python -m benchmarks.scheduler_table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "scheduler.json"
+PAGE = ROOT / "docs" / "scheduler.md"
+BEGIN = "<!-- from benchmarks/results/scheduler.json by python -m benchmarks.scheduler_table -->"
+END = "<!-- end of figures -->"
+
+
+def section(results: dict[str, Any]) -> str:
+    """The Markdown between the page's two marks."""
+    machine, settings = results["machine"], results["settings"]
+    lines = [
+        BEGIN,
+        "",
+        f"**Measured** on an {machine['processor']} with {settings['threads']} threads and ONNX Runtime {machine['onnxruntime']}; "
+        f"{settings['live_frames']} frames a row, 30 a second; in-process monotonic clock, from the call to its return. **Simulated** "
+        f"with {settings['frames']} frames a budget.",
+        "",
+        "| | bar | reached | |",
+        "|---|---|---|---|",
+        *(f"| {row['what']} | {row['bar']} | {row['measured']} | {row['verdict']} |" for row in results["figures"]),
+        "",
+        *_live(results["live"]),
+        *_floors(results["floors"]),
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def updated(page: str, results: dict[str, Any]) -> str:
+    """The page's text with its figures renewed."""
+    before, rest = page.split(BEGIN)
+    return before + section(results) + rest.split(END)[1]
+
+
+def _live(cells: list[dict[str, Any]]) -> Iterator[str]:
+    if not cells:
+        return
+    yield "| live | overrun, priority | budget ms | late % | mean exit | of the oracle % | over p99, max ms | in time/s | quality |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    for cell in cells:
+        yield (
+            f"| {cell['condition']} | {cell['overrun']}, {cell['priority']} | {cell['budget_ms']:.1f} | {100 * cell['late_share']:.2f} "
+            f"| {cell['mean_exit']:.2f} | {100 * cell['of_oracle']:.1f} | {cell['overshoot_p99_ms']:.2f}, {cell['overshoot_max_ms']:.2f} "
+            f"| {cell['goodput']:.1f} | {cell['quality']:.2f} |"
+        )
+    yield ""
+    yield (
+        "Late: of the frames whose inputs, first exit and overhead fit into the budget. Of the oracle: exits reached in time, in shares of"
+        " those that the durations allow; estimated where a stage did not run. Quality: the best exit's share that was there, averaged"
+        " from call to deadline."
+    )
+    yield ""
+
+
+def _floors(floors: list[dict[str, Any]]) -> Iterator[str]:
+    if not floors:
+        return
+    yield "How late this machine wakes a thread of normal priority that does nothing but sleep, with nothing of edgekit beside it, ms:"
+    yield ""
+    yield "| | median | p99 | max |"
+    yield "|---|---:|---:|---:|"
+    for one in floors:
+        yield f"| {one['condition']} | {one['median_ms']:.2f} | {one['p99_ms']:.2f} | {one['max_ms']:.2f} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(updated(PAGE.read_text(), json.loads(RESULTS.read_text())))
