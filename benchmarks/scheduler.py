@@ -22,7 +22,7 @@ import edgekit
 from benchmarks import scheduler_live
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
-from benchmarks.scheduler_figures import LIVE, Row, rows
+from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, Row, rows
 from benchmarks.scheduler_live import Floor, LiveCell, Soak
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
@@ -72,6 +72,7 @@ class Relived:
 class Recovery:
     """Frames until answers have settled after everything took twice as long, and after that was over; None: never."""
 
+    where: str  # simulated, or live: there, everything takes twice as long on one core
     overrun: str
     budget_ms: float
     after_step: int | None
@@ -121,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.live:
                 live, floors = run_live(Path(bundle.path), choose_budgets(measured, options.live_budgets), options)
                 small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(Path(scratch) / "small.edgekit"))
+                for budget in choose_budgets(measured, options.live_budgets)[1:]:
+                    for overrun in ("return", "finish"):
+                        found_back = scheduler_live.recover(Path(bundle.path), options.threads, overrun, budget)
+                        recoveries.append(Recovery(LIVING, overrun, budget, *found_back))
                 relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
                 soaked = scheduler_live.soak(Path(small.path), 2000 if options.quick else 100000)
     found = rows(simulated, recoveries, live, decisions, soaked, relived)
@@ -201,7 +206,7 @@ def recover(
     work = modelled(stages, measured, 600, rate(measured), 0, Conditions(slowdowns=(STEP,)))
     outcomes = answer_all(manifest, work, budget, strategies(stages, overrun)[EDGEKIT])
     end = STEP.end or 0
-    return Recovery(overrun, budget, recovery(outcomes, STEP.first, end), recovery(outcomes, end, 600))
+    return Recovery(SIMULATION, overrun, budget, recovery(outcomes, STEP.first, end), recovery(outcomes, end, 600))
 
 
 def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> tuple[list[LiveCell], list[Floor]]:
@@ -300,7 +305,7 @@ def show(
               f"{one.mean_exit:6.2f}{100 * one.of_oracle:13.1f}{one.quality:9.3f}{one.goodput:11.1f}"
               f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
     for back in recoveries:
-        print(f"2x slower and back, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
+        print(f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
     if live:
         print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
               f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
