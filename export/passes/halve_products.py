@@ -37,7 +37,8 @@ class HalveProducts(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         """Rewrite the whole graph."""
-        return PassResult(model, any([_Halver(graph).run() for graph in _graphs(model.graph)]))
+        changed = [_Halver(graph).run() for graph in _graphs(model.graph)]  # every one of them, not up to the first that changes
+        return PassResult(model, any(changed))
 
 
 class _Halver:

@@ -66,7 +66,7 @@ def _picture(spec: InputSpec, tensor: np.ndarray) -> np.ndarray:
     columns = slice(0, recipe.width) if recipe.anchor.endswith("left") else slice(width - recipe.width, width)
     picture = (np.clip(raw[:, rows, columns], 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     if recipe.fit == "crop":  # what the recipe cuts off again
-        margins = [int(round(side / recipe.crop)) - side for side in (recipe.height, recipe.width)]
+        margins = [round(side / recipe.crop) - side for side in (recipe.height, recipe.width)]
         picture = np.pad(picture, [(0, 0)] + [(m // 2, m - m // 2) for m in margins], mode="edge")
     height, width = picture.shape[1:]
     return np.ascontiguousarray(np.broadcast_to(picture.transpose(1, 2, 0), (height, width, 3)))
