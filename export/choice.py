@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from edgekit.export import lowering
 from edgekit.export.convert import convert, serialize
+from edgekit.export.lowering import PLAIN, Form
 from edgekit.export.passes import simplify
 from edgekit.export.staging import StageRun
 
 TIE = 0.98  # a candidate replaces a simpler one if it takes less than this share of its time,
 AGREED = 0.75  # and is faster in this share of the rounds
+MEASURED = "measured"  # the variant that is made of the winners
 ROUNDS, RUNS = 9, 5
 BUDGET = 0.25  # s a candidate: slow ones take their turns with fewer runs
 
@@ -107,11 +109,34 @@ def measure_stage(run: StageRun, graphs: Mapping[str, bytes], threads: int | Non
             times = take_turns(sessions)
             winners[part] = choose(times)
             rows += _rows(run.stage.name, part, times, winners[part])
-        combined = _written(found.build(winners), run.inputs, run.stage.outputs, f"{run.stage.name}.measured")
-        candidates["measured"] = _session(combined, run.inputs, threads)
+        combined = _written(found.build(winners), run.inputs, run.stage.outputs, f"{run.stage.name}.{MEASURED}")
+        candidates[MEASURED] = _session(combined, run.inputs, threads)
     times = take_turns(candidates)
     variant = choose(times)
     return Choice(variant, combined, (*rows, *_rows(run.stage.name, "whole", times, variant)))
+
+
+def measure(
+    runs: Sequence[StageRun], graphs: Mapping[str, dict[str, bytes]], forms: Mapping[str, dict[str, Form]]
+) -> tuple[dict[str, str], list[Measured]]:
+    """Choose for every stage of float32 throughout; a combination that wins joins ``graphs`` and ``forms`` as ``measured``.
+
+    Returns the variant to start with by stage, and every time taken; nothing for stages that leave no choice.
+    """
+    chosen: dict[str, str] = {}
+    rows: list[Measured] = []
+    for run in runs:
+        name = run.stage.name
+        shapes = {key: tuple(tensor.shape) for key, tensor in run.inputs.items()}
+        plain = all(form == PLAIN for form in forms[name].values())
+        if not plain or (len(graphs[name]) < 2 and lowering.parts(run.stage.module, shapes) is None):
+            continue
+        choice = measure_stage(run, graphs[name])
+        if choice.variant == MEASURED and choice.combined is not None:
+            graphs[name][MEASURED], forms[name][MEASURED] = choice.combined, PLAIN
+        chosen[name] = choice.variant
+        rows += choice.rows
+    return chosen, rows
 
 
 def record(rows: Sequence[Measured]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from edgekit.bundle import Bundle, check_destination, write_bundle
 from edgekit.errors import ExportError, OptionError
-from edgekit.export import lowering, networks, operators, targets
+from edgekit.export import choice, lowering, networks, operators, targets
 from edgekit.export.ahead import HALF_BITS, aimed, compile_ahead
 from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
 from edgekit.export.batching import any_number, batched, repeated
@@ -45,6 +45,7 @@ class Request:
     alternatives: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     precision: str | None = None
     batch: int | None = 1
+    measure: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Exported:
         dropped: why variants were left out, by ``stage.variant``.
         seconds: the whole export's.
         notes: what the networks themselves say of how they were read; a `StagedModel` may have ``notes``.
+        measured: the times by which variants were chosen, for the target ``cpu``.
     """
 
     bundle: Bundle
@@ -64,6 +66,7 @@ class Exported:
     dropped: Mapping[str, str]
     seconds: float
     notes: Sequence[str] = ()
+    measured: Sequence[choice.Measured] = ()
 
 
 def export(
@@ -79,6 +82,7 @@ def export(
     alternatives: Mapping[str, Mapping[str, object]] | None = None,
     precision: str | None = None,
     batch: int | None = 1,
+    measure: bool = True,
 ) -> Bundle:
     """Turn a trained network, or several of rising cost for one task, into a bundle.
 
@@ -94,6 +98,7 @@ def export(
         progress: is called with each step when it begins (and None), and again with the seconds that it took.
         precision: ``float32`` or ``int8``: only graphs that compute in it; by default every one that the target has.
         batch: how many pictures the graphs take at once, or None for any number, where the target allows it.
+        measure: for the target ``cpu``, time the variants here and start with the fastest; see `edgekit.export.choice`.
         alternatives: several networks of which the scheduler picks for every frame, by name: what differs from the arguments
             above (``checkpoint``, ``config``, ``size``, ``model``), and their ``accuracy`` and its ``source`` where known. A
             model that builds several by itself needs none.
@@ -106,7 +111,8 @@ def export(
         BundleError: the bundle cannot be written.
     """
     request = Request(
-        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {}), precision, batch
+        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {}), precision, batch,
+        measure,
     )
     return run(request, progress).bundle
 
@@ -140,6 +146,12 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     engines, uncompiled = compile_ahead(graphs, target, steps.begin)
     dropped.update(uncompiled)
     defaults = {name: _defaults(variants, target) for name, variants in graphs.items()}
+    timed: list[choice.Measured] = []
+    if request.measure and target.name == "cpu" and request.batch is not None:
+        steps.begin("timing variants")
+        chosen, timed = choice.measure([run for network in ran for run in network.runs], graphs, forms)
+        for name, variant in chosen.items():
+            defaults[name]["onnxruntime"] = variant
     rows: list[ParityRow] = []
     if request.parity:
         chains = {
@@ -161,11 +173,13 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
     if notes:
         origin["notes"] = notes
+    if timed:
+        origin["measured"] = choice.record(timed)
     name = Path(destination).name.removesuffix(".edgekit")
     manifested = manifest(name, target.name, ran, files, paths, forms, defaults, origin)._replace(batch=request.batch)
     bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
-    return Exported(bundle, rows, dropped, steps.total(), notes)
+    return Exported(bundle, rows, dropped, steps.total(), notes, timed)
 
 
 def check_precision(precision: str | None, target: Target) -> None:

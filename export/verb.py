@@ -70,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not prove that the graphs compute what the network computes",
     )
+    add(
+        "--no-measure",
+        action="store_true",
+        help="for the target cpu: do not time the equal graphs to start with the fastest",
+    )
     add("--json", action="store_true", help="print one JSON document")
 
 
@@ -98,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         parse_alternatives(args.alternative),
         args.precision,
         parse_batch(args.batch),
+        not args.no_measure,
     )
     exported = export(request, _say)
     print(json.dumps(_document(exported), indent=1) if args.json else _text(exported))
@@ -204,6 +210,7 @@ def _document(exported: Exported) -> dict[str, object]:
         "parity": [vars(row) for row in exported.parity],
         "dropped": dict(exported.dropped),
         "notes": list(exported.notes),
+        "measured": [vars(row) for row in exported.measured],
         "seconds": round(exported.seconds, 3),
     }
 
@@ -229,12 +236,23 @@ def _text(exported: Exported) -> str:
             f"left out {name}, which {manifest.target} cannot run:\n{why}"
             for name, why in exported.dropped.items()
         ),
+        *_measured(exported),
         *(f"note: {note}" for note in exported.notes),
         _parity_line(exported),
         f"{exported.bundle.path} ({_bytes(sum(f.bytes for f in manifest.files.values()))}, {exported.seconds:.1f} s)",
         f"next: edgekit bench {shlex.quote(os.path.relpath(exported.bundle.path))}",
     ]
     return "\n".join(lines)
+
+
+def _measured(exported: Exported) -> list[str]:
+    """The times by which variants were chosen."""
+    if not exported.measured:
+        return []
+    from edgekit.export.choice import table, usable_threads
+
+    head = f"ms in ONNX Runtime on this machine, {usable_threads()} threads; * is taken, a tie keeps the simpler form"
+    return [head, *table(exported.measured), ""]
 
 
 def _stage_table(exported: Exported) -> list[str]:
