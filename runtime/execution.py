@@ -171,7 +171,8 @@ class Execution:
                 self._plan.stages.end(now)
                 for policy in self._plan.scheduler.policies:
                     policy.over(now - self.call.started)
-            self._release()
+            release, self._release = self._release, _nothing  # it knows this frame: neither is to keep the other alive
+            release()
             self._frame.end()
 
     def result(self, reason: Optional[str] = None, at: Optional[float] = None) -> Result:
@@ -231,3 +232,7 @@ class Execution:
 
     def _cut(self, stage: str, begun: float) -> None:
         self.progress = self.progress._replace(cut=(stage, begun, self._plan.clock.now() - begun))
+
+
+def _nothing() -> None:
+    pass

@@ -50,6 +50,23 @@ def test_frames_leave_no_memory_no_threads_and_no_handles_behind(stereo_bundle: 
         assert (threading.active_count(), handles()) == (threads, descriptors)
 
 
+def test_a_frame_is_gone_as_soon_as_nobody_holds_its_result(stereo_bundle: Bundle) -> None:
+    # Its tensors are large: they must not stay until the garbage collector comes by.
+    with Session.open(stereo_bundle.path, threads=1) as session:
+        inputs = session.golden()[0]
+        session.infer(budget_ms=50, **inputs)
+        gc.collect()
+        gc.disable()
+        try:
+            for budget in (None, 0.01, 0.2, 50.0) * 5:
+                session.infer(budget_ms=budget, **inputs)
+                session.submit(**inputs).result()
+                list(session.anytime(**inputs))
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
+
+
 def test_opening_and_closing_sessions_leaves_no_threads_and_no_handles(stereo_bundle: Bundle) -> None:
     def once() -> None:
         with Session.open(stereo_bundle.path) as session:
