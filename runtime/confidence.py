@@ -30,7 +30,7 @@ def certainty(probabilities: np.ndarray) -> np.ndarray:
     """1 less the entropy of (..., classes), as a share of the largest entropy there can be."""
     positive = np.where(probabilities > 0, probabilities, 1.0)
     entropy = -(positive * np.log(positive)).sum(axis=-1)
-    return np.clip(1.0 - entropy / math.log(max(probabilities.shape[-1], 2)), 0.0, 1.0)
+    return np.asarray(np.clip(1.0 - entropy / math.log(max(probabilities.shape[-1], 2)), 0.0, 1.0))
 
 
 MEASURES: Dict[str, Callable[[np.ndarray], np.ndarray]] = {

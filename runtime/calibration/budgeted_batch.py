@@ -6,7 +6,7 @@ share may fill its last sample exactly, or just not.
 """
 
 import math
-from typing import List, Sequence
+from typing import List, Sequence, Union
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def geometric_shares(p: float, exits: int) -> np.ndarray:
     return np.asarray(powers, np.float32) / _sum(powers)
 
 
-def share_thresholds(confidence: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+def share_thresholds(confidence: np.ndarray, shares: Union[Sequence[float], np.ndarray]) -> np.ndarray:
     """Thresholds (exits,) by which ``shares`` of the samples of ``confidence`` (exits, samples) leave.
 
     The last exit takes everybody. An exit whose share is less than one sample, or more than what is left, takes nobody.

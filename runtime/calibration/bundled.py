@@ -139,4 +139,4 @@ def _accuracy(document: Mapping[str, object], name: str) -> Optional[float]:
     exits = document.get("exits")
     one = exits.get(name) if isinstance(exits, dict) else None
     accuracy = one.get("accuracy") if isinstance(one, dict) else None
-    return float(accuracy) if _number(accuracy) else None
+    return float(accuracy) if accuracy is not None and _number(accuracy) else None

@@ -63,23 +63,23 @@ def find_path(evidence: Evidence, costs: Sequence[float]) -> ExitPath:
     Raises:
         InputError: an exit does not cost more than the one before.
     """
-    costs = np.asarray(costs, np.float64)
-    steps = np.diff(costs)
+    cost = np.asarray(costs, np.float64)
+    steps = np.diff(cost)
     if not (steps > 0).all():
         raise InputError(
-            f"the exits cost {', '.join(f'{cost:.4g}' for cost in costs)}: each must cost more than the one before"
+            f"the exits cost {', '.join(f'{one:.4g}' for one in costs)}: each must cost more than the one before"
         )
     exits, samples = evidence.exits, evidence.samples
     order = np.argsort(-evidence.confidence[:-1], axis=1, kind="stable")
     ordered = np.take_along_axis(evidence.confidence[:-1], order, axis=1)
     # Where one answer is worth as much as the whole way for all samples, and where the shortest step costs two answers.
     prices = (
-        np.geomspace(0.5 / samples / (costs[-1] - costs[0]), 2.0 / steps.min(), PRICES) if exits > 1 else ()
+        np.geomspace(0.5 / samples / (cost[-1] - cost[0]), 2.0 / steps.min(), PRICES) if exits > 1 else ()
     )
     ranks = np.zeros(exits - 1, np.int64)
     knots: List[np.ndarray] = [ranks]
     for price in prices:
-        worth = evidence.correct - price * costs[:, None]
+        worth = evidence.correct - price * cost[:, None]
         ranks = _best_ranks(evidence.confidence, worth, order, ordered, ranks)
         knots.append(ranks)
     knots.append(np.maximum(ranks, np.where(np.arange(exits - 1) == 0, samples, 0)))

@@ -163,7 +163,7 @@ def summary(verdict: Verdict, exits: Tuple[str, ...]) -> str:
 
 
 def _usual(ms: np.ndarray) -> np.ndarray:
-    return np.minimum(ms, np.percentile(ms, USUAL, axis=1)[:, None])
+    return np.asarray(np.minimum(ms, np.percentile(ms, USUAL, axis=1)[:, None]))
 
 
 def _early(timed: Timed) -> Tuple[np.ndarray, np.ndarray]:
