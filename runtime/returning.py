@@ -10,8 +10,8 @@ from edgekit.runtime.latency import Distribution
 from edgekit.runtime.priority import Priority
 
 # How long before his deadline a caller wants to be woken: what his waking stayed below in all but one of a hundred frames,
-# and a quarter more, since few frames are waited for to the very end, and each that is and wakes late answers late.
-AWAKE, MARGIN = 0.99, 1.25
+# and half as much again, since few frames are waited for to the very end, and each that is and wakes late answers late.
+AWAKE, MARGIN = 0.99, 1.5
 # Of a budget, for what is not a stage: a machine that wakes threads late (by 6 ms and more, where others want all of its
 # cores) must not keep frames from beginning at all.
 MOST_RESERVED = 0.15
