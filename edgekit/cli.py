@@ -66,6 +66,7 @@ VERBS = (
     Verb(
         "doctor", "edgekit.runtime.verbs.doctor", "say what this device is and what makes it slow", "optional"
     ),
+    Verb("push", "edgekit.runtime.verbs.push", "bring a bundle to a robot by ssh, and check, build and measure it there"),
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
     Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
     Verb("train", "edgekit.models.train_anynet", "train AnyNet on rendered stereo pairs"),

@@ -73,7 +73,9 @@ class _Halver:
         for old, new in zip(node.outputs, fresh.outputs, strict=True):
             new.name = f"{old.name}/half"
             if not _is_float(old):
-                new.dtype, new.shape = old.dtype, old.shape
+                new.shape = old.shape
+                if old.dtype is not None:
+                    new.dtype = old.dtype
                 results.append(new)
                 continue
             new.dtype, new.shape = ir.DataType.FLOAT16, old.shape
