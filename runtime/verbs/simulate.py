@@ -12,6 +12,7 @@ from edgekit.runtime.report import Progress, print_json, say, warn
 from edgekit.runtime.simulation import CANCEL_MS, replay
 from edgekit.runtime.strategies import compare
 from edgekit.runtime.verbs.options import positive, positive_whole, whole
+from edgekit.runtime.verbs.sessions import add_network_option
 from edgekit.runtime.verbs.simulate_plot import check_plot, draw
 from edgekit.runtime.verbs.simulate_report import Cell, Settings, to_document, to_lines
 from edgekit.runtime.workload import (
@@ -103,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Fx:N",
         help=f"1.5x:200: a pause of {PAUSE_MS / 1e3:g} s before every 200th frame, which is slower then",
     )
+    add_network_option(parser)
     parser.add_argument(
         "--plot", metavar="FILE", help="draw the figures over the budgets: .png, .svg or .pdf"
     )
@@ -112,6 +114,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate every budget, and report; 1 if a recording's own decisions cannot be reproduced."""
     bundle = read_bundle(args.bundle)
+    if args.network is not None:
+        bundle = bundle._replace(manifest=bundle.manifest.only(args.network))
     budgets = read_budgets(args.deadline)
     conditions = read_conditions(args)
     if args.plot is not None:

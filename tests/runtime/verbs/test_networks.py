@@ -141,3 +141,18 @@ def test_a_bundle_of_one_network_has_none_to_name(tmp_path: Path, capsys: pytest
     stereo = write_stereo(str(tmp_path / "toy.edgekit")).path
     assert main(["verify", stereo, "--network", "small"]) == 2
     assert "it holds only one" in capsys.readouterr().err
+
+
+def test_a_recording_of_one_network_is_simulated_for_that_network(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = str(tmp_path / "run.jsonl")
+    words = ["bench", bundle, "--network", "medium", "--runs", "8", "--warmup", "2", "--budget-ms", "50"]
+    assert main([*words, "--record", record, "--trace", str(tmp_path / "trace.json")]) == 0
+    capsys.readouterr()
+    simulated = ["simulate", bundle, "--recording", record, "--deadline", "20"]
+    assert main(simulated) == 2
+    assert "is of medium with stages stage2, stage3" in capsys.readouterr().err
+    assert main([*simulated, "--network", "medium", "--json"]) == 0
+    document = printed(capsys)
+    assert document["decisions_reproduced"] is True
