@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from edgekit.runtime.strategies import EDGEKIT, MEAN
+from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN
 
 if TYPE_CHECKING:
     from benchmarks.scheduler import Recovery, Relived, SimulatedCell

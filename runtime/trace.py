@@ -7,7 +7,7 @@ import json
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit import __version__, atomic
-from edgekit.runtime.recording import RecordedFrame
+from edgekit.runtime.simulation.recording import RecordedFrame
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision
 

@@ -12,7 +12,7 @@ from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
-from edgekit.runtime.recording import Recorder
+from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.statistics import doubts, summarize

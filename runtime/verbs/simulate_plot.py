@@ -5,7 +5,7 @@ import os
 from typing import Mapping, Sequence, Tuple
 
 from edgekit.errors import OptionError
-from edgekit.runtime.outcomes import Figures
+from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.verbs.options import check_folder
 
 KINDS = (".png", ".svg", ".pdf")

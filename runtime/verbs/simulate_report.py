@@ -3,7 +3,7 @@
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit import __version__
-from edgekit.runtime.outcomes import Figures
+from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.report import milliseconds, table
 
 EXPLANATION = (

@@ -5,7 +5,7 @@ from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.runtime.intervals import wilson
-from edgekit.runtime.simulation import Outcomes
+from edgekit.runtime.simulation.simulate import Outcomes
 
 
 class Figures(NamedTuple):

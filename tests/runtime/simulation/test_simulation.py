@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from edgekit.bundle import Manifest, StageSpec, TensorSpec
 from edgekit.runtime.clock import VirtualClock
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.outcomes import figures, recovery
-from edgekit.runtime.recording import Recorder, Recording
 from edgekit.runtime.scheduler import Scheduler
 from edgekit.runtime.session import Session
-from edgekit.runtime.simulation import Outcomes, replay, simulate
-from edgekit.runtime.strategies import EDGEKIT, FULL, MEAN, ORACLE, answer_all, compare, strategies
-from edgekit.runtime.workload import Conditions, Every, Slowdown, Workload, modelled
+from edgekit.runtime.simulation.outcomes import figures, recovery
+from edgekit.runtime.simulation.recording import Recorder, Recording
+from edgekit.runtime.simulation.simulate import Outcomes, replay, simulate
+from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE, answer_all, compare, strategies
+from edgekit.runtime.simulation.workload import Conditions, Every, Slowdown, Workload, modelled
 
 MakeSession = Callable[..., Session]
 Drawn = List[Tuple[bool, float, List[float]]]

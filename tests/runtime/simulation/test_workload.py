@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgekit.errors import InputError, OptionError
-from edgekit.runtime.recording import RecordedFrame, Recording
-from edgekit.runtime.workload import (
+from edgekit.runtime.simulation.recording import RecordedFrame, Recording
+from edgekit.runtime.simulation.workload import (
     PAUSE_MS,
     Conditions,
     Every,

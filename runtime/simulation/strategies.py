@@ -4,13 +4,13 @@ from typing import Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit.bundle import Manifest
 from edgekit.runtime.alternatives import Alternatives
-from edgekit.runtime.comparators import ChoosingOracle, MeanModel, Oracle, UpToStage
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.outcomes import Figures, figures
 from edgekit.runtime.scheduler import Scheduler
 from edgekit.runtime.session import EVEN, SURE
-from edgekit.runtime.simulation import CANCEL_MS, Outcomes, simulate
-from edgekit.runtime.workload import Workload
+from edgekit.runtime.simulation.comparators import ChoosingOracle, MeanModel, Oracle, UpToStage
+from edgekit.runtime.simulation.outcomes import Figures, figures
+from edgekit.runtime.simulation.simulate import CANCEL_MS, Outcomes, simulate
+from edgekit.runtime.simulation.workload import Workload
 
 EDGEKIT, MEAN, ORACLE, FULL = "edgekit", "mean-based", "oracle", "always all stages"
 

@@ -13,14 +13,14 @@ from edgekit.bundle import Manifest
 from edgekit.errors import BackendError
 from edgekit.runtime.alternatives import Way, ladder, scheduler_of
 from edgekit.runtime.backends import StageCancelled
-from edgekit.runtime.comparators import ChoosingOracle, Oracle
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.recording import Recording
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
-from edgekit.runtime.simulated import ReplayedFrame, SimulatedFrame, SteppedClock
-from edgekit.runtime.workload import Workload
+from edgekit.runtime.simulation.comparators import ChoosingOracle, Oracle
+from edgekit.runtime.simulation.recording import Recording
+from edgekit.runtime.simulation.simulated import ReplayedFrame, SimulatedFrame, SteppedClock
+from edgekit.runtime.simulation.workload import Workload
 
 # Far from zero, as a real clock is, so that differences of instants are exact.
 START = 2.0**23

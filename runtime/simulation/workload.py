@@ -6,7 +6,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import InputError, OptionError
-from edgekit.runtime.recording import RecordedFrame, Recording
+from edgekit.runtime.simulation.recording import RecordedFrame, Recording
 
 # How unevenly a neighbour slows stages, as the standard deviation of the logarithm: it takes turns in slices of some ms.
 NEIGHBOUR_SPREAD = 0.1

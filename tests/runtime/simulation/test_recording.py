@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import InputError
-from edgekit.runtime.recording import (
+from edgekit.runtime.scheduler import Decision
+from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import (
     RecordedFrame,
     Recorder,
     Recording,
     read_recording,
     write_recording,
 )
-from edgekit.runtime.scheduler import Decision
-from edgekit.runtime.session import Session
 
 # Instants of one frame lie within a factor of two of each other on any clock that has run for longer than a frame.
 instants = st.floats(min_value=2.0**22, max_value=2.0**23)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.intervals import wilson
-from edgekit.runtime.outcomes import figures, recovery
-from edgekit.runtime.simulation import Outcomes
+from edgekit.runtime.simulation.outcomes import figures, recovery
+from edgekit.runtime.simulation.simulate import Outcomes
 
 
 def outcomes(exits, elapsed, possible, budget=10.0, looked_at=None) -> Outcomes:
