@@ -26,12 +26,20 @@ from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, Row, rows
 from benchmarks.scheduler_live import Floor, LiveCell, Soak
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
-from edgekit.runtime.simulation.outcomes import Figures, recovery
 from edgekit.runtime.priority import Priority
-from edgekit.runtime.simulation.recording import read_recording, write_recording
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.outcomes import Figures, recovery
+from edgekit.runtime.simulation.recording import read_recording, write_recording
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, answer_all, compare, strategies
-from edgekit.runtime.simulation.workload import QUIET, Conditions, Every, Slowdown, modelled, read_durations, recorded
+from edgekit.runtime.simulation.workload import (
+    QUIET,
+    Conditions,
+    Every,
+    Slowdown,
+    modelled,
+    read_durations,
+    recorded,
+)
 
 SIZE = (368, 1232)
 SMALL = (64, 192)  # a hundred thousand frames of it take ten minutes

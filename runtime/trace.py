@@ -7,9 +7,9 @@ import json
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit import __version__, atomic
-from edgekit.runtime.simulation.recording import RecordedFrame
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision
+from edgekit.runtime.simulation.recording import RecordedFrame
 
 FRAMES, STAGES = 1, 2  # tracks
 PROCESS = 1

@@ -26,12 +26,12 @@ from edgekit.runtime.confidence import MEASURES
 from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.report import Progress, print_json, say, to_json, warn
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.workload import read_durations
 from edgekit.runtime.verbs.calibrate_plot import draw
 from edgekit.runtime.verbs.calibrate_report import to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures
 from edgekit.runtime.verbs.options import add_backend_options, check_folder, positive, providers_of
 from edgekit.runtime.verbs.simulate_plot import check_plot
-from edgekit.runtime.simulation.workload import read_durations
 
 # Frames that show what a frame takes besides its stages, and the slowest of them that others on the processor decide.
 FRAMES, WARMUP, SLOWEST = 60, 5, 6

@@ -7,14 +7,10 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import OptionError
-from edgekit.runtime.simulation.recording import Recording, read_recording
 from edgekit.runtime.report import Progress, print_json, say, warn
+from edgekit.runtime.simulation.recording import Recording, read_recording
 from edgekit.runtime.simulation.simulate import CANCEL_MS, replay
 from edgekit.runtime.simulation.strategies import compare
-from edgekit.runtime.verbs.options import positive, positive_whole, whole
-from edgekit.runtime.verbs.sessions import add_network_option
-from edgekit.runtime.verbs.simulate_plot import check_plot, draw
-from edgekit.runtime.verbs.simulate_report import Cell, Settings, to_document, to_lines
 from edgekit.runtime.simulation.workload import (
     PAUSE_MS,
     Conditions,
@@ -26,6 +22,10 @@ from edgekit.runtime.simulation.workload import (
     read_durations,
     recorded,
 )
+from edgekit.runtime.verbs.options import positive, positive_whole, whole
+from edgekit.runtime.verbs.sessions import add_network_option
+from edgekit.runtime.verbs.simulate_plot import check_plot, draw
+from edgekit.runtime.verbs.simulate_report import Cell, Settings, to_document, to_lines
 
 FRAMES = 10000
 MOST_BUDGETS = 200

@@ -3,8 +3,8 @@
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit import __version__
-from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.report import milliseconds, table
+from edgekit.runtime.simulation.outcomes import Figures
 
 EXPLANATION = (
     "late: answered after the deadline or not at all, of the frames whose budget allows the first exit on a free device.",

@@ -3,9 +3,9 @@
 import argparse
 from typing import Dict
 
-from edgekit.runtime.simulation.recording import Recording, write_recording
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import Recording, write_recording
 from edgekit.runtime.trace import of_recorded, of_result, trace, write_trace
 
 

@@ -12,12 +12,12 @@ from edgekit.bundle import Bundle, read_bundle
 from edgekit.cli import main
 from edgekit.runtime.alternatives import ladder, scheduler_of
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.simulation.recording import Recorder, read_recording, write_recording
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import Recorder, read_recording, write_recording
 from edgekit.runtime.simulation.simulate import possible_exits, replay, simulate
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, ORACLE, answer_all, compare, strategies
-from edgekit.runtime.trace import of_result, trace
 from edgekit.runtime.simulation.workload import Workload, modelled
+from edgekit.runtime.trace import of_result, trace
 from tests.runtime.virtual import FakeBackend, JumpingClock
 from tests.toy_graphs import write_alternatives
 

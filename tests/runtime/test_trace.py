@@ -6,8 +6,8 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.trace import FRAMES, STAGES, of_recorded, of_result, trace, write_trace
 
 MakeSession = Callable[..., Session]
