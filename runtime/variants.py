@@ -5,6 +5,9 @@ from typing import Callable, Dict, List, Mapping, Sequence
 import numpy as np
 
 from edgekit.bundle import Manifest
+from edgekit.runtime.fingerprint import Fingerprint
+
+TIE = 0.98  # another graph replaces the bundle's own choice only if it takes less than this share of its time
 
 
 def variant_choices(manifest: Manifest) -> List[Dict[str, str]]:
@@ -43,6 +46,30 @@ def time_variants(
     }
 
 
-def fastest(times: Mapping[str, Mapping[str, float]]) -> Dict[str, str]:
-    """The variant with the smallest median, per stage."""
-    return {stage: min(medians, key=lambda name: medians[name]) for stage, medians in times.items()}
+def fastest(
+    times: Mapping[str, Mapping[str, float]], defaults: Mapping[str, str] = {}
+) -> Dict[str, str]:
+    """The variant with the smallest median, per stage; a tie keeps the one in ``defaults``."""
+    found = {}
+    for stage, medians in times.items():
+        best = min(medians, key=lambda name: medians[name])
+        kept = defaults.get(stage)
+        tied = kept in medians and medians[best] >= TIE * medians[str(kept)]
+        found[stage] = str(kept) if tied else best
+    return found
+
+
+def measured_elsewhere(manifest: Manifest, fingerprint: Fingerprint) -> List[str]:
+    """What to do about graphs that were chosen by measuring them on another machine; nothing where they were chosen here."""
+    chosen = manifest.provenance.get("measured")
+    if not isinstance(chosen, dict):
+        return []
+    here = {"processor": fingerprint.processor, "threads": fingerprint.threads, "backend": fingerprint.backend}
+    other = {name: (chosen.get(name), now) for name, now in here.items() if chosen.get(name) != now}
+    if not other:
+        return []
+    changed = ", ".join("{} {} -> {}".format(name, *pair) for name, pair in other.items())
+    return [
+        f"its graphs were chosen by times taken elsewhere ({changed}): `edgekit bench` without --variants times them here,"
+        " and keeps the fastest for this device."
+    ]

@@ -12,9 +12,9 @@ from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
-from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.statistics import doubts, summarize
 from edgekit.runtime.system import (
     Processors,
@@ -26,7 +26,7 @@ from edgekit.runtime.system import (
     resident_memory_bytes,
     return_freed_memory,
 )
-from edgekit.runtime.variants import fastest, time_variants, variant_choices
+from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
 from edgekit.runtime.verbs.bench_data import add_data_options, compare, read_data
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
@@ -129,6 +129,8 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     memory_before, begin = resident_memory_bytes(), time.perf_counter()
     with Sessions(args, bundle, variants, each) as sessions:
         session = sessions.each[0]
+        if args.variants == DEFAULT and session.profile is None:
+            refused += measured_elsewhere(bundle.manifest, session.fingerprint)
         load_ms = (time.perf_counter() - begin) * 1e3
         recorder = Recorder(session) if args.record or args.trace else None
         processors, busy = read_processors(), read_busy()
@@ -229,7 +231,9 @@ def choose_variants(
     finally:
         for session in sessions:
             session.close()
-    return fastest(timed), timed, refused
+    backend = args.backend or "onnxruntime"
+    own = {stage.name: stage.defaults[backend] for stage in bundle.manifest.stages if backend in stage.defaults}
+    return fastest(timed, own), timed, refused
 
 
 def measure_paced(args: argparse.Namespace, sessions: Sessions) -> Paced:

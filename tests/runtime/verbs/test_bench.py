@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.runtime.fingerprint import read_fingerprint
 from edgekit.runtime.measurement import Frame
 from edgekit.runtime.system import Processors
-from edgekit.runtime.variants import fastest, time_variants, variant_choices
+from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
 from edgekit.runtime.verbs.bench import find_warnings
 
 QUIET = Processors("a CPU", 2, 2, 2, ("performance",), (2000.0, 2000.0), 2000.0)
@@ -228,6 +229,25 @@ def test_variants_take_turns_and_the_first_round_does_not_count():
     assert calls == ["A", "B"] * 4
     assert times == {"stage1": {"a": 1.0}, "stage2": {"a": 6.0, "b": 8.0}}
     assert fastest(times) == {"stage1": "a", "stage2": "a"}
+
+
+def test_a_tie_keeps_the_graph_that_the_bundle_starts_with():
+    times = {"stage1": {"new": 9.9, "own": 10.0}, "stage2": {"new": 9.7, "own": 10.0}, "stage3": {"a": 2.0, "b": 1.0}}
+    own = {"stage1": "own", "stage2": "own"}
+    assert fastest(times, own) == {"stage1": "own", "stage2": "new", "stage3": "b"}
+
+
+def test_graphs_that_were_chosen_on_another_machine_are_said_to_be(stereo):
+    from edgekit.bundle import read_bundle
+
+    manifest = read_bundle(stereo).manifest
+    here = read_fingerprint("onnxruntime 1.10.0 CPUExecutionProvider", 2)
+    assert measured_elsewhere(manifest, here) == []  # nothing was measured
+    measured = {"processor": here.processor, "threads": "2", "backend": here.backend, "times": []}
+    manifest = manifest._replace(provenance=dict(manifest.provenance, measured=measured))
+    assert measured_elsewhere(manifest, here) == []
+    (said,) = measured_elsewhere(manifest, here._replace(threads="6"))
+    assert "threads 2 -> 6" in said and "edgekit bench" in said
 
 
 def test_every_variant_occurs_in_some_choice(stereo):
