@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -29,7 +30,6 @@ def work(seconds: float) -> None:
 def test_python_itself_loses_a_ctrl_c_in_a_finaliser() -> None:
     one = Finalised()
     del one
-    gc.collect()
     work(0.1)  # nothing is raised
 
 
@@ -37,7 +37,6 @@ def test_a_ctrl_c_in_a_finaliser_is_raised_a_moment_later() -> None:
     with remembered() as interrupts, pytest.raises(KeyboardInterrupt):
         one = Finalised()
         del one
-        gc.collect()
         work(10)
     assert interrupts
 
@@ -52,15 +51,30 @@ def test_a_ctrl_c_in_the_importer_s_callback_is_raised_a_moment_later() -> None:
         one = threading.Event()
         reference = weakref.ref(one, names["cb"])  # type: ignore[arg-type]
         del one
-        gc.collect()
         work(10)
     assert interrupts
     assert reference() is None
 
 
+@pytest.mark.skipif(sys.version_info < (3, 8), reason="Python 3.8 and newer tell of errors that they ignore")
+def test_a_ctrl_c_in_the_garbage_collector_s_callback_is_raised_a_moment_later() -> None:
+    def interrupt(phase: str, info: object) -> None:
+        gc.callbacks.remove(interrupt)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
+
+    gc.callbacks.append(interrupt)
+    with remembered() as interrupts, pytest.raises(KeyboardInterrupt):
+        gc.collect()
+        work(10)
+    assert interrupts
+
+
 def test_everything_is_as_before_afterwards() -> None:
+    hook = getattr(sys, "unraisablehook", None)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
     with remembered():
         assert signal.getsignal(signal.SIGINT) is not handlers[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == handlers
+    assert getattr(sys, "unraisablehook", None) is hook
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
