@@ -191,9 +191,12 @@ def _stages(bundle: Bundle) -> List[str]:
         if spec.threshold is not None or spec.accuracy is not None
     }
     for name, spec in known.items():
+        at = "" if spec.temperature is None else f" at temperature {spec.temperature:.3g}"
         lines.append(
-            f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}, accuracy {_accuracy(spec)}"
+            f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}{at}, accuracy {_accuracy(spec)}"
         )
+    if manifest.calibration is not None:
+        lines.append(f"  calibrated by {manifest.calibration.measure}: {manifest.calibration.record} tells how")
     return lines
 
 
