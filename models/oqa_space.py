@@ -186,7 +186,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
             if not _positive(value):
                 raise OptionError(f"num_classes={value!r}: must be a positive whole number")
         elif name not in ("ks", "e", "d", "subnet", "recalibrate"):
-            names = ["subnet", "ks", "e", "d", "bits", "width_mult", "num_classes", *_LISTS]
+            names = ["subnet", "recalibrate", "ks", "e", "d", "bits", "width_mult", "num_classes", *_LISTS]
             raise OptionError(f"OQA has no option {name!r}{meant(name, names)}; it has {', '.join(names)}")
         checked[name] = value
     return checked

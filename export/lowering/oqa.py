@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from edgekit.export.lowering import Form, Opening, Shapes, lowers
-from edgekit.export.lowering.oqa_grid import GridLayer, QdqLayer, with_layers
+from edgekit.export.lowering.oqa_grid import GridLayer, int8_layer, with_layers
 from edgekit.export.lowering.oqa_u8 import FloatDepthwise, U8Block, U8Net
 from edgekit.models.lsq import activation_levels
 from edgekit.models.oqa import OqaNet, QuantLayer
@@ -17,7 +17,7 @@ def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     assert isinstance(module, OqaNet)
     batch, _, height, width = next(iter(shapes.values()))
     forms: dict[str, nn.Module] = {"u8": U8Net(module, (height, width)).eval()} if batch == 1 else {}
-    forms |= {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, QdqLayer)}
+    forms |= {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, int8_layer)}
     for name, lowered in forms.items():
         runtime = "onnxruntime" if name == "u8" else None
         bits = module.mix.conv.bits
@@ -30,7 +30,10 @@ def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
 def _layers(net: OqaNet, lowered: nn.Module, container: str) -> tuple[tuple[str, int, str], ...]:
     """Every convolution and matrix product: its name in the subnet, stored bits, and in what it is computed."""
     quantised = net.quantised()
-    inside_float = _float_depthwise(lowered) if isinstance(lowered, U8Net) else set()
+    if isinstance(lowered, U8Net):
+        inside_float = _float_depthwise(lowered)
+    else:
+        inside_float = {name for name, layer in quantised.items() if layer.conv.groups > 1}
     found: list[tuple[str, int, str]] = []
     for name, module in net.named_modules():
         if name in quantised:

@@ -79,6 +79,11 @@ class QdqLayer(nn.Module):
         return self.activation(y if self.folded else y * self.gain + self.shift)  # type: ignore[no-any-return]
 
 
+def int8_layer(plan: IntegerLayer) -> nn.Module:
+    """INT8 but for depthwise layers, which TensorRT's INT8 takes in groups of multiples of 4 channels only."""
+    return GridLayer(plan) if plan.groups > 1 else QdqLayer(plan)
+
+
 @torch.library.custom_op("edgekit::qdq_conv", mutates_args=())
 def qdq_conv(
     x: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None, step: float, stride: int, groups: int

@@ -1,0 +1,216 @@
+"""OQA's low-bit subnets: bytes on disk, time and agreement per container and bit-width, against everybody else's.
+
+    python -m benchmarks.oqa [--subnet oqa-b4-71.3 ...] [--checkpoint FILE] [--threads 2] [--quick] [--out FOLDER]
+
+Times are of one picture, model only, in interleaved rounds within one process; the JSON beside the table says the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from benchmarks import machine
+from benchmarks.oqa_subjects import (
+    Run,
+    in_onnxruntime,
+    in_openvino,
+    picture,
+    plain_graphs,
+    post_training_int8,
+    quantised_bytes,
+    random_subnet,
+)
+from benchmarks.timing import Times, interleave, whole
+from edgekit.bundle import Bundle, Variant
+from edgekit.export.exporter import Request
+from edgekit.export.exporter import run as export
+from edgekit.models.oqa_catalogue import find
+from edgekit.models.oqa_staged import StagedOqa, build
+from edgekit.packed import stored_bytes
+
+DEFAULT = ("oqa-b4-71.3", "oqa-b3-67.0", "oqa-b2-59.8")
+OURS = "edgekit "
+CHOSEN = "edgekit, measured choice"
+
+
+def main() -> None:
+    """Measure, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--subnet", action="append", help="a published subnet; by default one of every bit-width"
+    )
+    parser.add_argument("--checkpoint", help="the authors' supernet of these bits; by default random weights")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    document: dict[str, object] = {
+        "settings": {**machine.describe(args.threads), "boundary": "model", "clock": "perf_counter", "weights": "checkpoint"
+                     if args.checkpoint else "random, steps and statistics from pictures"},
+        "not_run": _not_run(),
+        "subnets": {name: measure(name, args.checkpoint, args.threads, 4 if args.quick else 16)
+                    for name in args.subnet or DEFAULT},
+    }  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
+    target = args.out / "oqa.json"
+    target.write_text(json.dumps(document, indent=1) + "\n")
+    for what in _not_run():
+        print(f"not run: {what}")
+    print(f"written: {target.name}")
+
+
+def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dict[str, object]:
+    """One subnet against everybody."""
+    known = find(name)
+    staged = random_subnet(known) if checkpoint is None else build(checkpoint, {"subnet": name}, None)
+    assert isinstance(staged, StagedOqa)
+    image = picture(known.image_size)
+    _STAGED[:] = [staged]
+    with TemporaryDirectory() as folder, torch.no_grad():
+        exported = export(Request("benchmarks.oqa:staged", target="cpu", out=f"{folder}/oqa.edgekit"))
+        bundle = exported.bundle
+        variants = bundle.manifest.stages[0].variants
+        graphs = {variant.name: bundle.read_graph(variant.graph) for variant in variants}
+        reference = staged.net(image).numpy()
+        plain = plain_graphs(staged.net, known.image_size)
+        others = {f"ONNX Runtime, {kind}": graph for kind, graph in plain.items()}
+        others |= {
+            f"ONNX Runtime, {kind}": graph
+            for kind, graph in post_training_int8(plain["float"], known.image_size).items()
+        }
+        feed = image.numpy()
+        runs: dict[str, Run] = {
+            f"{OURS}{kind}": in_onnxruntime(graph, feed, threads) for kind, graph in graphs.items()
+        }
+        runs |= {kind: in_onnxruntime(graph, feed, threads) for kind, graph in others.items()}
+        for kind, graph in plain.items():
+            runs[f"OpenVINO, {kind}"] = in_openvino(graph, feed, threads)
+        runs["OpenVINO, float, bfloat16 allowed"] = in_openvino(plain["float"], feed, threads, "bf16")
+        found = _chosen(runs, graphs)
+        runs[CHOSEN] = in_onnxruntime(graphs[found], feed, threads)
+        times = interleave({kind: whole(kind, run) for kind, run in runs.items()}, rounds, 3)
+        sizes = _sizes(bundle, staged, plain["float"])
+        unpacking = {variant.name: _unpacking(bundle, variant) for variant in variants}
+    rows = _rows(times, runs, reference)
+    _print(name, rows, sizes, unpacking, found)
+    return {
+        "bits": known.bits, "image_size": known.image_size, "macs_m": known.macs_m, "chosen": found, "rows": rows,
+        "bytes": sizes, "read_graph_ms": unpacking, "figures": _figures(times, sizes, unpacking),
+        "agreement": {
+            variant.name: max(r.typical for r in exported.parity if r.variant == variant.name and r.unit == "of the codes")
+            for variant in variants
+        },
+    }  # fmt: skip
+
+
+_STAGED: list[StagedOqa] = []
+
+
+def staged() -> StagedOqa:
+    """What is exported as ``benchmarks.oqa:staged``."""
+    return _imported()[0]
+
+
+def _imported() -> list[StagedOqa]:
+    """The list that `measure` fills: run as a program, this file is another module than the one that export imports."""
+    import __main__
+
+    found: list[StagedOqa] = getattr(__main__, "_STAGED", _STAGED)
+    return found or _STAGED
+
+
+def _chosen(runs: dict[str, Run], graphs: dict[str, bytes]) -> str:
+    """What `edgekit bench` does on the device: every container in turns, the fastest median is kept."""
+    ours = {kind: whole(kind, runs[f"{OURS}{kind}"]) for kind in graphs}
+    times = interleave(ours, 12, 2)
+    return min(graphs, key=lambda kind: times.median(kind))
+
+
+def _sizes(bundle: Bundle, staged: StagedOqa, plain: bytes) -> dict[str, int]:
+    u8 = bundle.manifest.stages[0].variants[0]
+    stored = stored_bytes(bundle.read_bytes(u8.graph))
+    low = sum(count for bits, count in stored.items() if bits)
+    return {
+        "quantised_float32": quantised_bytes(staged.net),
+        "quantised_packed": low,
+        "graph_and_weights_packed": u8.bytes + sum(stored.values()),
+        "float32_onnx": len(plain),
+        "bundle": sum(entry.bytes for entry in bundle.manifest.files.values()),
+    }
+
+
+def _unpacking(bundle: Bundle, variant: Variant) -> float:
+    """Reading a graph, ms: hashes checked, weights unpacked; the median of several."""
+    found = []
+    for _ in range(7):
+        start = time.perf_counter()
+        bundle.read_graph(variant.graph)
+        found.append((time.perf_counter() - start) * 1e3)
+    return float(np.median(found))
+
+
+def _rows(times: Times, runs: dict[str, Run], reference: np.ndarray) -> dict[str, dict[str, float]]:
+    base = "ONNX Runtime, fake-quantised"
+    scale = float(np.abs(reference).max())
+    return {
+        kind: {
+            "ms": times.median(kind),
+            "of_fake_quantised": times.ratio([kind], [base]),
+            "of_float": times.ratio([kind], ["ONNX Runtime, float"]),
+            "logits_apart": float(np.abs(run() - reference).max()) / scale,
+        }
+        for kind, run in runs.items()
+    }
+
+
+def _figures(times: Times, sizes: dict[str, int], unpacking: dict[str, float]) -> dict[str, float]:
+    rivals = [kind for kind in times.rounds if kind.startswith("ONNX Runtime") and "fake" not in kind]
+    return {
+        "int8_of_fake_quantised": times.ratio([f"{OURS}u8"], ["ONNX Runtime, fake-quantised"]),
+        "packed_of_float32": sizes["quantised_packed"] / sizes["quantised_float32"],
+        "choice_of_onnxruntimes_best": times.ratio([CHOSEN], [min(rivals, key=times.median)]),
+        "choice_of_openvino_float": times.ratio([CHOSEN], ["OpenVINO, float"]),
+        "read_graph_ms": max(unpacking.values()),
+    }
+
+
+def _not_run() -> list[str]:
+    return [
+        f"{name}: not installed" for name in ("brevitas", "qonnx") if importlib.util.find_spec(name) is None
+    ]
+
+
+def _print(
+    name: str,
+    rows: dict[str, dict[str, float]],
+    sizes: dict[str, int],
+    unpacking: dict[str, float],
+    chosen: str,
+) -> None:
+    print(f"\n{name}: the measured choice is {chosen}")
+    print(f"{'':38} {'ms':>7}  {'of fake-q.':>10}  {'of float':>8}  {'logits apart':>12}")
+    for kind, row in rows.items():
+        print(
+            f"{kind:38} {row['ms']:7.2f}  {row['of_fake_quantised']:10.2f}  {row['of_float']:8.2f}  {row['logits_apart']:12.1e}"
+        )
+    share = sizes["quantised_packed"] / sizes["quantised_float32"]
+    print(
+        f"quantised layers {sizes['quantised_packed']:,} bytes packed, {sizes['quantised_float32']:,} in float32 ({share:.3f}); "
+        f"whole graph {sizes['graph_and_weights_packed']:,} against {sizes['float32_onnx']:,}"
+    )
+    print(
+        "reading a graph, ms: " + ", ".join(f"{kind} {ms:.1f}" for kind, ms in unpacking.items()), flush=True
+    )
+
+
+if __name__ == "__main__":
+    main()
