@@ -84,6 +84,21 @@ def test_a_stage_that_did_not_run_takes_what_it_took_elsewhere_at_the_frames_own
     np.testing.assert_allclose(work.durations[3], [20.0, 10.0])
 
 
+def test_a_stage_that_was_cancelled_takes_longer_than_it_had_run() -> None:
+    whole = a_recording([(10.0, 5.0), (10.0, 6.0), (10.0, 9.0), (10.0,)])
+    cut = whole.frames[3]._replace(cut=("stage2", 0.0, 7.0))
+    for seed in range(10):
+        work = recorded(whole._replace(frames=whole.frames[:3] + (cut,)), None, 30.0, seed)
+        assert work.durations[3, 1] == 9.0
+        longest = recorded(
+            whole._replace(frames=whole.frames[:3] + (cut._replace(cut=("stage2", 0.0, 20.0)),)),
+            None,
+            30.0,
+            seed,
+        )
+        assert longest.durations[3, 1] == 20.0  # nothing that was seen took so long: at least that
+
+
 def test_a_recording_in_which_a_stage_never_ended_cannot_be_simulated() -> None:
     with pytest.raises(InputError, match="stage2 never ran to its end"):
         recorded(a_recording([(1.0,), (2.0,)]), None, 30.0, 0)
