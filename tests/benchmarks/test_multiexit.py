@@ -1,0 +1,47 @@
+"""The multi-exit benchmark's peers compute the network, and its bars say what they were given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from benchmarks import multiexit, multiexit_peers
+from benchmarks.timing import Times
+from edgekit.models.msdnet import MSDNet, MSDNetOptions
+
+IMAGE = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def net() -> MSDNet:
+    return multiexit.random_network(MSDNetOptions(nBlocks=3, base=1, step=1, nChannels=8, growthRate=4))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_every_runtime_gives_what_the_network_gives(
+    net: MSDNet, runtime: str, tmp_path: Path, needs: Callable[[str], ModuleType]
+) -> None:
+    needs(runtime)
+    multiexit_peers.plain_export(net, IMAGE, 3, tmp_path / "x.onnx", dynamo=False)
+    peers = {
+        "onnxruntime": lambda: multiexit_peers.in_onnxruntime(tmp_path / "x.onnx", 1, {}),
+        "openvino": lambda: multiexit_peers.in_openvino(tmp_path / "x.onnx", 1),
+    }
+    for ours, theirs in zip(peers[runtime]()(IMAGE), multiexit_peers.eager(net)(IMAGE), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_bars_compare_with_the_best_plain_export_of_the_same_run() -> None:
+    times = Times()
+    for name, value in {
+        multiexit.PLAIN: 20.0, multiexit.OPENVINO: 10.0, multiexit.UNCUT: 8.0, "stage1": 2.0, "stage2": 6.0,
+    }.items():  # fmt: skip
+        times.add(name, value)
+    best, uncut, first = multiexit.figures(times, [0.25, 0.75])
+    assert (best.measured, best.reached) == (0.8, True) and "OpenVINO" in best.what
+    assert uncut.measured == 1.0 and uncut.reached
+    assert first.bar == pytest.approx(1.1 * 0.25 * 8 + 0.2) and first.reached
