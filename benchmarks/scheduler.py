@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
     parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
-    parser.add_argument("--resume", action="store_true", help="keep the live cells that are in --out already, and measure those that are missing")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was broken off: keep what is in --out, and measure what is missing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json, simulated.json, and the live cells with their recordings")
     options = parser.parse_args(arguments)
@@ -119,23 +119,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.decisions:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = open_bundle(options.bundle, Path(scratch))
-            measured = durations(bundle, options.profile, options.threads, options.quick)
+            kept = options.out / "measured.json"  # a run that goes on must ask for the same budgets
+            if options.resume and kept.exists():
+                document = json.loads(kept.read_text())
+                measured = {name: tuple(took) for name, took in document["stages"].items()}
+                around = document["around_ms"]
+            else:
+                measured, around = durations(bundle, options.profile, options.threads, options.quick)
+                kept.write_text(json.dumps({"stages": measured, "around_ms": around}) + "\n")
             if options.spread is not None:
                 random = np.random.RandomState(0)
                 measured = {n: tuple(np.median(d) * random.lognormal(0, options.spread, 200)) for n, d in measured.items()}
             budgets = choose_budgets(measured, 3 if options.quick else 10)
             report["measured_ms"] = {name: list(took) for name, took in measured.items()}
-            simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
-            recoveries = [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
             if options.live:
-                live, floors = run_live(Path(bundle.path), choose_budgets(measured, options.live_budgets), options)
+                live_budgets = [round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)]
+                live, floors = run_live(Path(bundle.path), live_budgets, options)
                 small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(Path(scratch) / "small.edgekit"))
-                for budget in choose_budgets(measured, options.live_budgets)[1:]:
+                for budget in live_budgets[1:]:
                     for overrun in ("return", "finish"):
                         found_back = scheduler_live.recover(Path(bundle.path), options.threads, overrun, budget)
                         recoveries.append(Recovery(LIVING, overrun, budget, *found_back))
                 relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
                 soaked = scheduler_live.soak(Path(small.path), 2000 if options.quick else 100000)
+            simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
+            recoveries += [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
     found = rows(simulated, recoveries, live, decisions, soaked, relived)
     report.update(
         simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
@@ -163,19 +171,23 @@ def open_bundle(path: Path | None, scratch: Path) -> Bundle:
     return exported
 
 
-def durations(bundle: Bundle, profile: Path | None, threads: int, quick: bool) -> dict[str, tuple[float, ...]]:
-    """Measured durations in ms by stage: a profile's, or of frames that are run for it."""
+def durations(
+    bundle: Bundle, profile: Path | None, threads: int, quick: bool
+) -> tuple[dict[str, tuple[float, ...]], float]:
+    """Measured durations in ms by stage, a profile's or of frames that are run for it; and what a frame takes beside them."""
     names = [stage.name for stage in bundle.manifest.stages]
-    if profile is not None:
-        return read_durations(str(profile), names)
     print("measuring every stage", file=sys.stderr)
     taken: dict[str, list[float]] = {name: [] for name in names}
+    around = []
     with Session.open(bundle.path, threads=threads) as session:
         inputs = session.golden()[0]
         for _ in range(30 if quick else 200):
-            for name, took in session.infer(budget_ms=None, overrun="return", reuse=False, **inputs).stage_ms.items():
+            result = session.infer(budget_ms=1e4, overrun="return", reuse=False, **inputs)
+            around.append(result.elapsed_ms - sum(result.stage_ms.values()))
+            for name, took in result.stage_ms.items():
                 taken[name].append(took)
-    return {name: tuple(took) for name, took in taken.items()}
+    measured = {name: tuple(took) for name, took in taken.items()}
+    return (measured if profile is None else read_durations(str(profile), names)), float(np.median(around))
 
 
 def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[float]:

@@ -89,7 +89,7 @@ def test_a_stage_that_was_cancelled_takes_longer_than_it_had_run() -> None:
     cut = whole.frames[3]._replace(cut=("stage2", 0.0, 7.0))
     for seed in range(10):
         work = recorded(whole._replace(frames=whole.frames[:3] + (cut,)), None, 30.0, seed)
-        assert work.durations[3, 1] == 9.0
+        assert 7.0 < work.durations[3, 1] <= 9.0
         longest = recorded(
             whole._replace(frames=whole.frames[:3] + (cut._replace(cut=("stage2", 0.0, 20.0)),)),
             None,
