@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 import edgekit
 from benchmarks import scheduler_live
+from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
 from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, Row, rows
@@ -44,7 +44,6 @@ from edgekit.runtime.simulation.workload import (
 SIZE = (368, 1232)
 SMALL = (64, 192)  # a hundred thousand frames of it take ten minutes
 RATE = 30.0
-ROOT = Path(__file__).resolve().parent.parent
 SIMULATED: Mapping[str, Conditions] = {
     "quiet": QUIET,
     "a neighbour switching on and off": Conditions(neighbour=Every(1.8, 50)),
@@ -100,12 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
     parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
+    parser.add_argument("--soak-frames", type=int, help="of one session, for leaks; default 100000")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was broken off: keep what is in --out, and measure what is missing")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json, simulated.json, and the live cells with their recordings")
     options = parser.parse_args(arguments)
     options.frames = options.frames or (1000 if options.quick else 10000)
     options.live_frames = options.live_frames or (60 if options.quick else 2000)
+    options.soak_frames = options.soak_frames or (2000 if options.quick else 100000)
     options.out.mkdir(parents=True, exist_ok=True)
     report: dict[str, object] = {"machine": describe(options.threads), "settings": _settings(options)}
     decisions = [time_decisions(python) for python in pythons()]
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         found_back = scheduler_live.recover(Path(bundle.path), options.threads, overrun, budget)
                         recoveries.append(Recovery(LIVING, overrun, budget, *found_back))
                 relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
-                soaked = scheduler_live.soak(Path(small.path), 2000 if options.quick else 100000)
+                soaked = scheduler_live.soak(Path(small.path), options.soak_frames)
             simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
             recoveries += [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
     found = rows(simulated, recoveries, live, decisions, soaked, relived)
@@ -287,25 +288,6 @@ def may_be_realtime() -> bool:
         print(error, file=sys.stderr)
         return False
     return True
-
-
-def pythons() -> list[str]:
-    """This interpreter, and a Python 3.6 that has numpy: the device suite's, or the one that the scripts find."""
-    found = subprocess.run([str(ROOT / "scripts" / "find-python"), "3.6"], capture_output=True, text=True)
-    candidates = [str(ROOT / ".venv36" / "bin" / "python"), found.stdout.strip()]
-    for candidate in candidates:
-        if Path(candidate).is_file() and not subprocess.run([candidate, "-c", "import numpy"], capture_output=True).returncode:
-            return [sys.executable, candidate]
-    print("no Python 3.6 with numpy (`scripts/device-environment 3.6` makes one): decisions are timed here only", file=sys.stderr)
-    return [sys.executable]
-
-
-def time_decisions(python: str) -> dict[str, object]:
-    """What `benchmarks.decisions` measures under an interpreter."""
-    command = [python, "-m", "benchmarks.decisions"]
-    process = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    measured: dict[str, object] = json.loads(process.stdout)
-    return measured
 
 
 def show(
