@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from benchmarks.scheduler_table import PAGE, RESULTS, updated
 
 
