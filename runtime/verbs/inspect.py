@@ -185,6 +185,7 @@ def _stages(bundle: Bundle) -> List[str]:
     lines += _indented(
         table(["stage", "variant", "default of", "stored", "computes in", "bytes"], variants, left=3)
     )
+    lines += [line for stage in manifest.stages for line in _layers(stage)]
     known = {
         name: spec
         for name, spec in manifest.exits.items()
@@ -197,6 +198,21 @@ def _stages(bundle: Bundle) -> List[str]:
         )
     if manifest.calibration is not None:
         lines.append(f"  calibrated by {manifest.calibration.measure}: {manifest.calibration.record} tells how")
+    return lines
+
+
+def _layers(stage: StageSpec) -> List[str]:
+    """How many layers of each graph store and compute what, where that differs within it; each layer by name is in --json."""
+    lines = []
+    for variant in stage.variants:
+        kinds = {}  # type: Dict[Tuple[int, str], int]
+        for layer in variant.layers:
+            kinds[layer.bits, layer.precision] = kinds.get((layer.bits, layer.precision), 0) + 1
+        said = [
+            f"{number} store {bits} bit and compute in {precision}" for (bits, precision), number in sorted(kinds.items())
+        ]
+        if said:
+            lines.append("  {} {}: of {} layers {}".format(stage.name, variant.name, len(variant.layers), ", ".join(said)))
     return lines
 
 
