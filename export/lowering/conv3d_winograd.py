@@ -1,4 +1,4 @@
-"""The disparity network with Winograd's minimal filtering along the disparity axis: 6 products for 4 slices instead of 12.
+"""The disparity network with Winograd's minimal filtering along the disparity axis: 8 products for 6 slices instead of 18.
 
 before: y[d] = sum over k of conv2d_k(x[d + k - 1])                    (a 3-D convolution; x[d] has c channels)
 after:  y = A [conv2d_1'(t[1]); conv2d_2'(t[2]); ...], t = B x         one grouped convolution; A and B are small matrices
@@ -20,10 +20,10 @@ from edgekit.export.lowering.conv3d_batched import beside, neighbours
 from edgekit.export.lowering.conv3d_folded import scores_chain
 from edgekit.export.lowering.phases import LANES, Phases
 
-TILE = 4  # outputs of a tile; larger ones need fewer products and lose digits
+TILE = 6  # outputs of a tile; larger ones need fewer products and lose digits
 # Interpolation points in order of use, besides infinity. The first one makes every output of a tile contain the product at
 # that point exactly once, so that a bias can be added there.
-POINTS = (Fraction(1), Fraction(-1), Fraction(0), Fraction(2), Fraction(-2))
+POINTS = tuple(Fraction(point) for point in ("1", "-1", "0", "2", "-2", "1/2", "-1/2"))
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ after:  gates = raw / (|raw| @ sums + floor)                            floor is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Kernel, conv2d, kernel_of
-from edgekit.export.lowering.phases import LANES, Phases
+from edgekit.export.lowering.phases import LANES, Phases, phase_kernel
 from edgekit.export.lowering.separable_resize import BlockResize, CentreMean
 from edgekit.models.anynet import SPN_SCALE
 
@@ -36,11 +37,11 @@ class LoweredPropagation(nn.Module):
         )
         kernels = [_transposed(layer) for layer in guidance.children() if not isinstance(layer, nn.ReLU)]
         self.guidance = nn.ModuleList(conv2d(kernel, padding=1) for kernel in kernels)
-        self.lift = conv2d(_transposed(lift), padding=1)
+        channels = kernel_of(lift).weight.shape[0]
+        self.lift = _side_by_side(_transposed(lift), low[0])
         self.phases = Phases(turned, LANES, 1)
-        self.drop = self.phases.conv2d(_transposed(drop))
+        self.drop = _interleaved(_transposed(drop), self.phases)
         self.resize = BlockResize(low, SPN_SCALE)
-        channels = self.lift.out_channels
         total = torch.eye(channels).repeat(3, 1)
         self.minus_total = nn.Buffer(-total)
         self.totals = nn.Buffer(total.repeat(1, 3))
@@ -52,10 +53,11 @@ class LoweredPropagation(nn.Module):
             guide = torch.relu(conv(guide))
         raw = self.guidance[-1](guide).permute(0, 2, 3, 1).squeeze(0)
         gates = raw / (torch.matmul(raw.abs(), self.totals) + self.floor)
-        x = self.lift(self.shrink_disparity(disparity).transpose(2, 3)).permute(0, 2, 3, 1).squeeze(0)
+        x = self.lift(self.shrink_disparity(disparity).transpose(2, 3)).permute(0, 2, 3, 1)
+        x = x.reshape(*gates.shape[:2], -1)
         own = x + x * torch.matmul(gates, self.minus_total)
         # Nothing lies left of the first column, so that it must keep its own value: it does if its neighbours have that too.
-        propagated = self.recurrence(x[0], own, gates).permute(2, 0, 1).unsqueeze(0)
+        propagated = self.recurrence(x[0], own, gates).reshape(1, 1, x.shape[0], -1)
         refined = self.phases(self.drop(propagated)).transpose(2, 3)
         return self.resize(refined)  # type: ignore[no-any-return]
 
@@ -66,6 +68,25 @@ def _floor(rows: int, channels: int) -> Tensor:
     floor[0, 0] = OUTSIDE
     floor[-1, 2] = OUTSIDE
     return floor.flatten(1)
+
+
+def _side_by_side(kernel: Kernel, width: int) -> nn.Conv2d:
+    """A 3x3 ``kernel`` (c, 1, 3, 3) that gives the channels of neighbouring pixels of a row one after the other, as many as fill
+    the lanes; channels last, that is the map of all pixels with their channels."""
+    channels = kernel.weight.shape[0]
+    pixels = math.gcd(width, max(1, LANES // channels))
+    wide = phase_kernel(kernel, 1, pixels).weight
+    weight = wide.view(channels, pixels, *wide.shape[1:]).transpose(0, 1).flatten(0, 1)
+    return conv2d(Kernel(weight), stride=(1, pixels), padding=1)
+
+
+def _interleaved(kernel: Kernel, phases: Phases) -> nn.Conv2d:
+    """A 3x3 ``kernel`` (1, c, 3, 3) in ``phases`` of rows for a map whose channels lie last: one channel of c times the width."""
+    phased = phase_kernel(kernel, *phases.stride).weight
+    channels = phased.shape[1]
+    weight = phased.permute(0, 2, 3, 1).flatten(2).unsqueeze(1)
+    padding = (1 + phases.overhang[0], channels)
+    return conv2d(Kernel(weight), stride=(phases.stride[0], channels), padding=padding)
 
 
 def _transposed(conv: nn.Module) -> Kernel:

@@ -1,4 +1,4 @@
-"""Bilinear resizing without a Resize: up as two small matrix products, down by a whole even factor as one strided convolution.
+"""Bilinear resizing without a Resize: up as two small matrix products or one and a convolution, down by a whole even factor as one strided convolution.
 
 before: y = resize(x)
 after:  y = rows @ x @ columns^T                                                     (up; in blocks by a whole factor)
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Kernel, conv2d
+from edgekit.export.lowering.phases import LANES
 
 BLOCK = 20  # samples: shorter ones read their neighbours too often, longer ones multiply too many zeros
 
@@ -43,22 +44,23 @@ class SeparableResize(nn.Module):
 class BlockResize(nn.Module):
     """Bilinear enlarging of (1, 1, h, w) by a whole ``factor``, corners not aligned.
 
-    Every block of rows or columns has the same small interpolation matrix, so the products are as small as the blocks are.
+    Columns first, while the map is low: a convolution whose channels are the columns of a block. Every block of rows has the
+    same small interpolation matrix, so the products are as small as the blocks are.
     """
 
     def __init__(self, before: tuple[int, int], factor: int) -> None:
         super().__init__()
         self.after = (before[0] * factor, before[1] * factor)
-        (row_block, self.row_index), (column_block, self.column_index) = (
-            _overlapping_blocks(side) for side in before
-        )
+        columns = math.gcd(before[1], max(1, LANES // factor))
+        weight = _block_matrix(columns, factor).view(columns * factor, 1, 1, columns + 2)
+        self.widen = conv2d(Kernel(weight), stride=(1, columns))
+        row_block, self.row_index = _overlapping_blocks(before[0])
         self.rows = nn.Buffer(_block_matrix(row_block, factor))
-        self.columns = nn.Buffer(_block_matrix(column_block, factor).T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        blocks = x.reshape(height, width).index_select(1, self.column_index)
-        wide = torch.matmul(blocks.reshape(-1, self.columns.shape[0]), self.columns).reshape(height, -1)
+        # The neighbour of the border is the border itself.
+        bordered = torch.cat((x[..., :1], x, x[..., -1:]), dim=3)
+        wide = self.widen(bordered).permute(0, 2, 3, 1).reshape(-1, self.after[1])
         blocks = wide.index_select(0, self.row_index).reshape(1, -1, self.rows.shape[1], wide.shape[1])
         return torch.matmul(self.rows, blocks).reshape(1, 1, *self.after)
 
