@@ -1,6 +1,5 @@
 """Stages on ONNX Runtime, from the 1.10 of JetPack 4 to today's."""
 
-import ctypes
 import importlib
 import importlib.util
 import os
@@ -31,6 +30,8 @@ PIN = "session.intra_op_thread_affinities"
 FIRST_TO_STOP_SPINNING = (1, 14)
 FIRST_TO_PIN = (1, 14)
 FIRST_TO_BOUND_SPINNING = (1, 26)
+# Stages run one after the other: what one has used as scratch memory is in the cache for the next.
+SHARE_MEMORY = ("session.use_env_allocators", "1")
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
@@ -184,10 +185,20 @@ class OnnxRuntimeFrame(Frame):
         dtype, shape = _DTYPES.get(value.data_type()), value.shape()
         if dtype is None or 0 in shape:
             return value.numpy()  # type: ignore[no-any-return]
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = (ctypes.c_char * size).from_address(value.data_ptr())
-        memory.owner = value  # type: ignore[attr-defined]
-        return np.frombuffer(memoryview(memory), np.dtype(dtype)).reshape(shape)
+        return np.asarray(_Memory(value, shape, dtype))
+
+
+class _Memory:
+    """An OrtValue's memory as NumPy asks for it; arrays made from it keep it, and it keeps the value."""
+
+    def __init__(self, value: Any, shape: Sequence[int], dtype: str) -> None:
+        self.value = value
+        self.__array_interface__ = {
+            "data": (value.data_ptr(), False),
+            "shape": tuple(shape),
+            "typestr": np.dtype(dtype).str,
+            "version": 3,
+        }
 
 
 _DTYPES = {
@@ -219,6 +230,20 @@ def _pinning(version: str, threads: int) -> Dict[str, str]:
 
 def _number(version: str) -> Tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def _share_memory(library: Any) -> bool:
+    """Let this process have one arena for all sessions that ask for it; whether it has one."""
+    try:
+        kind = library.OrtMemoryInfo(
+            "Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT
+        )
+        library.create_and_register_allocator(kind, None)
+    except AttributeError:  # a build without this part of the interface
+        return False
+    except Exception as error:  # ONNX Runtime's errors have no common class below Exception
+        return "already" in str(error)
+    return True
 
 
 def _import() -> Any:

@@ -327,7 +327,8 @@ def test_load_hands_every_option_on(stereo_bundle: Bundle) -> None:
         assert session.variants["stage2"] == "plain"
         assert session.latency.confidence == 0.75
         assert session.backend.settings["threads"] == 1
-        assert session.backend.settings["session_config"] ["session.intra_op.allow_spinning"] == "0"
+        config = session.backend.settings["session_config"]
+        assert isinstance(config, dict) and config["session.intra_op.allow_spinning"] == "0"
         inputs = {name: np.full_like(array, np.nan) for name, array in session.golden()[0].items()}
         assert session.infer(**inputs).reason == "fixed"
 
