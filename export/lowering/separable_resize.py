@@ -1,4 +1,4 @@
-"""Bilinear resizing without a Resize: up as two small matrix products or one and a convolution, down by a whole even factor as one strided convolution.
+"""Bilinear resizing without a Resize: up as matrix products and a convolution, down by a whole even factor as one convolution.
 
 before: y = resize(x)
 after:  y = rows @ x @ columns^T                                                     (up; in blocks by a whole factor)
