@@ -5,6 +5,7 @@ Clean for Python 3.6, because tests/device runs under it with this file loaded.
 
 import importlib
 import os
+import signal
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,13 @@ importlib.import_module("tests")  # before pytest 7.0, the last for Python 3.6, 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_ABSENT = "the shared data is absent"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _listening_to_ctrl_c() -> None:
+    """A job in the background is started with Ctrl-C ignored, and so are its children: tests of Ctrl-C need it heard."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import torch
 import edgekit
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BundleError, CheckpointError, OptionError
-from edgekit.export import exporter, operators
+from edgekit.export import networks, operators
 from edgekit.export.staging import run_stages
 from edgekit.export.tensorrt_table import version
 from edgekit.models.anynet import AnyNet, AnyNetOptions, StagedAnyNet
@@ -141,7 +141,7 @@ class TestRefusedBeforeAnySlowWork:
         def never(*arguments: object) -> None:
             raise AssertionError("the network was run")
 
-        monkeypatch.setattr(exporter, "run_stages", never)
+        monkeypatch.setattr(networks, "run_stages", never)
 
     def test_an_unknown_target(self, tmp_path: Path) -> None:
         with pytest.raises(OptionError, match="jetson-tx2"):
