@@ -209,3 +209,33 @@ def test_whatever_turns_into_an_array_is_read() -> None:
             return picture()
 
     np.testing.assert_array_equal(prepare(Tensor()).tensors["left"], prepare(picture()).tensors["left"])
+
+
+# --- Pictures that are classified ---------------------------------------------------------------------------------------
+
+
+def centred(rgb: np.ndarray, crop: float, size: Tuple[int, int] = (48, 64)) -> np.ndarray:
+    recipe = Preprocessing(size[0], size[1], "RGB", MEAN, STD, fit="crop", crop=crop)
+    cropping = Preprocessor([InputSpec("image", "float32", (1, 3) + size, "NCHW", None, recipe)])
+    return cropping.prepare({"image": rgb}).tensors["image"][0]
+
+
+def test_the_centre_of_a_picture_that_covers_enough_is_taken_as_it_is() -> None:
+    rgb = picture(60, 80)  # covers 48 x 64 / 0.8 exactly
+    np.testing.assert_allclose(centred(rgb, 0.8), normalised(rgb[6:54, 8:72]), atol=1e-6)
+    wide = picture(48, 100)
+    np.testing.assert_allclose(centred(wide, 1.0), normalised(wide[:, 18:82]), atol=1e-6)
+
+
+def test_other_sizes_are_resized_with_their_aspect_ratio_before_the_centre_is_taken() -> None:
+    ramp = np.repeat(np.tile(np.arange(200, dtype=np.uint8), (100, 1))[..., None], 3, axis=2)
+    tensor = centred(ramp, 1.0, (50, 50))  # 100 x 200 becomes 50 x 100, of that columns 25 to 75
+    expected = normalised(np.repeat((np.arange(25, 75) * 2 + 0.5)[None, :, None], 3, axis=2))
+    np.testing.assert_allclose(tensor, np.broadcast_to(expected, (3, 50, 50)), atol=2e-2)
+
+
+def test_graphs_for_several_pictures_take_no_single_one() -> None:
+    recipe = Preprocessing(48, 64, "RGB", MEAN, STD, fit="crop")
+    four = Preprocessor([InputSpec("image", "float32", (4, 3, 48, 64), "NCHW", None, recipe)])
+    with pytest.raises(InputError, match="4 pictures at once; give them to infer_batch"):
+        four.prepare({"image": picture(48, 64)})
