@@ -66,7 +66,9 @@ def test_a_push_that_was_cut_goes_on_where_it_was(
         'shift\ncase "$*" in *" receive "*) head -c 60000 | sh -c "$*"; exit 255;; *) exec sh -c "$*";; esac',
     )
     assert push(toy, cutting, there) == 2
-    assert "the connection was cut after" in (said := capfd.readouterr().err) and "goes on there" in said
+    said = capfd.readouterr().err
+    assert "the connection was cut after" in said
+    assert "goes on there" in said
     assert not there.exists()
     assert push(toy, shell, there, "--json") == 0
     document = json.loads(capfd.readouterr().out)
