@@ -45,6 +45,7 @@ def test_the_wheel_holds_every_room(wheel: Path) -> None:
         expected |= {f"edgekit/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / room).rglob("*.py")}
     expected |= {f"edgekit/models/weights/{path.name}" for path in (ROOT / "models" / "weights").glob("*")}
     expected |= {f"edgekit/export/facts/{path.name}" for path in (ROOT / "export" / "facts").glob("*.json")}
+    expected |= {f"edgekit/models/facts/{path.name}" for path in (ROOT / "models" / "facts").glob("*.json")}
     assert files_of(wheel) == expected | {"edgekit/py.typed"}
 
 
