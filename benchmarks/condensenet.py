@@ -1,0 +1,263 @@
+"""CondenseNet through edgekit against its peers: python -m benchmarks.condensenet [--quick] [--only NAME] [--out DIR].
+
+Random weights: nothing is trained here, and times do not depend on them. Everybody runs one picture at a time on as many
+threads, in turns; the matrix product that the share of the peak is of takes its turns among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+import edgekit
+from benchmarks import machine
+from benchmarks.condensenet_rivals import densenet121, mobilenet_v2
+from benchmarks.peers import SPIN_WITHIN_RUNS
+from benchmarks.timing import Contender, Times, interleave, whole
+from edgekit.bundle import Bundle
+from edgekit.export.macs import CostCounter
+from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
+from edgekit.runtime.system import peak_memory_bytes
+
+OURS, EAGER, PLAIN, OPENVINO, MNN = "edgekit", "PyTorch eager", "plain export, ONNX Runtime", "plain export, OpenVINO", "plain export, MNN"
+PEERS = (EAGER, PLAIN, OPENVINO, MNN)
+PRODUCT = "matrix product"
+C8: dict[str, object] = {"group_1x1": 8, "group_3x3": 8, "condense_factor": 8}
+
+
+def _cifar(layers: int, *growth: int) -> dict[str, object]:
+    return {"stages": (layers,) * 3, "growth": growth, "data": "cifar10", "num_classes": 10}
+
+
+NETWORKS: Mapping[str, dict[str, object]] = {
+    "CondenseNet-74 C=G=8": C8, "CondenseNet-74 C=G=4": {},
+    "CIFAR CondenseNet-86": _cifar(14, 8, 16, 32), "CIFAR CondenseNet-122": _cifar(20, 8, 16, 32),
+    "CIFAR CondenseNet-182": _cifar(30, 12, 24, 48),
+}  # fmt: skip
+BARS = {  # of the best peer, or of the plain export in ONNX Runtime
+    "CondenseNet-74 C=G=8": (PEERS, 0.5), "CondenseNet-74 C=G=4": (PEERS, 0.6), "CIFAR CondenseNet-86": ((PLAIN,), 0.5),
+}  # fmt: skip
+RIVALS: Mapping[str, Callable[[], nn.Module]] = {"DenseNet-121": densenet121, "MobileNetV2": mobilenet_v2}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one runtime: median over the rounds, ms; multiply-adds a second as GFLOP/s; share of the product's."""
+
+    network: str
+    runtime: str
+    ms: float
+    gflops: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A bar and what was reached."""
+
+    what: str
+    bar: float
+    measured: float
+
+    @property
+    def reached(self) -> bool:
+        return self.measured <= self.bar
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; 0 when it ran, whatever bars were reached."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.condensenet", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few rounds")
+    parser.add_argument("--only", metavar="TEXT", default="", help="networks whose name contains it")
+    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for condensenet.json and condensenet.png")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    rounds, runs = (5, 3) if options.quick else (11, 5)
+    rows: list[Row] = []
+    figures: list[Figure] = []
+    measured: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in [name for name in (*NETWORKS, *RIVALS) if options.only in name]:
+            found, times, choice = race(name, options.threads, rounds, runs, Path(scratch))
+            rows += found
+            measured[name] = choice
+            figures += judged(name, times)
+    options.out.mkdir(parents=True, exist_ok=True)
+    report = {
+        "what": "measured", "machine": dict(machine.describe(options.threads)), "rounds": rounds, "runs": runs,
+        "rows": [asdict(row) for row in rows], "figures": [{**asdict(f), "reached": f.reached} for f in figures],
+        "choices": measured,
+        "peak_memory_bytes": peak_memory_bytes(),  # of this process, with every runtime in it
+    }  # fmt: skip
+    (options.out / "condensenet.json").write_text(json.dumps(report, indent=1) + "\n")
+    show(rows, figures)
+    draw(rows, options.out / "condensenet.png")
+    return 0
+
+
+def race(
+    name: str, threads: int, rounds: int, runs: int, scratch: Path
+) -> tuple[list[Row], Times, list[dict[str, object]]]:
+    """Time one network in every runtime, in turns; also the times by which ours were chosen."""
+    print(name, file=sys.stderr)
+    options = NETWORKS.get(name)
+    net = RIVALS[name]() if options is None else random_net(options)
+    side = 32 if options is not None and options.get("data") == "cifar10" else 224
+    picture = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), CostCounter(net) as cost:
+        net(picture)
+    contenders = plain_contenders(net, picture, threads, scratch / "plain.onnx")
+    choice: list[dict[str, object]] = []
+    session = None
+    if options is not None:
+        bundle = exported(net, options, scratch)
+        kept = bundle.manifest.provenance["measured"]
+        choice = list(kept["times"]) if isinstance(kept, dict) else []
+        session = edgekit.load(bundle.path, threads=threads)
+        array = picture.numpy()
+        contenders[OURS] = lambda: session.infer(image=array)
+    turns: dict[str, Contender] = {each: whole(each, call) for each, call in contenders.items()}
+    turns[PRODUCT] = machine.matrix_product(threads, PRODUCT, SPIN_WITHIN_RUNS)
+    times = interleave(turns, rounds, runs)
+    if session is not None:
+        session.close()
+    peak = machine.PRODUCT_GFLOP / times.median(PRODUCT) * 1e3
+    rows = []
+    for runtime in contenders:
+        gflops = 2 * cost.macs / times.median(runtime) / 1e6
+        rows.append(Row(name, runtime, times.median(runtime), gflops, gflops / peak))
+    return rows, times, choice
+
+
+def random_net(options: Mapping[str, object]) -> CondenseNet:
+    """A converted network as a training would leave it, but for its weights."""
+    torch.manual_seed(0)
+    net = CondenseNet(CondenseNetOptions(**options))  # type: ignore[arg-type]
+    net.condense(1.0)
+    return converted(net)
+
+
+def exported(net: nn.Module, options: Mapping[str, object], scratch: Path) -> Bundle:
+    """The network's bundle for this machine."""
+    checkpoint = scratch / "net.pth.tar"
+    torch.save({"state_dict": net.state_dict()}, checkpoint)
+    config = {"data": options.get("data", "imagenet")}
+    out = scratch / "net.edgekit"
+    return edgekit.export(model="condensenet", checkpoint=checkpoint, target="cpu", config=config, out=out, overwrite=True)
+
+
+def plain_contenders(net: nn.Module, picture: torch.Tensor, threads: int, path: Path) -> dict[str, Callable[[], object]]:
+    """PyTorch as it is, and the plain export in every runtime that is installed and takes it."""
+    array = picture.numpy()
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return net(picture)
+
+    found: dict[str, Callable[[], object]] = {EAGER: eager}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, (picture,), str(path), input_names=["image"], dynamo=True, external_data=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    for key, value in SPIN_WITHIN_RUNS.items():
+        options.add_session_config_entry(key, value)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    wanted = session.run(None, {"image": array})[0]
+    found[PLAIN] = lambda: session.run(None, {"image": array})
+    for name, build in ((OPENVINO, _openvino), (MNN, _mnn)):
+        try:
+            run = build(path, array, threads)
+        except (ImportError, OSError, RuntimeError) as error:
+            print(f"{name} is left out: {str(error).splitlines()[0]}", file=sys.stderr)
+            continue
+        assert np.allclose(run(), wanted, atol=1e-3 * float(np.abs(wanted).max())), name
+        found[name] = run
+    return found
+
+
+def _openvino(path: Path, picture: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    request = compiled.create_infer_request()
+    return lambda: request.infer({"image": picture}, share_inputs=True, share_outputs=True)[compiled.outputs[0]]
+
+
+def _mnn(path: Path, picture: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    import subprocess
+    import sysconfig
+
+    import MNN  # type: ignore[import-untyped]
+
+    converter = Path(sysconfig.get_path("scripts")) / "mnnconvert"
+    model = path.with_suffix(".mnn")
+    command = [str(converter), "-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(model), "--bizCode", "edgekit"]
+    subprocess.run(command, check=True, capture_output=True)
+    net = MNN.nn.load_module_from_file(
+        str(model), [], [], runtime_manager=MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": threads, "precision": "high"},))
+    )
+    tensor = MNN.expr.convert(MNN.expr.const(picture, picture.shape, MNN.expr.NCHW), MNN.expr.NC4HW4)
+    return lambda: np.array(net.forward(tensor).read())
+
+
+def judged(name: str, times: Times) -> list[Figure]:
+    """The network's bar, if it has one."""
+    if name not in BARS:
+        return []
+    peers, bar = BARS[name]
+    best = min((peer for peer in peers if peer in times), key=times.median)
+    return [Figure(f"{name}: time of {best} (the best of these peers)", bar, times.ratio([OURS], [best]))]
+
+
+def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:
+    """Print the table and the bars."""
+    print(f"{'network':24}{'runtime':30}{'ms':>8}{'GFLOP/s':>10}{'of the matrix product':>24}")
+    for row in rows:
+        print(f"{row.network:24}{row.runtime:30}{row.ms:8.2f}{row.gflops:10.1f}{row.share:24.1%}")
+    for figure in figures:
+        print(f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:6.2f}x  <= {figure.bar}x  {figure.what}")
+
+
+def draw(rows: Sequence[Row], out: Path) -> None:
+    """Bars of the times, a group a network."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    networks = list(dict.fromkeys(row.network for row in rows))
+    runtimes = list(dict.fromkeys(row.runtime for row in rows))
+    figure, axes = pyplot.subplots(figsize=(10, 4.5))
+    for k, runtime in enumerate(runtimes):
+        shown = {row.network: row.ms for row in rows if row.runtime == runtime}
+        places = [n + (k - len(runtimes) / 2) * 0.15 for n, network in enumerate(networks) if network in shown]
+        axes.bar(places, [shown[network] for network in networks if network in shown], 0.14, label=runtime)
+    axes.set_xticks(range(len(networks)), networks, rotation=15, fontsize=8)
+    axes.set_ylabel("ms a picture (measured)")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
