@@ -40,7 +40,7 @@ from benchmarks.plot import Point, error_against_time
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import read_bundle
 from edgekit.models.anynet import AnyNet, build
-from edgekit.models.evaluate_stereo import StereoPair, epe_d1, load_pairs
+from edgekit.models.evaluate_stereo import BlockMatching, StereoPair, epe_d1, load_pairs
 
 SIZE = (368, 1232)  # the part of a KITTI frame that the authors measure
 PLAIN_OPENVINO = "plain export, OpenVINO"
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = Settings(options.threads, 4 if options.quick else 15, 3 if options.quick else 7, options.quick)
     torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(settings.threads)
     checkpoint: Path | None = options.shared / "data/anynet/kitti2015_checkpoint.tar"
     if not (checkpoint and checkpoint.is_file()):
         print("the authors' KITTI weights are absent: only the shipped weights are measured", file=sys.stderr)
@@ -181,7 +182,7 @@ def errors(pair: StereoPair, weights: Mapping[str, Path | None], settings: Setti
             maps = ours.exit_maps(session, pair.left, pair.right)
         found |= {f"{name} {stage}": accuracy(map_, pair) for stage, map_ in zip(ALL_STAGES, maps, strict=True)}
     for name, margin in ((MATCHING, False), (MATCHING_WIDE, True)):
-        found[name] = accuracy(peers.BlockMatching(settings.threads, margin=margin)(pair.left, pair.right), pair)
+        found[name] = accuracy(BlockMatching(margin=margin)(pair.left, pair.right), pair)
     return found
 
 
@@ -219,7 +220,7 @@ def race(
         boundaries |= dict.fromkeys(ALL_STAGES, STAGES_BOUNDARY) | {TENSORS_IN: MODEL_BOUNDARY, END_TO_END: END_BOUNDARY}
         contenders[END_TO_END] = whole(END_TO_END, lambda: session.infer(left=left, right=right))
         for name, margin in ((MATCHING, False), (MATCHING_WIDE, True)):
-            matching = peers.BlockMatching(settings.threads, margin=margin)
+            matching = BlockMatching(margin=margin)
             contenders[name] = whole(name, partial(matching, left, right))
             boundaries[name] = END_BOUNDARY
         contenders[PRODUCT] = machine.matrix_product(settings.threads, PRODUCT, config)

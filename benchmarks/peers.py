@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,14 +17,11 @@ from numpy.typing import NDArray
 from edgekit.models.anynet import AnyNet
 
 Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
 # A peer network: normalised left and right (1, 3, H, W) to its exits (1, 1, H, W) px.
 Network = Callable[[Array, Array], Sequence[Array]]
 
 # Threads spin within a run, as they do by default, but not after it: they would slow down whoever has the next turn.
 SPIN_WITHIN_RUNS = {"session.force_spinning_stop": "1"}
-DISPARITIES = 192
-BLOCK = 5
 
 
 def without_propagation(net: AnyNet) -> AnyNet:
@@ -105,28 +101,3 @@ def in_openvino(path: Path, threads: int) -> Network:
         return [found[output] for output in compiled.outputs]
 
     return run
-
-
-class BlockMatching:
-    """OpenCV's StereoSGBM in its fastest mode (3WAY), on grey pictures, with the weights that its documentation advises.
-
-    The matcher leaves out the left margin of ``DISPARITIES`` px. With ``margin`` the pictures are widened by as much first,
-    so that it answers there too, in a fifth more time.
-    """
-
-    def __init__(self, threads: int, *, margin: bool) -> None:
-        cv2.setNumThreads(threads)
-        self.margin = DISPARITIES if margin else 0
-        self.matcher = cv2.StereoSGBM.create(
-            minDisparity=0, numDisparities=DISPARITIES, blockSize=BLOCK, P1=8 * BLOCK**2, P2=32 * BLOCK**2,
-            disp12MaxDiff=1, preFilterCap=63, uniquenessRatio=10, speckleWindowSize=100, speckleRange=2,
-            mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
-        )  # fmt: skip
-
-    def __call__(self, left: Picture, right: Picture) -> Array:
-        """RGB pictures (H, W, 3) to the disparity (H, W) px, -1 where the matcher gives none."""
-        views = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in (left, right)]
-        if self.margin:
-            views = [cv2.copyMakeBorder(view, 0, 0, self.margin, 0, cv2.BORDER_REPLICATE) for view in views]
-        found = self.matcher.compute(*views)[:, self.margin :].astype(np.float32) / 16
-        return np.where(found < 0, np.float32(-1), found)

@@ -35,16 +35,6 @@ def test_a_plain_export_computes_in_onnx_runtime_what_pytorch_computes(tmp_path:
         np.testing.assert_allclose(ours, theirs, atol=2e-2)
 
 
-def test_block_matching_finds_the_shift_of_a_shifted_picture() -> None:
-    random = np.random.default_rng(0)
-    texture = random.integers(0, 255, (96, 640, 3), dtype=np.uint8)
-    left, right = texture[:, 20:-20], texture[:, 40:]
-    found = peers.BlockMatching(1, margin=False)(np.ascontiguousarray(left), np.ascontiguousarray(right))
-    inner = found[10:-10, peers.DISPARITIES + 10 : -10]
-    assert np.median(inner) == 20
-    assert (found[:, : peers.DISPARITIES - 1] < 0).all()
-
-
 def test_the_authors_weights_reach_their_known_errors_on_kitti(shared: Path) -> None:
     pairs = {pair.name: pair for pair in load_pairs(shared / "data" / "stereo")}
     for name, known in KNOWN_EPE.items():

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from edgekit.models.anynet import AnyNet
 from edgekit.models.evaluate_stereo import (
+    DISPARITIES,
+    BlockMatching,
     StereoPair,
-    block_matching,
     epe_d1,
     load_pairs,
     measure,
@@ -88,6 +89,16 @@ def test_every_exit_of_the_shipped_weights_is_better_than_the_one_before(
         assert d1 == pytest.approx(stated["d1_percent"], abs=0.3)
 
 
+def test_block_matching_finds_the_shift_of_a_shifted_picture() -> None:
+    random = np.random.default_rng(0)
+    texture = random.integers(0, 255, (96, 640, 3), dtype=np.uint8)
+    left, right = texture[:, 20:-20], texture[:, 40:]
+    found = BlockMatching()(np.ascontiguousarray(left), np.ascontiguousarray(right))
+    inner = found[10:-10, DISPARITIES + 10 : -10]
+    assert np.median(inner) == 20
+    assert (found[:, : DISPARITIES - 1] < 0).all()
+
+
 @pytest.mark.parametrize("name", ["kitti2015_000000", "kitti2015_000001", "aloe_half"])
 def test_the_last_exit_is_wrong_less_often_than_block_matching_with_holes_counted(
     pairs: dict[str, StereoPair], name: str
@@ -96,5 +107,5 @@ def test_the_last_exit_is_wrong_less_often_than_block_matching_with_holes_counte
     net = AnyNet()
     net.load_state_dict(load_file(WEIGHTS / "anynet.safetensors"))
     ours = epe_d1(predict(net, pair.left, pair.right)[-1], pair.disparity, pair.valid)[1]
-    peer = epe_d1(block_matching(pair.left, pair.right), pair.disparity, pair.valid)[1]
+    peer = epe_d1(BlockMatching()(pair.left, pair.right), pair.disparity, pair.valid)[1]
     assert ours < peer
