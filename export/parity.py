@@ -134,8 +134,8 @@ def prove(
             known.update(runtime.run(run.stage.name, variants[run.stage.name], known))
             if run.stage.exit is not None:
                 want = exits[run.stage.name]
-                got = known[run.stage.exit]
-                rows.append(compare(run, f"chain: {chain}", run.stage.exit, got, want, half))
+                answer = known[run.stage.exit]
+                rows.append(compare(run, f"chain: {chain}", run.stage.exit, answer, want, half))
     if not all(row.passed for row in rows):
         raise ParityError(
             "exported stages do not compute what the network computes:\n"
