@@ -58,20 +58,36 @@ class GraphBuilder:
         self.inputs.append(value)
         return value
 
-    def op(
-        self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
-    ) -> ir.Value:
-        """Append a node with one output, and return that output; ``domain`` is that of a runtime's own operators."""
-        return self.multi(op_type, 1, *inputs, domain=domain, **attributes)[0]
+    def op(self, op_type: str, *inputs: ir.Value | None, **attributes: Attribute) -> ir.Value:
+        """Append a node with one output, and return that output."""
+        return self.multi(op_type, 1, *inputs, **attributes)[0]
 
     def multi(
-        self, op_type: str, outputs: int, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
+        self, op_type: str, outputs: int, *inputs: ir.Value | None, **attributes: Attribute
     ) -> tuple[ir.Value, ...]:
         """Append a node with several outputs, and return them."""
+        return self._append("", op_type, outputs, inputs, attributes)
+
+    def foreign(
+        self, domain: str, op_type: str, *inputs: ir.Value | None, **attributes: Attribute
+    ) -> ir.Value:
+        """Append a node of a runtime's own operator set, with one output, and return that output."""
+        return self._append(domain, op_type, 1, inputs, attributes)[0]
+
+    def _append(
+        self,
+        domain: str,
+        op_type: str,
+        outputs: int,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Attribute],
+    ) -> tuple[ir.Value, ...]:
         name = self._unique(f"{self.scope}/{op_type}" if self.scope else op_type)
         dtype = _dtype_of_result(op_type, inputs, attributes)
         values = [ir.Value(name=name if outputs == 1 else f"{name}:{k}", type=dtype) for k in range(outputs)]
-        self.nodes.append(ir.node(op_type, inputs, _converted(attributes), domain=domain, outputs=values, name=name))
+        self.nodes.append(
+            ir.node(op_type, inputs, _converted(attributes), domain=domain, outputs=values, name=name)
+        )
         return tuple(values)
 
     def constant(

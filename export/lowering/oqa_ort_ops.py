@@ -73,9 +73,9 @@ def emit_conv8(
     array = graph.array(weight)
     assert array is not None
     zero, zeros = graph.constant(np.uint8(0)), graph.constant(np.zeros(array.shape[0], np.int8))
-    result = graph.op(
-        "QLinearConv", codes, graph.constant(np.float32(step)), zero, weight, scale, zeros,
-        graph.constant(np.float32(next_step)), zero, bias, domain=DOMAIN, channels_last=1, kernel_shape=array.shape[2:],
+    result = graph.foreign(
+        DOMAIN, "QLinearConv", codes, graph.constant(np.float32(step)), zero, weight, scale, zeros,
+        graph.constant(np.float32(next_step)), zero, bias, channels_last=1, kernel_shape=array.shape[2:],
         pads=[array.shape[-1] // 2] * 4, strides=[stride] * 2, dilations=[1, 1], group=groups,
     )  # fmt: skip
     return _capped(graph, graph.typed(result, graph.result.shape, ir.DataType.UINT8), top)
@@ -98,9 +98,9 @@ def emit_matmul8(
 ) -> ir.Value:
     """MatMulIntegerToFloat: a whole-numbered product that ends in float, with a scale and a shift per column."""
     outputs = shape_of(weight)[1]
-    product = graph.op(
-        "MatMulIntegerToFloat", codes, weight, graph.constant(np.float32(1)), gain, graph.constant(np.uint8(0)),
-        graph.constant(np.zeros(outputs, np.int8)), shift, domain=DOMAIN,
+    product = graph.foreign(
+        DOMAIN, "MatMulIntegerToFloat", codes, weight, graph.constant(np.float32(1)), gain, graph.constant(np.uint8(0)),
+        graph.constant(np.zeros(outputs, np.int8)), shift,
     )  # fmt: skip
     return graph.typed(product, graph.result.shape, ir.DataType.FLOAT)
 
