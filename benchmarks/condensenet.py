@@ -206,7 +206,7 @@ def _mnn(path: Path, picture: np.ndarray, threads: int) -> Callable[[], np.ndarr
     import subprocess
     import sysconfig
 
-    import MNN  # type: ignore[import-untyped]
+    import MNN
 
     converter = Path(sysconfig.get_path("scripts")) / "mnnconvert"
     model = path.with_suffix(".mnn")
