@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
     parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
     parser.add_argument("--live-overrun", choices=["return", "finish"], help="only this one's live cells; default: both")
+    parser.add_argument("--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both")
     parser.add_argument("--soak-frames", type=int, help="of one session, for leaks; default 100000")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was broken off: keep what is in --out, and measure what is missing")
     parser.add_argument("--threads", type=int, default=2)
@@ -237,7 +238,7 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
     wanted = [
         (condition, overrun, priority, budget)
         for overrun, priority in LIVE
-        if options.live_overrun in (None, overrun)
+        if options.live_overrun in (None, overrun) and options.live_priority in (None, priority)
         for condition in scheduler_live.CONDITIONS
         for budget in (budgets if not options.quick else budgets[1:2])
         if priority == "normal" or may_be_realtime()
