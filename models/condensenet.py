@@ -19,7 +19,7 @@ from edgekit.errors import CheckpointError, OptionError
 
 CIFAR = ("cifar10", "cifar100")
 DATA = (*CIFAR, "imagenet")
-CLASSIFIER_SHARE = 0.5  # of the classifier's inputs that conversion keeps; the authors' own, fixed in their code
+CLASSIFIER_SHARE = 0.5  # of the classifier's inputs that conversion keeps by default; the authors' own, fixed in their code
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ class CondensedConv(nn.Module):
 class CondensedLinear(nn.Module):
     """A linear layer that reads only the features named in ``index``."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, share: float = CLASSIFIER_SHARE) -> None:
         super().__init__()
         self.inputs = inputs
-        kept = int(inputs * CLASSIFIER_SHARE)
+        kept = int(inputs * share)
         self.index: Tensor
         self.register_buffer("index", torch.zeros(kept, dtype=torch.int64))
         self.linear = nn.Linear(kept, outputs)
@@ -239,9 +239,9 @@ def check_mask(mask: Tensor, groups: int, name: str) -> None:
         )
 
 
-def condensed_linear(linear: nn.Linear) -> CondensedLinear:
-    """The classifier on the half of its inputs whose weights are largest in sum of magnitudes, the least of them first."""
-    net = CondensedLinear(linear.in_features, linear.out_features)
+def condensed_linear(linear: nn.Linear, share: float = CLASSIFIER_SHARE) -> CondensedLinear:
+    """The classifier on the share of its inputs whose weights are largest in sum of magnitudes, the least of them first."""
+    net = CondensedLinear(linear.in_features, linear.out_features, share)
     order = linear.weight.data.abs().sum(0).sort().indices
     index = order[linear.in_features - net.index.numel() :]
     net.index.copy_(index)
@@ -327,10 +327,11 @@ class CondenseNet(nn.Module):
         return self.options.group_lasso_lambda * (torch.stack(terms).sum() if terms else torch.zeros(()))
 
 
-def converted(net: CondenseNet, source: str = "the network") -> CondenseNet:
-    """The inference form of a trained network: every 1x1 convolution condensed, half of the classifier's inputs kept.
+def converted(net: CondenseNet, source: str = "the network", classifier_share: float = CLASSIFIER_SHARE) -> CondenseNet:
+    """The inference form of a trained network: every 1x1 convolution condensed, a share of the classifier's inputs kept.
 
-    The convolutions compute what they computed; the classifier does not, as it drops inputs that it was trained with.
+    The convolutions compute what they computed; the classifier does so only with ``classifier_share=1``, since below it drops
+    inputs that it was trained with.
 
     Raises:
         CheckpointError: a mask is not what condensation leaves; see `condensed`.
@@ -344,5 +345,5 @@ def converted(net: CondenseNet, source: str = "the network") -> CondenseNet:
     for name in ("init_conv", "norm_last"):
         result.features.get_submodule(name).load_state_dict(net.features.get_submodule(name).state_dict())
     assert isinstance(net.classifier, nn.Linear)
-    result.classifier = condensed_linear(net.classifier)
+    result.classifier = condensed_linear(net.classifier, classifier_share)
     return result.eval()

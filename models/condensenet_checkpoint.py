@@ -15,6 +15,7 @@ from edgekit.errors import CheckpointError, OptionError, meant
 from edgekit.models.checkpoint import load_weights, read_state_dict
 from edgekit.models.condensenet import (
     CIFAR,
+    CLASSIFIER_SHARE,
     DATA,
     CondensedConv,
     CondensedLinear,
@@ -172,20 +173,33 @@ def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object
     Raises:
         CheckpointError: the file cannot be used, or none was given.
         OptionError: ``config`` is wrong or contradicts the weights, or the size does not fit.
+
+    ``config`` takes, beside `CondenseNetOptions`' names, ``classifier_share``: how many of a trained classifier's inputs its
+    conversion keeps, 0.5 as the authors' does; 1 keeps the training network's answers.
     """
     if checkpoint is None:
         raise CheckpointError("condensenet: edgekit ships no weights for it; give the file of a training with --checkpoint")
     source = os.fspath(checkpoint)
-    net = from_weights(read_state_dict(source), config, source)
+    share = config.get("classifier_share")
+    if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
+        raise OptionError(f"classifier_share={share!r}: must be a number above 0 and up to 1, the classifier's inputs that are kept")
+    net = from_weights(read_state_dict(source), {name: v for name, v in config.items() if name != "classifier_share"}, source)
     notes = []
     if not net.converted:
-        net = converted(net, source)
+        net = converted(net, source, CLASSIFIER_SHARE if share is None else float(share))
         assert isinstance(net.classifier, CondensedLinear)
-        notes.append(
-            f"{source} is in training form and was converted: the classifier keeps {net.classifier.index.numel()} of its "
-            f"{net.classifier.inputs} inputs, as the authors' conversion does, so logits differ from the training network's; "
-            "parity is proven against the converted network in torch"
-        )
+        kept, of = net.classifier.index.numel(), net.classifier.inputs
+        if kept == of:
+            said = f"the classifier keeps all of its {of} inputs, so logits are the training network's"
+        else:
+            authors = ", as the authors' conversion does" if share is None else ""
+            said = (
+                f"the classifier keeps {kept} of its {of} inputs{authors}, so logits differ from the training network's "
+                "(--config classifier_share=1 keeps them all)"
+            )
+        notes.append(f"{source} is in training form and was converted: {said}; parity is proven against the converted network in torch")
+    elif share is not None:
+        raise OptionError(f"{source} is converted already: classifier_share={share!r} can only be chosen for a training's own file")
     return StagedCondenseNet(net, size, notes)
 
 

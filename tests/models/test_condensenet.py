@@ -285,3 +285,18 @@ def test_a_training_checkpoint_is_converted_and_said_so(tmp_path: Path) -> None:
     assert "parity is proven against the converted network" in staged.notes[0]
     torch.save({"state_dict": staged.net.state_dict()}, tmp_path / "y.tar")
     assert build(tmp_path / "y.tar", {}, None).notes == ()
+
+
+def test_a_training_checkpoint_may_keep_its_whole_classifier_and_its_answers(tmp_path: Path) -> None:
+    net = _net()
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "x.tar")
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    staged = build(tmp_path / "x.tar", {"classifier_share": 1}, None)
+    torch.testing.assert_close(staged.reference(image)[0], net(image), rtol=1e-4, atol=1e-5)
+    assert "are the training network's" in staged.notes[0]
+    for share in (0, 1.5, True, "all"):
+        with pytest.raises(OptionError, match="above 0 and up to 1"):
+            build(tmp_path / "x.tar", {"classifier_share": share}, None)
+    torch.save({"state_dict": build(tmp_path / "x.tar", {}, None).net.state_dict()}, tmp_path / "y.tar")
+    with pytest.raises(OptionError, match="converted already"):
+        build(tmp_path / "y.tar", {"classifier_share": 1}, None)
