@@ -99,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
     parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
+    parser.add_argument("--live-conditions", nargs="+", metavar="TEXT", default=[""], help="only those whose name contains one of these")
     parser.add_argument("--live-overrun", choices=["return", "finish"], help="only this one's live cells; default: both")
     parser.add_argument("--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both")
     parser.add_argument("--soak-frames", type=int, help="of one session, for leaks; default 100000")
@@ -240,6 +241,7 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
         for overrun, priority in LIVE
         if options.live_overrun in (None, overrun) and options.live_priority in (None, priority)
         for condition in scheduler_live.CONDITIONS
+        if any(text in condition for text in options.live_conditions)
         for budget in (budgets if not options.quick else budgets[1:2])
         if priority == "normal" or may_be_realtime()
     ]

@@ -7,7 +7,7 @@ import os
 import zipfile
 from typing import Dict, Mapping, NamedTuple, Union
 
-from edgekit import atomic, packed
+from edgekit import atomic
 from edgekit.errors import BundleError, OptionError
 from edgekit.manifest import (
     SCHEMA,
@@ -97,6 +97,8 @@ class Bundle(NamedTuple):
         Raises:
             BundleError: the graph, or the file its weights are in, is missing or damaged.
         """
+        from edgekit import packed  # it needs numpy, which opening a bundle does not
+
         data = self.read_bytes(name)
         return packed.expand(data, self.read_bytes, self.path + "/" + name) if packed.is_packed(data) else data
 
