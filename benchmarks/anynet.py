@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import edgekit
-from benchmarks import machine, ours, peers
+from benchmarks import machine, ours, peers, runtimes
 from benchmarks.figures import (
     ALL_STAGES,
     EAGER,
@@ -212,8 +212,8 @@ def race(
 
     with edgekit.load(str(out), threads=settings.threads) as session:
         config = ours.session_config(session)
-        nets = {EAGER: peers.eager(three), **plain_networks(three, net, settings, config, scratch, notes)}
-        nets[UNCUT] = peers.in_onnxruntime(joined, settings.threads, config)
+        nets = {EAGER: runtimes.eager(three), **plain_networks(three, net, settings, config, scratch, notes)}
+        nets[UNCUT] = runtimes.in_onnxruntime(joined, settings.threads, config)
         contenders: dict[str, Contender] = {name: whole(name, partial(run, a, b)) for name, run in nets.items()}
         boundaries = dict.fromkeys(nets, MODEL_BOUNDARY)
         contenders["stages"] = ours.stages_timed(session, a, b)
@@ -233,18 +233,18 @@ def race(
 
 def plain_networks(
     three: AnyNet, net: AnyNet, settings: Settings, config: Mapping[str, str], scratch: Path, notes: list[str]
-) -> dict[str, peers.Network]:
+) -> dict[str, runtimes.Network]:
     """The uncut network as PyTorch exports it, in ONNX Runtime and in OpenVINO, without and with its propagation stage.
 
     Of PyTorch's two exporters the one whose graph runs faster in ONNX Runtime stands for both.
     """
-    found: dict[str, peers.Network] = {}
+    found: dict[str, runtimes.Network] = {}
     graphs: dict[str, Path] = {}
     for exporter, dynamo in (("TorchScript exporter", False), ("dynamo exporter", True)):
         graphs[exporter] = scratch / f"plain-{dynamo}.onnx"
         print(f"plain export, {exporter}", file=sys.stderr)
         peers.plain_export(three, SIZE, graphs[exporter], dynamo=dynamo)
-    runs = {exporter: peers.in_onnxruntime(graph, settings.threads, config) for exporter, graph in graphs.items()}
+    runs = {exporter: runtimes.in_onnxruntime(graph, settings.threads, config) for exporter, graph in graphs.items()}
     zeros = np.zeros((1, 3, *SIZE), np.float32)
     trial = interleave({e: whole(e, partial(run, zeros, zeros)) for e, run in runs.items()}, 5, 3)
     faster = min(runs, key=lambda exporter: trial.median(exporter))
@@ -253,10 +253,10 @@ def plain_networks(
     found[PLAIN] = runs[faster]
     whole_graph = scratch / "plain-whole.onnx"
     peers.plain_export(net, SIZE, whole_graph, dynamo=False)
-    found[PLAIN_WHOLE] = peers.in_onnxruntime(whole_graph, settings.threads, config)
+    found[PLAIN_WHOLE] = runtimes.in_onnxruntime(whole_graph, settings.threads, config)
     for name, graph in ((PLAIN_OPENVINO, graphs[faster]), (PLAIN_WHOLE_OPENVINO, whole_graph)):
         try:
-            found[name] = peers.in_openvino(graph, settings.threads)
+            found[name] = runtimes.in_openvino(graph, settings.threads)
         except (ImportError, RuntimeError) as error:
             notes.append(f"{name}: does not load: {str(error).strip().splitlines()[0]}")
     return found

@@ -7,26 +7,22 @@ threads, in turns; the matrix product that the share of the peak is of takes its
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
 import edgekit
-from benchmarks import machine
+from benchmarks import machine, runtimes
 from benchmarks.condensenet_rivals import densenet121, mobilenet_v2
-from benchmarks.peers import SPIN_WITHIN_RUNS
+from benchmarks.runtimes import SPIN_WITHIN_RUNS
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
 from edgekit.export.macs import CostCounter
@@ -164,59 +160,25 @@ def exported(net: nn.Module, options: Mapping[str, object], scratch: Path) -> Bu
 def plain_contenders(net: nn.Module, picture: torch.Tensor, threads: int, path: Path) -> dict[str, Callable[[], object]]:
     """PyTorch as it is, and the plain export in every runtime that is installed and takes it."""
     array = picture.numpy()
-
-    def eager() -> object:
-        with torch.inference_mode():
-            return net(picture)
-
-    found: dict[str, Callable[[], object]] = {EAGER: eager}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(net, (picture,), str(path), input_names=["image"], dynamo=True, external_data=False)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    for key, value in SPIN_WITHIN_RUNS.items():
-        options.add_session_config_entry(key, value)
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    wanted = session.run(None, {"image": array})[0]
-    found[PLAIN] = lambda: session.run(None, {"image": array})
-    for name, build in ((OPENVINO, _openvino), (MNN, _mnn)):
+    runtimes.plain_export(net, {"image": picture}, ["logits"], path, dynamo=True)
+    in_onnxruntime = runtimes.in_onnxruntime(path, threads)
+    (wanted,) = in_onnxruntime(array)
+    found: dict[str, Callable[[], object]] = {
+        EAGER: partial(runtimes.eager(net), array), PLAIN: partial(in_onnxruntime, array),
+    }  # fmt: skip
+    others = {
+        OPENVINO: partial(runtimes.in_openvino, path, threads),
+        MNN: partial(runtimes.in_mnn, path, ["image"], ["logits"], threads),
+    }
+    for name, build in others.items():
         try:
-            run = build(path, array, threads)
+            run = build()
         except (ImportError, OSError, RuntimeError) as error:
             print(f"{name} is left out: {str(error).splitlines()[0]}", file=sys.stderr)
             continue
-        assert np.allclose(run(), wanted, atol=1e-3 * float(np.abs(wanted).max())), name
-        found[name] = run
+        assert np.allclose(run(array)[0], wanted, atol=1e-3 * float(np.abs(wanted).max())), name
+        found[name] = partial(run, array)
     return found
-
-
-def _openvino(path: Path, picture: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
-    import openvino
-
-    settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1}
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
-    return lambda: request.infer({"image": picture}, share_inputs=True, share_outputs=True)[compiled.outputs[0]]
-
-
-def _mnn(path: Path, picture: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
-    import subprocess
-    import sysconfig
-
-    import MNN
-
-    converter = Path(sysconfig.get_path("scripts")) / "mnnconvert"
-    model = path.with_suffix(".mnn")
-    command = [str(converter), "-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(model), "--bizCode", "edgekit"]
-    subprocess.run(command, check=True, capture_output=True)
-    net = MNN.nn.load_module_from_file(
-        str(model), [], [], runtime_manager=MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": threads, "precision": "high"},))
-    )
-    tensor = MNN.expr.convert(MNN.expr.const(picture, picture.shape, MNN.expr.NCHW), MNN.expr.NC4HW4)
-    return lambda: np.array(net.forward(tensor).read())
 
 
 def judged(name: str, times: Times) -> list[Figure]:

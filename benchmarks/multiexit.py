@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 import edgekit
-from benchmarks import machine, multiexit_peers
-from benchmarks.multiexit_peers import Array, Network
+from benchmarks import machine, multiexit_peers, runtimes
 from benchmarks.ours import session_config, uncut_graph
+from benchmarks.runtimes import Array, Network
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
 from edgekit.export.sample_inputs import sample_inputs
@@ -137,7 +137,7 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
         networks = plain_networks(net, image, scratch, threads, config, notes)
         joined = scratch / "joined.onnx"
         joined.write_bytes(uncut_graph(bundle).SerializeToString())
-        networks[UNCUT] = multiexit_peers.in_onnxruntime(joined, threads, config)
+        networks[UNCUT] = runtimes.in_onnxruntime(joined, threads, config)
         wanted = networks[EAGER](image)
         for name, run in networks.items():
             for ours, theirs in zip(run(image), wanted, strict=True):
@@ -173,14 +173,14 @@ def plain_networks(
     for exporter, path in graphs.items():
         print(f"plain export, {exporter}", file=sys.stderr)
         multiexit_peers.plain_export(net, image, exits, path, dynamo=exporter.startswith("dynamo"))
-    runs = {name: multiexit_peers.in_onnxruntime(path, threads, config) for name, path in graphs.items()}
+    runs = {name: runtimes.in_onnxruntime(path, threads, config) for name, path in graphs.items()}
     trial = interleave({name: whole(name, partial(run, image)) for name, run in runs.items()}, 5, 3)
     faster = min(runs, key=lambda name: trial.median(name))
     notes.append(f"plain export: PyTorch's {faster} " + "(" + ", ".join(f"{n} {trial.median(n):.1f} ms" for n in runs) + ")")
-    found = {EAGER: multiexit_peers.eager(net), PLAIN: runs[faster]}
+    found = {EAGER: runtimes.eager(net), PLAIN: runs[faster]}
     for name, load in (
-        (OPENVINO, partial(multiexit_peers.in_openvino, graphs[faster], threads)),
-        (MNN, partial(multiexit_peers.in_mnn, graphs["TorchScript exporter"], exits, threads)),
+        (OPENVINO, partial(runtimes.in_openvino, graphs[faster], threads)),
+        (MNN, partial(runtimes.in_mnn, graphs["TorchScript exporter"], ["image"], multiexit_peers.logits(exits), threads)),
     ):
         try:
             found[name] = load()
@@ -235,7 +235,7 @@ def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, ro
     joined.write_bytes(uncut_graph(bundle).SerializeToString())
     image: Array = sample_inputs(staged.inputs, "classification")["image"].numpy()
     with edgekit.load(bundle.path, threads=threads) as session:
-        uncut = multiexit_peers.in_onnxruntime(joined, threads, session_config(session))
+        uncut = runtimes.in_onnxruntime(joined, threads, session_config(session))
         times = interleave({INFER: stages_timed(session, image), UNCUT: whole(UNCUT, partial(uncut, image))}, rounds, 20)
     reached = tuple(times.median(*stage_names(times)[: k + 1]) for k in range(len(answers)))
     right = answers.argmax(axis=2) == labels

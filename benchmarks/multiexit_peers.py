@@ -1,107 +1,29 @@
-"""What edgekit's multi-exit classifiers are measured against: PyTorch eager, the uncut network in three runtimes, and earlyon."""
+"""What edgekit's multi-exit classifiers are measured against: the plain export of the uncut network, and earlyon."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import logging
-import subprocess
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from benchmarks import runtimes
+from benchmarks.runtimes import Array
 from edgekit.models.msdnet import Layer, MSDNet, Reduction
-
-Array = NDArray[np.float32]
-Network = Callable[[Array], Sequence[Array]]  # a normalised picture (1, 3, H, W) to the logits (1, classes) of its exits
-
-
-def eager(net: nn.Module) -> Network:
-    """PyTorch as it is, without gradients."""
-
-    def run(image: Array) -> Sequence[Array]:
-        with torch.inference_mode():
-            return [exit_.numpy() for exit_ in net(torch.from_numpy(image))]
-
-    return run
 
 
 def plain_export(net: nn.Module, image: Array, exits: int, path: Path, *, dynamo: bool) -> None:
-    """``torch.onnx.export`` of the uncut network, weights in the one file."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    names = [f"logits{k}" for k in range(1, exits + 1)]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            net, (torch.from_numpy(image),), str(path), input_names=["image"], output_names=names, dynamo=dynamo,
-            external_data=False,
-        )  # fmt: skip
+    """The plain export of the uncut network."""
+    runtimes.plain_export(net, {"image": torch.from_numpy(image)}, logits(exits), path, dynamo=dynamo)
 
 
-def in_onnxruntime(path: Path, threads: int, config: Mapping[str, str]) -> Network:
-    """A graph in ONNX Runtime's CPU provider with every optimisation, its session as the stages' own."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    for name, value in config.items():
-        options.add_session_config_entry(name, value)
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {"image": image})
-
-
-def in_openvino(path: Path, threads: int) -> Network:
-    """A graph in OpenVINO's CPU plugin, float32 throughout, set for latency."""
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
-        "NUM_STREAMS": 1,
-    }
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    request = compiled.create_infer_request()
-
-    def run(image: Array) -> Sequence[Array]:
-        found = request.infer({"image": image}, share_inputs=True, share_outputs=True)
-        return [found[output] for output in compiled.outputs]
-
-    return run
-
-
-def in_mnn(path: Path, exits: int, threads: int) -> Network:
-    """A graph in MNN on the CPU, in its high precision (float32).
-
-    Raises:
-        ImportError: MNN is not installed.
-        RuntimeError: it does not convert the graph.
-    """
-    # MNN says on the standard output which instructions the processor has.
-    with contextlib.redirect_stdout(io.StringIO()):
-        library = importlib.import_module("MNN")
-    converted = path.with_suffix(".mnn")
-    command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", str(path)]
-    done = subprocess.run([*command, "--MNNModel", str(converted), "--bizCode", "MNN"], capture_output=True, text=True)
-    if not converted.is_file():
-        raise RuntimeError(f"MNN does not convert the graph: {(done.stderr or done.stdout).strip()[-200:]}")
-    names = [f"logits{k}" for k in range(1, exits + 1)]
-    manager = library.nn.create_runtime_manager(({"backend": "CPU", "precision": "high", "numThread": threads},))
-    module = library.nn.load_module_from_file(str(converted), ["image"], names, runtime_manager=manager)
-
-    def run(image: Array) -> Sequence[Array]:
-        value = library.expr.const(image, list(image.shape), library.expr.NCHW)
-        return [np.asarray(exit_.read()) for exit_ in module.forward([value])]
-
-    return run
+def logits(exits: int) -> list[str]:
+    """The names of the plain export's outputs."""
+    return [f"logits{k}" for k in range(1, exits + 1)]
 
 
 class _Block(nn.Module):

@@ -11,6 +11,8 @@ import argparse
 import importlib.util
 import json
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,15 +21,13 @@ import torch
 
 from benchmarks import machine
 from benchmarks.oqa_subjects import (
-    Run,
-    in_onnxruntime,
-    in_openvino,
     picture,
     plain_graphs,
     post_training_int8,
     quantised_bytes,
     random_subnet,
 )
+from benchmarks.runtimes import Array, in_onnxruntime, in_openvino
 from benchmarks.timing import Times, interleave, whole
 from edgekit.bundle import Bundle, Variant
 from edgekit.export.exporter import Request
@@ -35,6 +35,8 @@ from edgekit.export.exporter import run as export
 from edgekit.models.oqa_catalogue import find
 from edgekit.models.oqa_staged import StagedOqa, build
 from edgekit.packed import stored_bytes
+
+Run = Callable[[], Sequence[Array]]  # one picture through a graph
 
 DEFAULT = ("oqa-b4-71.3", "oqa-b3-67.0", "oqa-b2-59.8")
 OURS = "edgekit "
@@ -89,14 +91,14 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
         }
         feed = image.numpy()
         runs: dict[str, Run] = {
-            f"{OURS}{kind}": in_onnxruntime(graph, feed, threads) for kind, graph in graphs.items()
+            f"{OURS}{kind}": partial(in_onnxruntime(graph, threads), feed) for kind, graph in graphs.items()
         }
-        runs |= {kind: in_onnxruntime(graph, feed, threads) for kind, graph in others.items()}
+        runs |= {kind: partial(in_onnxruntime(graph, threads), feed) for kind, graph in others.items()}
         for kind, graph in plain.items():
-            runs[f"OpenVINO, {kind}"] = in_openvino(graph, feed, threads)
-        runs["OpenVINO, float, bfloat16 allowed"] = in_openvino(plain["float"], feed, threads, "bf16")
+            runs[f"OpenVINO, {kind}"] = partial(in_openvino(graph, threads), feed)
+        runs["OpenVINO, float, bfloat16 allowed"] = partial(in_openvino(plain["float"], threads, "bf16"), feed)
         found = _chosen(runs, graphs)
-        runs[CHOSEN] = in_onnxruntime(graphs[found], feed, threads)
+        runs[CHOSEN] = partial(in_onnxruntime(graphs[found], threads), feed)
         times = interleave({kind: whole(kind, run) for kind, run in runs.items()}, rounds, 3)
         sizes = _sizes(bundle, staged, plain["float"])
         unpacking = {variant.name: _unpacking(bundle, variant) for variant in variants}
@@ -166,7 +168,7 @@ def _rows(times: Times, runs: dict[str, Run], reference: np.ndarray) -> dict[str
             "ms": times.median(kind),
             "of_fake_quantised": times.ratio([kind], [base]),
             "of_float": times.ratio([kind], ["ONNX Runtime, float"]),
-            "logits_apart": float(np.abs(run() - reference).max()) / scale,
+            "logits_apart": float(np.abs(run()[0] - reference).max()) / scale,
         }
         for kind, run in runs.items()
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.peers import SPIN_WITHIN_RUNS
 from edgekit.export.convert import convert, serialize
 from edgekit.export.passes import simplify
 from edgekit.export.sample_inputs import sample_inputs
@@ -26,7 +25,6 @@ from edgekit.models.oqa_staged import StagedOqa
 from edgekit.models.staged import ImageInput
 
 Array = NDArray[np.float32]
-Run = Callable[[], Array]
 CALIBRATION = 16  # pictures for post-training quantisation
 
 
@@ -127,32 +125,6 @@ def post_training_int8(graph: bytes, size: int) -> dict[str, bytes]:
             )  # fmt: skip
             found[f"post-training INT8, {name}"] = target.read_bytes()
     return found
-
-
-def in_onnxruntime(graph: bytes, image: Array, threads: int) -> Run:
-    """One picture through a graph in ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    for name, value in SPIN_WITHIN_RUNS.items():
-        options.add_session_config_entry(name, value)
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda: np.asarray(session.run(None, {"image": image})[0])
-
-
-def in_openvino(graph: bytes, image: Array, threads: int, precision: str = "f32") -> Run:
-    """One picture through a graph in OpenVINO; ``precision`` is what it may compute floats in."""
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": 1,
-    }  # fmt: skip
-    compiled = openvino.Core().compile_model(openvino.Core().read_model(graph, b""), "CPU", settings)
-    request = compiled.create_infer_request()
-    return lambda: np.asarray(request.infer({"image": image}, share_inputs=True)[compiled.output(0)])
 
 
 def quantised_bytes(net: OqaNet) -> int:

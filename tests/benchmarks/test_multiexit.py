@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import multiexit, multiexit_peers
+from benchmarks import multiexit, multiexit_peers, runtimes
 from benchmarks.timing import Times
 from edgekit.models.msdnet import MSDNet, MSDNetOptions
 
@@ -28,10 +28,10 @@ def test_every_runtime_gives_what_the_network_gives(
     needs(runtime)
     multiexit_peers.plain_export(net, IMAGE, 3, tmp_path / "x.onnx", dynamo=False)
     peers = {
-        "onnxruntime": lambda: multiexit_peers.in_onnxruntime(tmp_path / "x.onnx", 1, {}),
-        "openvino": lambda: multiexit_peers.in_openvino(tmp_path / "x.onnx", 1),
+        "onnxruntime": lambda: runtimes.in_onnxruntime(tmp_path / "x.onnx", 1, {}),
+        "openvino": lambda: runtimes.in_openvino(tmp_path / "x.onnx", 1),
     }
-    for ours, theirs in zip(peers[runtime]()(IMAGE), multiexit_peers.eager(net)(IMAGE), strict=True):
+    for ours, theirs in zip(peers[runtime]()(IMAGE), runtimes.eager(net)(IMAGE), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
