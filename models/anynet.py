@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.errors import CheckpointError, OptionError, meant
+from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import load_weights, read_state_dict
+from edgekit.models.options import no_option, positive
 from edgekit.models.registry import WEIGHTS
 from edgekit.models.staged import ImageInput, Stage
 
@@ -403,16 +404,16 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in defaults:
-            raise OptionError(f"AnyNet has no option {name!r}{meant(name, defaults)}; it has {', '.join(defaults)}")
+            raise no_option("AnyNet", name, defaults)
         default = defaults[name]
         if isinstance(default, bool):
             if not isinstance(value, bool):
                 raise OptionError(f"{name}={value!r}: must be true or false")
         elif isinstance(default, tuple):
             value = tuple(value) if isinstance(value, (list, tuple)) else value
-            if not isinstance(value, tuple) or len(value) != 3 or not all(_positive(v) for v in value):
+            if not isinstance(value, tuple) or len(value) != 3 or not all(positive(v) for v in value):
                 raise OptionError(f"{name}={config[name]!r}: must be three positive whole numbers, such as {list(default)}")
-        elif not _positive(value) and not (name == "layers_3d" and value == 0 and not isinstance(value, bool)):
+        elif not positive(value) and not (name == "layers_3d" and value == 0 and not isinstance(value, bool)):
             raise OptionError(f"{name}={value!r}: must be a positive whole number, such as {default}")
         checked[name] = value
     return checked
@@ -446,10 +447,6 @@ def _count(weights: Mapping[str, Tensor], pattern: str, first: int) -> int:
     while pattern.format(first + count) in weights:
         count += 1
     return count
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _jsonable(options: AnyNetOptions) -> dict[str, object]:

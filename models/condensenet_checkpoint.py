@@ -11,7 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from edgekit.errors import CheckpointError, OptionError, meant
+from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import load_weights, read_state_dict
 from edgekit.models.condensenet import (
     CIFAR,
@@ -24,6 +24,7 @@ from edgekit.models.condensenet import (
     check_mask,
     converted,
 )
+from edgekit.models.options import no_option, positive
 from edgekit.models.staged import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -131,7 +132,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in defaults:
-            raise OptionError(f"CondenseNet has no option {name!r}{meant(name, defaults)}; it has {', '.join(defaults)}")
+            raise no_option("CondenseNet", name, defaults)
         default = defaults[name]
         if name == "data":
             if value not in DATA:
@@ -139,7 +140,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
         elif isinstance(default, tuple):
             if isinstance(value, str) and re.fullmatch(r"\d+(-\d+)*", value):
                 value = [int(part) for part in value.split("-")]
-            if not isinstance(value, (list, tuple)) or not value or not all(_positive(v) for v in value):
+            if not isinstance(value, (list, tuple)) or not value or not all(positive(v) for v in value):
                 shown = "-".join(map(str, default))
                 raise OptionError(f"{name}={config[name]!r}: must be positive whole numbers, such as {shown}")
             value = tuple(value)
@@ -147,7 +148,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise OptionError(f"{name}={value!r}: must be a number from 0 to below 1")
             value = float(value)
-        elif not _positive(value):
+        elif not positive(value):
             raise OptionError(f"{name}={value!r}: must be a positive whole number, such as {default}")
         checked[name] = value
     return checked
@@ -278,8 +279,3 @@ def _check_buffers(net: CondenseNet, source: str) -> None:
                 raise CheckpointError(
                     f"{source}: {name}.index points at feature {int(wrong[0])} of {module.inputs}; the file is damaged"
                 )
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-

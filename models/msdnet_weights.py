@@ -15,9 +15,10 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from edgekit.errors import CheckpointError, OptionError, meant
+from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import load_weights
 from edgekit.models.msdnet import CLASSES, MSDNet, MSDNetOptions, plan
+from edgekit.models.options import no_option, positive
 
 Shapes = dict[str, tuple[int, ...]]
 _NAMES = [field.name for field in fields(MSDNetOptions)]
@@ -83,10 +84,8 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     checked: dict[str, object] = {}
     for name, value in config.items():
         if name not in _NAMES:
-            raise OptionError(
-                f"MSDNet has no option {name!r}{meant(name, _NAMES)}; it has {', '.join(_NAMES)}"
-            )
-        if name in _WHOLE and not _positive(value):
+            raise no_option("MSDNet", name, _NAMES)
+        if name in _WHOLE and not positive(value):
             raise OptionError(f"{name}={value!r}: must be a positive whole number")
         if name in _WORDS and value not in _WORDS[name]:
             raise OptionError(f"{name}={value!r}: must be {' or '.join(_WORDS[name])}")
@@ -110,7 +109,7 @@ def _factors(name: str, value: object) -> tuple[int, ...]:
         numbers = [int(part) for part in value.split("-")]
     if isinstance(value, int):
         numbers = [value]
-    if not isinstance(numbers, (list, tuple)) or not numbers or not all(_positive(n) for n in numbers):
+    if not isinstance(numbers, (list, tuple)) or not numbers or not all(positive(n) for n in numbers):
         raise OptionError(f"{name}={value!r}: must be positive whole numbers, one a scale, such as 1-2-4")
     return tuple(numbers)
 
@@ -261,10 +260,6 @@ def _shapes(options: MSDNetOptions) -> Shapes:
         for name, tensor in net.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _share(value: object) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from edgekit.errors import OptionError, meant
+from edgekit.errors import OptionError
 from edgekit.models.lsq import BITS
+from edgekit.models.options import no_option, positive
 
 FIRST_WIDTH = 16
 STAGE_WIDTHS = (24, 40, 80, 112, 160)  # MobileNetV3-Large's, for a width_mult of 1
@@ -171,7 +172,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
     for name, value in config.items():
         if name in _LISTS:
             value = tuple(value) if isinstance(value, (list, tuple)) else value
-            if not isinstance(value, tuple) or not value or not all(_positive(item) for item in value):
+            if not isinstance(value, tuple) or not value or not all(positive(item) for item in value):
                 raise OptionError(
                     f"{name}={config[name]!r}: must be a list of positive whole numbers, such as [3, 5, 7]"
                 )
@@ -183,14 +184,10 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 16:
                 raise OptionError(f"width_mult={value!r}: must be a positive number, such as 1.0")
         elif name == "num_classes":
-            if not _positive(value):
+            if not positive(value):
                 raise OptionError(f"num_classes={value!r}: must be a positive whole number")
         elif name not in ("ks", "e", "d", "subnet", "recalibrate"):
             names = ["subnet", "recalibrate", "ks", "e", "d", "bits", "width_mult", "num_classes", *_LISTS]
-            raise OptionError(f"OQA has no option {name!r}{meant(name, names)}; it has {', '.join(names)}")
+            raise no_option("OQA", name, names)
         checked[name] = value
     return checked
-
-
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
