@@ -46,6 +46,8 @@ class Session:
         profile, guess: what was measured here, else what another device measured and is guessed from; None without.
         latency: what the scheduler knows of the stages' durations.
         clock: where its instants come from.
+        plan, turn, trying: for who runs its stages together with others' (`edgekit.runtime.arbiter`): what its frames share,
+            the lock to hold while a stage runs, and how sure to be of a stage that is cancelled in time.
     """
 
     def __init__(
@@ -78,19 +80,19 @@ class Session:
         with self._priority.working(inherited=True):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
-        self._trying = confidence or (EVEN if backend.cancels else SURE)
+        self.trying = confidence or (EVEN if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
         overhead = LatencyModel((ANSWERING,))
-        self._plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
+        self.plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
-        self._turn = threading.Lock()
-        self._batches = Batches(self._plan, backend, self._turn, allow_nonfinite)
-        self._returning = Returning(self._plan, f"edgekit-{bundle.manifest.name}", self._turn, self._priority)
+        self.turn = threading.Lock()
+        self._batches = Batches(self.plan, backend, self.turn, allow_nonfinite)
+        self._returning = Returning(self.plan, f"edgekit-{bundle.manifest.name}", self.turn, self._priority)
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
         known = first_durations(self.profile, self.guess, self.variants)
-        prepare_model(self._plan, bundle, network, backend, self._entrance, known, bool(self.guess), warmup)
+        prepare_model(self.plan, bundle, network, backend, self._entrance, known, bool(self.guess), warmup)
         self.latency.end(self.clock.now())
 
     @classmethod
@@ -132,20 +134,10 @@ class Session:
             OptionError: an option is wrong.
         """
         bundle = read_bundle(path)
+        options = (variants, clock, allow_nonfinite, warmup, confidence, policies, network, priority)
 
         def make(opened: Backend) -> "Session":
-            return cls(
-                bundle,
-                opened,
-                variants,
-                clock,
-                allow_nonfinite,
-                warmup,
-                confidence,
-                policies,
-                network,
-                priority,
-            )
+            return cls(bundle, opened, *options)
 
         return open_with(make, bundle, backend, providers, threads, spin, build)
 
@@ -209,7 +201,7 @@ class Session:
             InputError, OptionError, BackendError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        return self._exits(self._begin(started, check_budget(budget_ms), inputs, cheapest_first=True))
+        return self._exits(self.begin(started, check_budget(budget_ms), inputs, cheapest_first=True))
 
     def submit(
         self,
@@ -233,7 +225,7 @@ class Session:
             InputError, OptionError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        execution = self._begin(started, check_budget(budget_ms), inputs, copy=True, cheapest_first=True)
+        execution = self.begin(started, check_budget(budget_ms), inputs, copy=True, cheapest_first=True)
         job = Job(execution, self.clock, on_exit)
         self._returning.worker.add(job, latest)
         return job
@@ -270,7 +262,7 @@ class Session:
         """Cancel what runs in the background, join its thread and give everything back; may be called twice."""
         self._closed = True
         self._returning.worker.close()
-        with self._turn:
+        with self.turn:
             self.backend.close()
 
     def __enter__(self) -> "Session":
@@ -284,7 +276,7 @@ class Session:
     ) -> None:
         self.close()
 
-    def _begin(
+    def begin(
         self,
         started: float,
         budget_ms: Optional[float],
@@ -292,12 +284,14 @@ class Session:
         copy: bool = False,
         returning: bool = False,
         cheapest_first: bool = False,
+        plan: Optional[Plan] = None,
     ) -> Execution:
+        """A frame whose inputs are ready and of which nothing has run; ``plan`` in place of the session's own."""
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
         entered = self._entrance.enter(inputs, copy)
         reserve = self._returning.reserve_ms(budget_ms, returning)
-        confidence = self._trying if returning else None
+        confidence = self.trying if returning else None
         ready, placement = self.clock.now(), entered.placement
         call = Call(started, ready, budget_ms, reserve, placement, confidence, cheapest_first)
 
@@ -306,7 +300,7 @@ class Session:
             if self._observer is not None:
                 self._observer(execution)
 
-        execution = Execution(self._plan, entered.frame, call, over)
+        execution = Execution(plan or self.plan, entered.frame, call, over)
         return execution
 
     def _infer(
@@ -319,12 +313,12 @@ class Session:
     ) -> Result:
         check_overrun(overrun)
         returning = budget_ms is not None and overrun == "return"
-        execution = self._begin(started, budget_ms, inputs, returning=returning)
+        execution = self.begin(started, budget_ms, inputs, returning=returning)
         with self._priority.waiting() if returning else self._priority.working():
             if returning:
                 self._returning.run(execution)
             else:
-                with self._turn:
+                with self.turn:
                     execution.finish()
             result = execution.result("budget")
         if result.output is not None:
@@ -335,16 +329,16 @@ class Session:
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
         try:
-            with self._turn:
+            with self.turn:
                 stage = execution.decide()
             while stage is not None:
                 reached = len(execution.progress.exits)
-                with self._turn:
+                with self.turn:
                     execution.run(stage)
                     stage = execution.decide()
                 if len(execution.progress.exits) > reached or execution.progress.error is not None:
                     yield execution.result()
-                    with self._turn:
+                    with self.turn:
                         stage = execution.decide()  # time has passed since
         finally:
             execution.end("cancelled")

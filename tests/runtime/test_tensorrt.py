@@ -135,9 +135,9 @@ def test_a_stage_that_cannot_be_cancelled_must_surely_fit_to_be_begun(
     machine: Robot, stereo_path: Path
 ) -> None:
     with Session.open(str(stereo_path), "tensorrt", build=True, warmup=1) as session:
-        assert session._trying == 0.99
+        assert session.trying == 0.99
     with Session.open(str(stereo_path), "onnxruntime", warmup=1) as session:
-        assert session._trying == 0.5
+        assert session.trying == 0.5
 
 
 def test_a_stage_that_fails_leaves_the_answers_before_it(built: Session, machine: Robot) -> None:
