@@ -5,22 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import CheckpointError, EdgekitError, OptionError
-from edgekit.models.training_log import Progress, TrainingLog
+from edgekit.models.training_loop import CHECKPOINT, LOG, begin, carry_out
 
 if TYPE_CHECKING:
+    from edgekit.models.training_log import TrainingLog
     from edgekit.models.training_run import Run
 
-CHECKPOINT = "training.safetensors"
-LOG = "log.jsonl"
 WEIGHTS = "anynet.safetensors"
 CARD = "anynet.json"
 
@@ -133,64 +130,23 @@ def train(training: Training) -> Path:
     from edgekit.models.training_run import Run
 
     run = Run(training)
-    checkpoint = training.out / CHECKPOINT
-    if checkpoint.exists() and not training.resume:
-        raise OptionError(
-            f"{training.out} holds a training already; add --resume to go on with it, or name another --out"
-        )
-    if training.resume:
-        if not checkpoint.exists():
-            raise OptionError(
-                f"{checkpoint} does not exist, so there is nothing to resume; leave --resume out"
-            )
-        run.restore(checkpoint)
-    try:
-        training.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError(f"{training.out} cannot be created: {error}") from error
-    log = TrainingLog(training.out / LOG, run.step)
-    _stop_gently_on_sigterm()
+    log = begin(run, training.out, training.resume)
     last = min(training.recipe.steps, training.stop_after or training.recipe.steps)
+
+    def measure() -> None:
+        if training.measure and run.step % training.measure_every == 0:
+            _report_real(run, training.measure, log)
+
     with run.batches(run.step, last) as batches:
-        progress = Progress(training.recipe.steps, run.step)
-        try:
-            for batch in batches:
-                run.advance(batch)
-                line = progress.report(run)
-                if line:
-                    log.write({**run.summary(), "steps_per_s": progress.pace})
-                    print(line, file=sys.stderr, flush=True)
-                if run.step % training.save_every == 0:
-                    run.save(checkpoint)
-                if training.measure and run.step % training.measure_every == 0:
-                    _report_real(run, training.measure, log)
-        except KeyboardInterrupt:
-            run.save(checkpoint)
-            print(
-                f"stopped at step {run.step}; go on with --resume --out {training.out}",
-                file=sys.stderr,
-                flush=True,
-            )
-            raise
-    run.save(checkpoint)
+        carry_out(run, batches, training.out, log, training.save_every, measure)
     if run.step < training.recipe.steps:
-        return checkpoint
+        return training.out / CHECKPOINT
     return finish(run, training)
-
-
-def _stop_gently_on_sigterm() -> None:
-    """A polite kill saves as Ctrl-C does; a background job never gets Ctrl-C."""
-    if threading.current_thread() is threading.main_thread():
-
-        def stop(_signal: int, _frame: object) -> None:
-            raise KeyboardInterrupt
-
-        signal.signal(signal.SIGTERM, stop)
 
 
 def finish(run: Run, training: Training) -> Path:
     """Settle the batch-norm statistics of the averaged weights, and write weights and card."""
-    from edgekit.models.training_run import write_atomically
+    from edgekit.models.training_checkpoint import write_atomically
 
     if not training.recipe.propagation_alone:  # which was trained on what the statistics make of the pictures
         run.settle_statistics()

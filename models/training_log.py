@@ -7,10 +7,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.models.training_run import Run
+    from edgekit.models.training_loop import Steps
 
 
 class TrainingLog:
@@ -38,25 +38,24 @@ class TrainingLog:
 
 
 class Progress:
-    """A line every few seconds: pace, loss, error of every exit, time to go."""
+    """A line every few seconds: pace, what the run says of its latest steps, time to go."""
 
-    def __init__(self, steps: int, start: int) -> None:
-        self._steps = steps
-        self._step = start
+    def __init__(self, run: Steps[Any]) -> None:
+        self._run = run
+        self._step, self._done = run.step, run.progress
         self._time = time.monotonic()
         self.pace = 0.0
 
-    def report(self, run: Run, every: float = 15.0) -> str | None:
+    def report(self, every: float = 15.0) -> str | None:
         """The line to show now; None if the last one is less than ``every`` s old and the training goes on."""
-        now = time.monotonic()
-        if now - self._time < every and run.step < self._steps:
+        run, now = self._run, time.monotonic()
+        if now - self._time < every and run.progress < 1:
             return None
-        self.pace = (run.step - self._step) / max(now - self._time, 1e-9)
-        self._step, self._time = run.step, now
-        left = (self._steps - run.step) / max(self.pace, 1e-9)
-        summary = run.summary()
-        errors = " ".join(f"{error:.2f}" for error in run.errors())
+        since = max(now - self._time, 1e-9)
+        self.pace = (run.step - self._step) / since
+        left = (1 - run.progress) / max((run.progress - self._done) / since, 1e-9)
+        self._step, self._done, self._time = run.step, run.progress, now
         return (
-            f"step {run.step}/{self._steps}  {self.pace:.2f} steps/s  loss {summary['loss']:.3f}  EPE {errors}  "
+            f"step {run.step} ({100 * run.progress:.1f} %)  {self.pace:.2f} steps/s  {run.shown()}  "
             f"ETA {int(left // 3600)}:{int(left % 3600 // 60):02d}:{int(left % 60):02d}"
         )

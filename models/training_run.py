@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import signal
 import time
 from collections import deque
@@ -23,12 +22,19 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from edgekit.errors import CheckpointError, OptionError
+from edgekit.errors import CheckpointError
 from edgekit.models.anynet_training import TrainingAnyNet, disparity_loss
 from edgekit.models.evaluate_stereo import StereoPair, load_pairs, measure
 from edgekit.models.staged import IMAGENET_MEAN, IMAGENET_STD
 from edgekit.models.stereo_batches import Batch, BatchSource, ScenePool
 from edgekit.models.stereo_scenes import VERSION
+from edgekit.models.training_checkpoint import (
+    part,
+    read_training,
+    refuse_other_recipe,
+    save_training,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from edgekit.models.train_anynet import Training
@@ -141,6 +147,15 @@ class Run:
         rows = [errors for _, errors in self._recent if len(errors) == exits]
         return [float(value) for value in np.mean(rows, axis=0)] if rows else []
 
+    @property
+    def progress(self) -> float:
+        """The share of the steps that is done, 0 to 1."""
+        return self.step / self._recipe.steps
+
+    def shown(self) -> str:
+        """Loss, and EPE of every exit, of the latest steps."""
+        return f"loss {self.summary()['loss']:.3f}  EPE " + " ".join(f"{error:.2f}" for error in self.errors())
+
     def summary(self) -> dict[str, object]:
         """What a log line says about the latest steps."""
         losses = [loss for loss, errors in self._recent if len(errors) == len(self._recent[-1][1])]
@@ -175,10 +190,7 @@ class Run:
             "recent": list(self._recent),
             "earlier": self._earlier,
         }
-        data = save(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, {"training": json.dumps(facts)}
-        )
-        write_atomically(path, data)
+        save_training(path, tensors, facts)
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint.
@@ -187,26 +199,11 @@ class Run:
             OptionError: it was made with another recipe.
             CheckpointError: it cannot be read.
         """
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                facts = json.loads(file.metadata()["training"])
-            tensors = load_file(path)
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path} is not a training checkpoint of edgekit ({error}); start anew without it"
-            ) from error
-        ours = json.loads(json.dumps(self._recipe_facts()))
-        theirs = {**json.loads(json.dumps(asdict(type(self._recipe)()))), **facts["recipe"]}
-        differing = [
-            f"{name} was {theirs[name]!r}, now {ours[name]!r}" for name in ours if theirs[name] != ours[name]
-        ]
-        if differing:
-            raise OptionError(
-                f"{path} was made with other options: {'; '.join(differing)}. "
-                "Resume with the same ones, or start another training with --init and another --out"
-            )
-        self._net.load_state_dict(_part(tensors, "net."))
-        self._average.load_state_dict(_part(tensors, "average."))
+        tensors, facts = read_training(path)
+        begun_with = {**json.loads(json.dumps(asdict(type(self._recipe)()))), **facts["recipe"]}
+        refuse_other_recipe(path, self._recipe_facts(), begun_with)
+        self._net.load_state_dict(part(tensors, "net."))
+        self._average.load_state_dict(part(tensors, "average."))
         for name, parameter in self._net.named_parameters():
             if f"adam.step.{name}" in tensors:
                 state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
@@ -290,33 +287,6 @@ def load_into(net: nn.Module, path: Path) -> list[dict[str, object]]:
         return trainings
     except (OSError, safetensors.SafetensorError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be used as initial weights: {error}") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a crash or a full disk leaves either the old one or the new one.
-
-    Raises:
-        CheckpointError: it could not be written; an older file of this name is untouched.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        kept = (
-            "the one written before is intact; make room and go on with --resume"
-            if path.exists()
-            else "make room"
-        )
-        raise CheckpointError(f"{path} could not be written ({error}); {kept}") from error
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _quiet_worker() -> None:
