@@ -63,8 +63,18 @@ def check_opening(warmup: int, confidence: Optional[float]) -> None:
     """
     if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
         raise OptionError(f"warmup={warmup!r}: must be a whole number of frames, 0 or more")
+    check_sure(confidence)
+
+
+def check_sure(confidence: Optional[float]) -> Optional[float]:
+    """A confidence: the share of runs in which a stage that is begun should fit; None is whatever is usual.
+
+    Raises:
+        OptionError: what it must be.
+    """
     if confidence is not None and not 0.5 <= confidence < 1:
         raise OptionError(f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99")
+    return confidence
 
 
 def _number(value: object) -> float:

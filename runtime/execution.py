@@ -114,11 +114,11 @@ class Execution:
             return decision.stage
         return None
 
-    def step(self) -> bool:
-        """Decide on the next stage and run it; False if the frame is over."""
+    def step(self, reached: Optional[Callable[[], object]] = None) -> bool:
+        """Decide on the next stage and run it; False if the frame is over. ``reached`` is that of `run`."""
         stage = self.decide()
         if stage is not None:
-            self.run(stage)
+            self.run(stage, reached)
         return self.progress.reason is None
 
     def finish(self) -> None:
@@ -126,8 +126,11 @@ class Execution:
         while self.step():
             pass
 
-    def run(self, stage: str) -> None:
-        """Run ``stage``, which `decide` named; the frame is over if it fails or is cancelled."""
+    def run(self, stage: str, reached: Optional[Callable[[], object]] = None) -> None:
+        """Run ``stage``, which `decide` named; the frame is over if it fails or is cancelled.
+
+        ``reached`` is called as soon as its exit can be read, before anything is learnt from it.
+        """
         plan = self._plan
         begun = plan.clock.now()
         try:
@@ -137,7 +140,7 @@ class Execution:
             exit_name = self._exits[stage]
             if not plan.scheduler.improves(stage, self.progress.exits):
                 exit_name = None
-            reached = None if exit_name is None else self._frame.read(exit_name)
+            output = None if exit_name is None else self._frame.read(exit_name)
         except StageCancelled:
             self._cut(stage, begun)
             self.end(self._stopped or "cancelled")
@@ -148,13 +151,15 @@ class Execution:
             self.end("error", str(error) or type(error).__name__)
         else:
             now = plan.clock.now()
-            plan.stages.learn(stage, now - begun)
             progress = self.progress
             self.progress = progress._replace(
                 stages=progress.stages + ((stage, begun, now - begun),),
-                exits=progress.exits if reached is None else progress.exits + ((stage, reached),),
+                exits=progress.exits if output is None else progress.exits + ((stage, output),),
                 reached=now,
             )
+            if reached is not None and output is not None:
+                reached()
+            plan.stages.learn(stage, now - begun)
 
     def stop(self, reason: str) -> None:
         """End the frame from another thread: its running stage is cancelled, and no other begins."""
@@ -192,17 +197,14 @@ class Execution:
         output = None
         if progress.exits:
             output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
-            plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
-        now = plan.clock.now() if at is None else at
-        elapsed = now - call.started
-        slack = None if call.budget_ms is None else call.budget_ms - elapsed
-        return Result(
+        cut = progress.cut
+        result = Result(
             output=output,
             exits=dict(progress.exits),
             stage=progress.exits[-1][0] if progress.exits else None,
-            elapsed_ms=elapsed,
-            slack_ms=slack,
-            missed=call.deadline is not None and (now > call.deadline or output is None),
+            elapsed_ms=0.0,
+            slack_ms=None,
+            missed=False,
             reason=progress.reason or reason or "partial",
             stage_ms={name: duration for name, _, duration in progress.stages},
             predicted_ms={
@@ -217,11 +219,17 @@ class Execution:
             error=progress.error,
             decisions=tuple((instant - call.started, decision) for instant, decision in progress.decisions),
             reserve_ms=call.reserve_ms,
-            cut=None
-            if progress.cut is None
-            else (progress.cut[0], progress.cut[1] - call.started, progress.cut[2]),
+            cut=None if cut is None else (cut[0], cut[1] - call.started, cut[2]),
             network=plan.manifest.network_of(progress.exits[-1][0]) if progress.exits else None,
         )
+        if output is not None and at is None:
+            plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
+        now = plan.clock.now() if at is None else at  # as late as can be: all of this takes time of the budget
+        if call.deadline is None:
+            return result._replace(elapsed_ms=now - call.started)
+        slack = call.deadline - now
+        missed = slack < 0 or output is None
+        return result._replace(elapsed_ms=now - call.started, slack_ms=slack, missed=missed)
 
     def _prepared(self, stage: str, begun: float) -> float:
         now = self._plan.clock.now()

@@ -15,6 +15,9 @@ OnExit = Callable[[Result], object]
 
 log = logging.getLogger("edgekit")
 
+# How long a frame's thread keeps still for one who is to take an exit; a few times what it takes on a slow machine.
+TAKING_S = 2e-3
+
 
 class Job:
     """A submitted frame. Its methods may be called from any thread, at any time; in asyncio, ``await job`` is its result."""
@@ -26,6 +29,7 @@ class Job:
         self._changed = threading.Condition()
         self._over = False
         self._watched = False  # somebody waits for the next exit
+        self._taken = threading.Lock()  # held until he who watched has it
         self._final: Optional[Result] = None
         self._when_over: List[Callable[[], object]] = []
 
@@ -74,12 +78,22 @@ class Job:
             return self._over
 
     def wait_for_exit(self, until: float) -> bool:
-        """Wait for the first exit, for the end, or for the instant ``until``; whether one of the others came first."""
+        """Wait for the first exit, for the end, or for the instant ``until``; whether one of the others came first.
+
+        Whoever waits calls `taken` when he has the answer.
+        """
         with self._changed:
+            self._taken.acquire()
             self._watched = True
             while not (self._over or self._execution.progress.exits) and self._clock.now() < until:
                 self._clock.wait(self._changed, until)
             return self._over or bool(self._execution.progress.exits)
+
+    def taken(self) -> None:
+        """Let the frame go on after `wait_for_exit`."""
+        if self._watched:
+            self._watched = False
+            self._taken.release()
 
     def __await__(self) -> Generator[Any, None, Result]:
         """The result, in an asyncio task; cancelling the task cancels the job.
@@ -108,9 +122,15 @@ class Job:
         """Run the frame to its end, on the worker's thread."""
         try:
             told = 0
-            while self._execution.step():
-                told = self._tell(told)
-            self._tell(told)
+            stage = self._execution.decide()
+            while stage is not None:
+                self._execution.run(stage, self._hand_over)
+                # Decided before anybody is told, so that what is told says whether a better answer may come.
+                stage = self._execution.decide()
+                reached = self._tell(told)
+                if stage is not None and reached > told and self._on_exit is not None:
+                    stage = self._execution.decide()  # time has passed since
+                told = reached
         finally:
             self._finish()
 
@@ -119,11 +139,16 @@ class Job:
         self._execution.end(reason)
         self._finish()
 
-    def _tell(self, told: int) -> int:
-        reached = len(self._execution.progress.exits)
-        if self._watched and reached > told:
+    def _hand_over(self) -> None:
+        """Wake whoever watches, and keep still until he has his answer: of two threads, Python runs one at a time."""
+        if self._watched:
             with self._changed:
                 self._clock.notify_all(self._changed)
+            if self._taken.acquire(timeout=TAKING_S):
+                self._taken.release()
+
+    def _tell(self, told: int) -> int:
+        reached = len(self._execution.progress.exits)
         if self._on_exit is not None and reached > told:
             try:
                 self._on_exit(self._execution.result())

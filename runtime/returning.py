@@ -8,6 +8,7 @@ from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.latency import Distribution
 from edgekit.runtime.priority import Priority
+from edgekit.runtime.result import Result
 
 # How long before his deadline a caller wants to be woken: what his waking stayed below in all but one of a hundred frames,
 # and half as much again, since few frames are waited for to the very end, and each that is and wakes late answers late.
@@ -42,8 +43,8 @@ class Returning:
             reserve += MARGIN * (late or 0.0)
         return min(reserve, MOST_RESERVED * budget_ms)
 
-    def run(self, execution: Execution) -> None:
-        """Run a frame until it is over, or its time is up: then a stage that still runs is cancelled.
+    def run(self, execution: Execution) -> Result:
+        """The answer of a frame that is run until it is over, or its time is up: then a stage that still runs is cancelled.
 
         Without any answer yet, nothing is lost by waiting for one as long as there is time at all.
         """
@@ -61,3 +62,6 @@ class Returning:
             self.worker.withdraw(job, "budget")
         with self._guard:
             self._waking.add(max(late, 0.0))
+        result = execution.result("budget")
+        job.taken()
+        return result

@@ -12,7 +12,7 @@ from edgekit.errors import EdgekitError
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.batches import Batches
-from edgekit.runtime.budget import check_budget, check_deadline, check_opening, check_overrun
+from edgekit.runtime.budget import check_budget, check_deadline, check_opening, check_overrun, check_sure
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
@@ -208,6 +208,7 @@ class Session:
         budget_ms: Optional[float] = None,
         latest: bool = False,
         on_exit: Optional[OnExit] = None,
+        confidence: Optional[float] = None,
         **inputs: object,
     ) -> Job:
         """Run a frame in the background, after those that were submitted before it.
@@ -217,15 +218,18 @@ class Session:
         Args:
             budget_ms: from this call until the last exit; a stage that overruns it is waited for.
             latest: drop the frames that wait and have not begun; their jobs end with ``reason="replaced"``.
-            on_exit: called with a `Result` for every exit, on the session's own thread: be quick, and do not wait there for
-                another frame.
+            on_exit: called on the session's own thread with a `Result` for every exit, whose reason is "partial" if a better one
+                may come: be quick, and do not wait there for another frame.
+            confidence: how sure the scheduler must be that a stage fits into the budget; by default the session's.
             inputs: as for `infer`.
 
         Raises:
             InputError, OptionError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        execution = self.begin(started, check_budget(budget_ms), inputs, copy=True, cheapest_first=True)
+        budget_ms = check_budget(budget_ms)
+        sure = check_sure(confidence)
+        execution = self.begin(started, budget_ms, inputs, True, cheapest_first=True, confidence=sure)
         job = Job(execution, self.clock, on_exit)
         self._returning.worker.add(job, latest)
         return job
@@ -285,13 +289,14 @@ class Session:
         returning: bool = False,
         cheapest_first: bool = False,
         plan: Optional[Plan] = None,
+        confidence: Optional[float] = None,
     ) -> Execution:
         """A frame whose inputs are ready and of which nothing has run; ``plan`` in place of the session's own."""
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
         entered = self._entrance.enter(inputs, copy)
         reserve = self._returning.reserve_ms(budget_ms, returning)
-        confidence = self.trying if returning else None
+        confidence = self.trying if returning else confidence
         ready, placement = self.clock.now(), entered.placement
         call = Call(started, ready, budget_ms, reserve, placement, confidence, cheapest_first)
 
@@ -316,11 +321,11 @@ class Session:
         execution = self.begin(started, budget_ms, inputs, returning=returning)
         with self._priority.waiting() if returning else self._priority.working():
             if returning:
-                self._returning.run(execution)
+                result = self._returning.run(execution)
             else:
                 with self.turn:
                     execution.finish()
-            result = execution.result("budget")
+                result = execution.result("budget")
         if result.output is not None:
             self._last = started, result.output
         elif reuse and self._last is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.errors import BackendError
+from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.job import Job
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
@@ -189,3 +189,24 @@ def test_a_job_that_fails_raises_where_it_is_awaited(virtual: MakeSession) -> No
             await job
 
     asyncio.get_event_loop_policy().new_event_loop().run_until_complete(robot())
+
+
+def test_an_exit_is_told_with_whether_a_better_one_may_come(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    told: List[Tuple[Optional[str], str]] = []
+    session.submit(
+        on_exit=lambda result: told.append((result.stage, result.reason)), **golden(session)
+    ).result()
+    assert told == [("stage1", "partial"), ("stage2", "partial"), ("stage4", "final")]
+    told.clear()
+    within = {"budget_ms": 25.0, **golden(session)}
+    session.submit(on_exit=lambda result: told.append((result.stage, result.reason)), **within).result()  # type: ignore[arg-type]
+    assert told == [("stage1", "partial"), ("stage2", "budget")]
+
+
+def test_a_job_may_try_stages_that_only_probably_fit(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    job = session.submit(budget_ms=22.0, confidence=0.5, **golden(session))
+    assert job.result().stage == "stage2"
+    with pytest.raises(OptionError, match="confidence=2"):
+        session.submit(confidence=2.0, **golden(session))
