@@ -23,6 +23,12 @@ class Clock:
         """Wake whoever waits on ``condition``, which the caller holds."""
         condition.notify_all()
 
+    def enter(self) -> None:
+        """The calling thread begins to wait for this clock's instants; a clock that moves by itself need not know."""
+
+    def leave(self) -> None:
+        """The calling thread ends, or is going to wait for something else than this clock."""
+
 
 class VirtualClock(Clock):
     """A clock for tests and simulations: it stands still until it is advanced."""

@@ -42,6 +42,10 @@ class JumpingClock(VirtualClock):
             for waiter in [one for one in self._waiters if one.condition is condition]:
                 self._wake(waiter)
 
+    def enter(self) -> None:
+        with self._guard:
+            self._known.add(threading.get_ident())
+
     def leave(self) -> None:
         """The calling thread is going to wait for something else than this clock, such as the end of another thread."""
         with self._guard:

@@ -1,0 +1,314 @@
+"""A stream: frames come at their own pace, the latest is answered, and whoever subscribed gets every exit as soon as it is there."""
+
+import threading
+from types import TracebackType
+from typing import Dict, List, Mapping, Optional, Sequence, Type, Union
+
+import numpy as np
+
+from edgekit.errors import EdgekitError, OptionError
+from edgekit.runtime.budget import check_budget
+from edgekit.runtime.result import Result
+from edgekit.runtime.session import Session
+from edgekit.runtime.stream.answering import Answerer, SessionAnswerer
+from edgekit.runtime.stream.capturing import Capture, Gate
+from edgekit.runtime.stream.counts import Counts, Tally
+from edgekit.runtime.stream.frame import Answer, Frame
+from edgekit.runtime.stream.intake import Intake
+from edgekit.runtime.stream.mailbox import Mailbox
+from edgekit.runtime.stream.pace import Pace
+from edgekit.runtime.stream.source import Source
+from edgekit.runtime.stream.subscription import OnAnswer, Subscription, check_stages
+from edgekit.runtime.stream.thread import StreamThread
+from edgekit.runtime.stream.trouble import OnTrouble, Trouble
+
+# How long each of a stream's threads is waited for when it is stopped; one that a driver holds longer is left behind.
+PATIENCE_S = 3.0
+
+
+class Stream:
+    """Answers the latest frame of a source, or of those that are pushed with `offer`, until it ends or is stopped.
+
+    It has a thread that captures, one that waits for answers, and one for every function that subscribed. Use it as a context
+    manager, or call `start` and `stop`.
+
+    Attributes:
+        clock: the session's; all instants are ms on it.
+    """
+
+    def __init__(
+        self,
+        answerer: Union[Session, Answerer],
+        source: Optional[Source] = None,
+        rate: Optional[float] = None,
+        budget_ms: Optional[float] = None,
+        on_trouble: Optional[OnTrouble] = None,
+        frames: Optional[int] = None,
+    ) -> None:
+        """Nothing is opened before `start`.
+
+        Args:
+            answerer: a session, which stays the caller's, or several behind one `Answerer`.
+            source: where frames come from; None if they are pushed.
+            rate: frames a second that are wanted. By default the source's own; a recording without one is answered frame by
+                frame, none dropped.
+            budget_ms: counted from a frame's arrival; None runs every stage. The first exit is waited for in any case.
+            on_trouble: told in a sentence what goes wrong while the stream goes on; by default a warning is logged.
+            frames: end after so many.
+
+        Raises:
+            OptionError: the rate or the budget is no number above 0.
+        """
+        if rate is not None and not 0 < rate < float("inf"):
+            raise OptionError(f"rate={rate!r}: give the frames a second, above 0")
+        self._answerer = SessionAnswerer(answerer) if isinstance(answerer, Session) else answerer
+        self.clock = self._answerer.clock
+        self._budget_ms = check_budget(budget_ms)
+        self._source = source
+        self._trouble = Trouble(self.clock, on_trouble)
+        self._tally = Tally()
+        self._frames: Mailbox[Frame] = Mailbox(self.clock)
+        self._gate = Gate(self.clock)
+        if rate is None and source is not None and not source.live:
+            rate = source.rate
+        pace = Pace(rate)
+        name = "what is pushed" if source is None else source.name
+        self._intake = Intake(self._frames, pace, self.clock, self._tally, self._trouble, name)
+        self._threads: List[StreamThread] = []
+        if source is not None:
+            capture = Capture(
+                source,
+                self._intake,
+                pace,
+                self._frames.wait_until_wanted,
+                self._gate,
+                self.clock,
+                self._tally,
+                self._trouble,
+                frames,
+            )
+            self._capture: Optional[Capture] = capture
+        else:
+            self._capture = None
+        self._subscriptions: List[Subscription] = []
+        self._guard = threading.Lock()
+        self._over = threading.Condition()
+        self._ended = False
+        self._begun: Optional[float] = None
+        self._until: Optional[float] = None
+        self._latest: Optional[Answer] = None
+
+    def subscribe(
+        self,
+        callback: OnAnswer,
+        name: Optional[str] = None,
+        keep: int = 1,
+        stages: Optional[Sequence[str]] = None,
+        final_only: bool = False,
+    ) -> Subscription:
+        """Call ``callback`` with every answer, on a thread of its own; before or after `start`.
+
+        If it raises, that is reported and the next answer comes. While it is busy, the newest ``keep`` answers wait.
+
+        Args:
+            callback: takes an `Answer`.
+            name: for reports; by default the function's.
+            keep: how many answers may wait; older ones are skipped.
+            stages: the exits that are wanted; by default all.
+            final_only: of every frame, only the last answer.
+
+        Raises:
+            OptionError: no stage of that name can answer.
+        """
+        called = str(getattr(callback, "__name__", "subscriber")) if name is None else name
+        return self._add(called, callback, keep, stages, final_only)
+
+    def answers(
+        self, keep: int = 1, stages: Optional[Sequence[str]] = None, final_only: bool = False
+    ) -> Subscription:
+        """Answers for a loop on the caller's own thread: ``for answer in stream.answers(): ...``, which ends with the stream.
+
+        Raises:
+            OptionError: as `subscribe`.
+        """
+        return self._add("answers", None, keep, stages, final_only)
+
+    def offer(
+        self, inputs: Mapping[str, np.ndarray], stamp: Optional[float] = None, tag: object = None
+    ) -> bool:
+        """Push one frame from any thread; it replaces the one that waits. Never waits; False if it was passed over.
+
+        Args:
+            inputs: by name, not written to afterwards.
+            stamp: when it was seen, in ms on ``clock``; now by default.
+            tag: found again at its answers.
+
+        Raises:
+            EdgekitError: the stream was not started, or is over.
+        """
+        if self._begun is None or self._frames.closed:
+            raise EdgekitError("this stream takes no frames: it was not started, or is over")
+        return self._intake.accept(inputs, stamp, tag)
+
+    def latest(self) -> Optional[Answer]:
+        """The newest answer to the newest frame that has one, at any moment; None before the first. Never waits."""
+        return self._latest
+
+    def counts(self) -> Counts:
+        """What it has done so far."""
+        end = self.clock.now() if self._until is None else self._until
+        seconds = 0.0 if self._begun is None else (end - self._begun) * 1e-3
+        skipped = {one.name: one.skipped for one in self._subscriptions}
+        return self._tally.counts(seconds, skipped, self._trouble.last)
+
+    def start(self) -> "Stream":
+        """Open the source and begin.
+
+        Raises:
+            InputError: the source cannot be opened.
+            EdgekitError: it was started before.
+        """
+        if self._begun is not None:
+            raise EdgekitError("a stream starts once; make another one")
+        if self._source is not None:
+            self._source.open()
+        self._begun = self.clock.now()
+        for subscription in self._subscriptions:
+            subscription.start()
+        self._threads.append(StreamThread("edgekit-stream", self._work, self.clock))
+        if self._capture is not None:
+            self._threads.append(StreamThread("edgekit-capture", self._read, self.clock))
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def wait(self, until: Optional[float] = None) -> bool:
+        """Wait for the end of the source and of the last answer, or for the instant ``until``; whether the end came first."""
+        with self._over:
+            while not self._ended and (until is None or self.clock.now() < until):
+                self.clock.wait(self._over, until)
+            return self._ended
+
+    def run(self, seconds: Optional[float] = None) -> Counts:
+        """Start, wait for the end or ``seconds``, stop, and say what was done.
+
+        Raises:
+            InputError: the source cannot be opened.
+        """
+        with self:
+            self.wait(None if seconds is None else self.clock.now() + seconds * 1e3)
+        return self.counts()
+
+    def stop(self) -> None:
+        """End now: the frame that runs is cancelled, threads are joined, subscribers get what they have not taken yet.
+
+        May be called twice, and from a subscriber, whose own thread then ends when its function returns.
+        """
+        self._gate.close()
+        self._frames.close(forget=True)
+        self._answerer.stop()
+        self.clock.leave()
+        try:
+            self._join()
+        finally:
+            self.clock.enter()
+
+    def _join(self) -> None:
+        stuck = [thread for thread in self._threads if not thread.join(PATIENCE_S)]
+        if self._until is None and self._begun is not None:
+            self._until = self.clock.now()
+        for subscription in self._subscriptions:
+            subscription.close()
+        for subscription in self._subscriptions:
+            subscription.close(PATIENCE_S)
+        if stuck:
+            # A driver that does not return from reading may crash if what it reads is taken away meanwhile.
+            self._trouble.report("stuck", "a thread of the stream does not end; its source is not closed")
+        elif self._source is not None:
+            self._source.close()
+
+    def __enter__(self) -> "Stream":
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    def _add(
+        self,
+        name: str,
+        callback: Optional[OnAnswer],
+        keep: int,
+        stages: Optional[Sequence[str]],
+        final_only: bool,
+    ) -> Subscription:
+        check_stages(stages, self._answerer.exits, name)
+        if keep < 1:
+            raise OptionError(f"keep={keep}: at least one answer must be able to wait")
+        added = Subscription(name, self.clock, self._trouble, callback, keep, stages, final_only)
+        with self._guard:
+            self._subscriptions = self._subscriptions + [added]
+        if self._begun is not None:
+            added.start()
+        if self._ended:
+            added.close()
+        return added
+
+    def _read(self) -> None:
+        assert self._capture is not None
+        try:
+            self._capture.run()
+        finally:
+            self._frames.close()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                frame = self._frames.take()
+                if frame is None:
+                    return
+                self._answer(frame)
+        finally:
+            for subscription in self._subscriptions:
+                subscription.close()
+            with self._over:
+                self._ended = True
+                self.clock.notify_all(self._over)
+
+    def _answer(self, frame: Frame) -> None:
+        deadline = None if self._budget_ms is None else frame.arrived + self._budget_ms
+        told: Dict[str, Answer] = {}
+
+        def tell(result: Result) -> None:
+            answer = Answer(frame, result, self.clock.now(), result.reason != "partial")
+            if not told:
+                self._tally.first(answer, deadline is not None and answer.published > deadline)
+            told["last"] = answer
+            self._publish(answer)
+
+        try:
+            result = self._answerer.answer(frame.inputs, deadline, tell)
+        except Exception as error:  # whatever answers may be the user's own; the next frame is another try
+            if not self._gate.closed:
+                self._tally.add("failed")
+                kind = "" if isinstance(error, EdgekitError) else f"{type(error).__name__}: "
+                self._trouble.report("failed", f"frame {frame.number} could not be answered: {kind}{error}")
+            return
+        last = told.get("last")
+        if last is None or result.stage != last.stage:
+            if result.output is None:
+                return
+            tell(result._replace(reason="final" if result.reason == "partial" else result.reason))
+        elif not last.final:
+            # A better answer was announced and did not come: its readers must know that this was the last one.
+            self._publish(Answer(frame, result, self.clock.now(), True))
+        self._tally.over(told["last"])
+
+    def _publish(self, answer: Answer) -> None:
+        self._latest = answer
+        for subscription in self._subscriptions:
+            subscription.put(answer)
