@@ -40,7 +40,8 @@ from benchmarks.plot import Point, error_against_time
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import read_bundle
 from edgekit.models.anynet import AnyNet, build
-from edgekit.models.evaluate_stereo import BlockMatching, StereoPair, epe_d1, load_pairs
+from edgekit.models.evaluate_stereo import StereoPair, epe_d1, load_pairs
+from edgekit.runtime.page.matching import BlockMatching
 
 SIZE = (368, 1232)  # the part of a KITTI frame that the authors measure
 PLAIN_OPENVINO = "plain export, OpenVINO"

@@ -64,12 +64,18 @@ VERBS = (
         "needed",
     ),
     Verb(
+        "report",
+        "edgekit.runtime.verbs.report",
+        "write a page with pictures of how bundles do on this device",
+        "several",
+    ),
+    Verb(
         "doctor", "edgekit.runtime.verbs.doctor", "say what this device is and what makes it slow", "optional"
     ),
     Verb("push", "edgekit.runtime.verbs.push", "bring a bundle to a robot by ssh, and check, build and measure it there"),
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
     Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
-    Verb("train", "edgekit.models.train_anynet", "train AnyNet on rendered stereo pairs"),
+    Verb("train", "edgekit.models.train_verb", "train a network by its paper's recipe"),
     Verb("completion", "edgekit.completion", "print a script that completes these names in bash or zsh"),
 )
 DAMAGED_PIPE, INTERRUPTED = 141, 130  # what a shell reports for a process that SIGPIPE or SIGINT ended
@@ -78,7 +84,7 @@ DAMAGED_PIPE, INTERRUPTED = 141, 130  # what a shell reports for a process that 
 class Parser(argparse.ArgumentParser):
     """A parser that raises instead of leaving, takes no abbreviations, and knows what a mistyped option was meant to be."""
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, prog: str, description: str = "") -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
@@ -100,8 +106,12 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(arguments)
 
     def option_names(self) -> List[str]:
-        """Every option string, such as ``--runs``."""
-        return [name for action in self._actions for name in action.option_strings]
+        """Every option string, such as ``--runs``, those of the parsers below this one too."""
+        names = [name for action in self._actions for name in action.option_strings]
+        for action in self._actions:
+            below = action.choices.values() if isinstance(action.choices, dict) else ()
+            names += [name for parser in below for name in parser.option_names()]
+        return names
 
 
 def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None) -> int:
@@ -153,9 +163,9 @@ def build_parser(verb: Verb, prog: str, bundle: Optional[str] = None) -> Parser:
     """
     parser = Parser(f"{prog} {verb.name}", verb.summary[0].upper() + verb.summary[1:] + ".")
     if verb.bundle and bundle is not None:
-        parser.set_defaults(bundle=bundle)
+        parser.set_defaults(bundle=[bundle] if verb.bundle == "several" else bundle)
     elif verb.bundle:
-        nargs = None if verb.bundle == "needed" else "?"
+        nargs = {"needed": None, "optional": "?", "several": "+"}[verb.bundle]
         parser.add_argument("bundle", nargs=nargs, help="a bundle, such as anynet.edgekit")
     _module(verb).add_arguments(parser)
     return parser

@@ -19,8 +19,6 @@ Map = NDArray[np.float32]
 Known = NDArray[np.bool_]
 
 OPENCV_DOC = Path("/usr/share/doc/opencv-doc/examples")
-DISPARITIES = 192  # px that StereoSGBM searches
-BLOCK = 5  # px, its window
 _AUTHORS_CROP = (368, 1232)  # AnyNet's authors measure KITTI on this bottom-right crop
 
 
@@ -83,30 +81,6 @@ def table(results: Mapping[str, Sequence[tuple[float, float]]]) -> str:
         wrong = " ".join(f"{d1:5.1f}" for _, d1 in exits)
         lines.append(f"{name:30s} EPE px {errors}   D1 % {wrong}")
     return "\n".join(lines)
-
-
-class BlockMatching:
-    """OpenCV's StereoSGBM in its fastest mode (3WAY), on grey pictures, with the weights that its documentation advises.
-
-    The matcher leaves out the left margin of ``DISPARITIES`` px. With ``margin`` the pictures are widened by as much first,
-    so that it answers there too, in a fifth more time.
-    """
-
-    def __init__(self, *, margin: bool = False) -> None:
-        self.margin = DISPARITIES if margin else 0
-        self.matcher = cv2.StereoSGBM.create(
-            minDisparity=0, numDisparities=DISPARITIES, blockSize=BLOCK, P1=8 * BLOCK**2, P2=32 * BLOCK**2,
-            disp12MaxDiff=1, preFilterCap=63, uniquenessRatio=10, speckleWindowSize=100, speckleRange=2,
-            mode=cv2.STEREO_SGBM_MODE_SGBM_3WAY,
-        )  # fmt: skip
-
-    def __call__(self, left: Picture, right: Picture) -> Map:
-        """RGB pictures (H, W, 3) to the disparity (H, W) px, -1 where the matcher gives none."""
-        views = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY) for view in (left, right)]
-        if self.margin:
-            views = [cv2.copyMakeBorder(view, 0, 0, self.margin, 0, cv2.BORDER_REPLICATE) for view in views]
-        found = self.matcher.compute(*views)[:, self.margin :].astype(np.float32) / 16
-        return np.where(found < 0, np.float32(-1), found)
 
 
 def read_pfm(path: Path) -> Map:

@@ -83,6 +83,15 @@ def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: Path
         assert read_picture(saved[2]).shape == (201, 333, 3)
 
 
+def test_it_writes_a_page_about_itself(bundle: Path, pictures: List[str]) -> None:
+    page = bundle.parent / "report.html"
+    found = document(call(bundle, "report", "--runs", 5, "--warmup", 1, "--out", page, "--json", *pictures))
+    assert found["page"] == str(page)
+    with open(str(page), "rb") as file:
+        text = file.read().decode("utf-8")
+    assert text.count("<svg") > 8 and all(stage.name in text for stage in read_bundle(bundle).manifest.stages)
+
+
 def test_it_says_what_this_device_is(bundle: Path) -> None:
     found = document(call(bundle, "doctor", "--json"))
     assert found["software"]["python"] == sys.version.split()[0]  # type: ignore

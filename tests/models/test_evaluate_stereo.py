@@ -12,8 +12,6 @@ from safetensors.torch import load_file
 
 from edgekit.models.anynet import AnyNet
 from edgekit.models.evaluate_stereo import (
-    DISPARITIES,
-    BlockMatching,
     StereoPair,
     epe_d1,
     load_pairs,
@@ -22,6 +20,7 @@ from edgekit.models.evaluate_stereo import (
 )
 from edgekit.models.registry import WEIGHTS
 from edgekit.models.training_run import predict
+from edgekit.runtime.page.matching import BlockMatching
 
 PAIRS = (
     "kitti2015_000000",
@@ -87,16 +86,6 @@ def test_every_exit_of_the_shipped_weights_is_better_than_the_one_before(
     for (epe, d1), stated in zip(exits, card.values(), strict=True):
         assert epe == pytest.approx(stated["epe_px"], abs=0.02)
         assert d1 == pytest.approx(stated["d1_percent"], abs=0.3)
-
-
-def test_block_matching_finds_the_shift_of_a_shifted_picture() -> None:
-    random = np.random.default_rng(0)
-    texture = random.integers(0, 255, (96, 640, 3), dtype=np.uint8)
-    left, right = texture[:, 20:-20], texture[:, 40:]
-    found = BlockMatching()(np.ascontiguousarray(left), np.ascontiguousarray(right))
-    inner = found[10:-10, DISPARITIES + 10 : -10]
-    assert np.median(inner) == 20
-    assert (found[:, : DISPARITIES - 1] < 0).all()
 
 
 @pytest.mark.parametrize("name", ["kitti2015_000000", "kitti2015_000001", "aloe_half"])
