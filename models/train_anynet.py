@@ -191,7 +191,6 @@ def _report_real(run: Run, root: Path, log: TrainingLog) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `edgekit train anynet`."""
     default = Recipe()
-    parser.add_argument("family", choices=["anynet"], help="what to train")
     parser.add_argument(
         "--out", type=Path, required=True, help="directory for checkpoint, log, weights and card"
     )
@@ -283,20 +282,3 @@ def _numbers(option: str, text: str, count: int) -> tuple[float, ...]:
     if len(values) != count:
         raise OptionError(f"{option} {text}: write {count} numbers with commas between, such as 0.2,0.3,0.4")
     return values
-
-
-def main() -> int:
-    """The same as a program of its own: `python -m edgekit.models.train_anynet anynet --out DIR`."""
-    parser = argparse.ArgumentParser(description="train AnyNet on rendered stereo scenes")
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args())
-    except KeyboardInterrupt:
-        return 130
-    except (OptionError, CheckpointError, EdgekitError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

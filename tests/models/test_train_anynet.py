@@ -171,7 +171,7 @@ def test_a_log_line_cut_short_by_a_kill_is_dropped_on_resuming(tmp_path: Path) -
 
 def test_ctrl_c_saves_the_step_it_interrupts(tmp_path: Path, repository: Path) -> None:
     command = [
-        sys.executable, "-m", "edgekit.models.train_anynet", "anynet", "--out", str(tmp_path), "--steps", "1000",
+        sys.executable, "-m", "edgekit", "train", "anynet", "--out", str(tmp_path), "--steps", "1000",
         "--size", "64x64", "--batch", "1", "--scenes", "1", "--threads", "1", "--workers", "0",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,242 @@
+"""The state of one classifier's training and everything that changes it: a step, a checkpoint, an average, a measurement."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.errors import CheckpointError
+from edgekit.models.checkpoint import load_weights, read_state_dict
+from edgekit.models.classification_batches import Batch, Batches, Normalise, in_order
+from edgekit.models.classification_data import ClassificationData
+from edgekit.models.classification_recipe import ClassificationRecipe, Training
+from edgekit.models.classification_sources import Labelled
+from edgekit.models.training_checkpoint import part, read_training, refuse_other_recipe, save_training
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one step asks of the network.
+
+    Attributes:
+        loss: to be lowered.
+        logits: of every exit (B, classes), as far as this step computed them, for the log.
+    """
+
+    loss: Tensor
+    logits: Sequence[Tensor]
+
+
+class Subject(ABC):
+    """What is trained: a network with its loss, and what else its paper does to it on the way.
+
+    Attributes:
+        family: as in ``edgekit export --model``.
+        net: its parameters and buffers are all that a checkpoint keeps, so state of a subject's own belongs in buffers.
+        mean, std: what its pictures are normalised with: those that the exported bundle will use.
+    """
+
+    family: str
+    net: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @abstractmethod
+    def lesson(self, batch: Batch, progress: float) -> Lesson:
+        """The loss of a batch, after this share of the training (0 to 1); torch's generator is seeded by the step."""
+
+    @abstractmethod
+    def exits(self, net: nn.Module, pictures: Tensor) -> Sequence[Tensor]:
+        """The logits (B, classes) of everything that a card tells the accuracy of, by ``net`` (its own, or the average)."""
+
+    def exit_names(self, count: int) -> list[str]:
+        """What the card calls what `exits` returns."""
+        return [f"stage{k + 1}" for k in range(count)]
+
+    def before_step(self, progress: float) -> None:
+        """Change the network where the schedule says so (masks, widths); its optimiser state stays."""
+
+    def parameter_groups(self, recipe: ClassificationRecipe) -> list[dict[str, object]]:
+        """What the optimiser gets: by default weight decay for all but biases and norms."""
+        heavy = [p for p in self.net.parameters() if p.ndim > 1 and p.requires_grad]
+        light = [p for p in self.net.parameters() if p.ndim <= 1 and p.requires_grad]
+        return [
+            {"params": heavy, "weight_decay": recipe.decay},
+            {"params": light, "weight_decay": 0.0},
+        ]
+
+    def start_from(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Fill the network from the weights of ``--init``."""
+        load_weights(self.net, weights, source)
+
+    def shipped(self, net: nn.Module) -> dict[str, Tensor]:
+        """The weights to write in the end, under the names that the family's builder reads."""
+        return net.state_dict()
+
+    @property
+    @abstractmethod
+    def options(self) -> Mapping[str, object]:
+        """The architecture's options as JSON values."""
+
+
+class ClassifierRun:
+    """Weights, their running average, SGD's momentum and the step count of one training."""
+
+    def __init__(
+        self, subject: Subject, data: ClassificationData, recipe: ClassificationRecipe, training: Training
+    ) -> None:
+        if training.threads:
+            torch.set_num_threads(training.threads)
+        self.subject, self.data, self.recipe = subject, data, recipe
+        self._normalise = Normalise(subject.mean, subject.std)
+        self.batches = Batches(
+            data.train, recipe.batch, recipe.seed, recipe.margin, recipe.mirror, self._normalise
+        )
+        self.steps = recipe.epochs * self.batches.steps_per_epoch
+        if recipe.initial and not training.resume:
+            subject.start_from(read_state_dict(recipe.initial), recipe.initial)
+        self.average = deepcopy(subject.net)
+        self._sgd = torch.optim.SGD(
+            subject.parameter_groups(recipe), lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+        )
+        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=100)
+        self.step = 0
+        self.seconds = 0.0
+
+    @property
+    def progress(self) -> float:
+        """The share of the training that is done, 0 to 1, by steps or by time."""
+        by_time = self.seconds / (60 * self.recipe.minutes) if self.recipe.minutes else 0.0
+        return min(1.0, max(self.step / self.steps, by_time))
+
+    def works(self, stop_after: int | None = None) -> Iterator[Batch]:
+        """The batches of the steps to come."""
+        last = min(self.steps, stop_after or self.steps)
+        while self.step < last and self.progress < 1:
+            yield self.batches(self.step)
+
+    def advance(self, batch: Batch) -> None:
+        """One optimiser step."""
+        began = time.monotonic()
+        recipe, subject = self.recipe, self.subject
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        subject.net.train()
+        subject.before_step(self.progress)
+        for group in self._sgd.param_groups:
+            group["lr"] = recipe.rate_at(self.progress)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            lesson = subject.lesson(batch, self.progress)
+        self._sgd.zero_grad(set_to_none=True)
+        lesson.loss.backward()  # type: ignore[no-untyped-call]
+        self._sgd.step()
+        self.step += 1
+        self._follow()
+        right = [float((one.argmax(1) == batch.labels).float().mean()) for one in lesson.logits]
+        self._recent.append((lesson.loss.item(), right))
+        self.seconds += time.monotonic() - began
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The average follows the weights and the batch-norm statistics; faster in the beginning."""
+        decay = min(self.recipe.averaging, self.step / (10 + self.step)) if self.recipe.averaging else 0.0
+        pairs = list(
+            zip(self.average.state_dict().values(), self.subject.net.state_dict().values(), strict=True)
+        )
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)  # type: ignore[no-untyped-call]
+        for average, current in pairs:
+            if not average.is_floating_point():
+                average.copy_(current)
+
+    def accuracies(self) -> list[float]:
+        """Share (%) of the latest training pictures that every exit got right."""
+        rows = [right for _, right in self._recent if len(right) == len(self._recent[-1][1])]
+        return [100 * sum(column) / len(column) for column in zip(*rows, strict=True)]
+
+    def summary(self) -> dict[str, object]:
+        """What a log line says about the latest steps."""
+        losses = [loss for loss, _ in self._recent]
+        return {
+            "step": self.step,
+            "epoch": self.step / self.batches.steps_per_epoch,
+            "loss": sum(losses) / max(1, len(losses)),
+            "train_percent": self.accuracies(),
+            "rate": self.recipe.rate_at(self.progress),
+            "seconds": self.seconds,
+        }
+
+    def shown(self) -> str:
+        """Epoch, loss, and accuracy of every exit, of the latest steps."""
+        summary = self.summary()
+        right = " ".join(f"{percent:.1f}" for percent in self.accuracies())
+        return f"epoch {summary['epoch']:.2f}  loss {summary['loss']:.3f}  right {right} %"
+
+    @torch.no_grad()
+    def measure(self, labelled: Labelled) -> list[float]:
+        """Accuracy (%) of every exit of the averaged weights."""
+        self.average.eval()
+        right: list[int] = []
+        for batch in in_order(labelled, self._normalise):
+            hits = [
+                int((one.argmax(1) == batch.labels).sum())
+                for one in self.subject.exits(self.average, batch.pictures)
+            ]
+            right = [a + b for a, b in zip(right or [0] * len(hits), hits, strict=True)]
+        return [100 * hits / len(labelled.labels) for hits in right]
+
+    def _names(self) -> dict[int, str]:
+        return {id(parameter): name for name, parameter in self.subject.net.named_parameters()}
+
+    def save(self, path: Path) -> None:
+        """Write the whole state to a temporary sibling and rename it.
+
+        Raises:
+            CheckpointError: the disk is full or not writable; what was saved before is untouched.
+        """
+        tensors = {f"net.{name}": tensor for name, tensor in self.subject.net.state_dict().items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
+        names = self._names()
+        for parameter, state in self._sgd.state.items():
+            if state.get("momentum_buffer") is not None:
+                tensors[f"momentum.{names[id(parameter)]}"] = state["momentum_buffer"]
+        facts = {
+            "recipe": self.recipe_facts(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "recent": list(self._recent),
+        }
+        save_training(path, tensors, facts)
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint.
+
+        Raises:
+            OptionError: it was made with another recipe.
+            CheckpointError: it cannot be read.
+        """
+        tensors, facts = read_training(path)
+        refuse_other_recipe(path, self.recipe_facts(), facts["recipe"])
+        try:
+            self.subject.net.load_state_dict(part(tensors, "net."))
+            self.average.load_state_dict(part(tensors, "average."))
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} is of another network ({error}); start anew without it") from error
+        momenta = part(tensors, "momentum.")
+        for name, parameter in self.subject.net.named_parameters():
+            if name in momenta:
+                self._sgd.state[parameter]["momentum_buffer"] = momenta[name]
+        self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+        self._recent.extend((float(loss), list(right)) for loss, right in facts["recent"])
+
+    def recipe_facts(self) -> dict[str, object]:
+        """The recipe as JSON values; of the initial weights only the file's name, for folders differ between machines."""
+        facts = {**asdict(self.recipe), "initial": Path(self.recipe.initial).name}
+        return {"family": self.subject.family, "data": self.data.name, **facts}

@@ -1,0 +1,25 @@
+"""`edgekit train FAMILY`: finds the family's recipe."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+RECIPES = {
+    "anynet": ("edgekit.models.train_anynet", "stereo, on rendered scenes"),
+    "msdnet": ("edgekit.models.train_msdnet", "pictures classified at several depths"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the families, each with its recipe's options."""
+    families = parser.add_subparsers(dest="family", required=True, metavar="FAMILY")
+    for name, (module, summary) in RECIPES.items():
+        family = families.add_parser(name, help=summary, description=f"Train {name}: {summary}.")
+        import_module(module).add_arguments(family)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and return the exit code."""
+    module, _ = RECIPES[args.family]
+    return int(import_module(module).run(args))
