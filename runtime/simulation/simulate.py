@@ -100,7 +100,7 @@ def simulate(
         until = call.exit_by if overrun == "return" else None
         frame = SimulatedFrame(clock, dict(zip(names, durations)), until, cancel_ms)
         execution = frame.execution = Execution(plan, frame, call, _nothing)
-        result = _answer(clock, execution, frame, device)
+        result = answer_frame(clock, execution, frame, device)
         device, caller = clock.now(), started + result.elapsed_ms
         _note(outcomes, number, result)
         number += 1
@@ -174,7 +174,7 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
     return differences
 
 
-def _answer(clock: SteppedClock, execution: Execution, frame: SimulatedFrame, device: float) -> Result:
+def answer_frame(clock: SteppedClock, execution: Execution, frame: SimulatedFrame, device: float) -> Result:
     """What the caller gets; the clock is left at the instant when the device is free again."""
     call = execution.call
     begin = max(call.ready, device)

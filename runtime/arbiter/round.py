@@ -1,0 +1,129 @@
+"""One frame of several networks: chooses, runs what was chosen, and keeps what was reached and why for anyone to read."""
+
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from edgekit.runtime.arbiter.choosing import Choice, Claim, choose
+from edgekit.runtime.arbiter.members import Inputs, Member, Turn
+from edgekit.runtime.arbiter.pace import Pace
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.result import Result
+
+OnExit = Callable[[str, Result], object]
+
+
+# What is run before a network's first stage, by its name in the records.
+INPUTS = "inputs"
+
+
+class Made(NamedTuple):
+    """A choice, when it was made (ms after the call), what was run (`INPUTS`, a stage or nothing), and how long it took."""
+
+    at_ms: float
+    choice: Choice
+    ran: Optional[str]
+    took_ms: float
+
+
+class Round:
+    """`step` until it says False; `stop` and `results` may be called by other threads meanwhile.
+
+    Args:
+        members: the networks.
+        pace: compares their models; it belongs to all frames of theirs.
+        inputs: of each, by name.
+        started: the instant of the call, in ms on ``clock``.
+        budget_ms: from then on; None runs every stage that gains anything.
+        reserve_ms: what of the budget the stages must leave, for waking whoever waits and for making the answers.
+        on_exit: called with a network's name and its result, at every exit.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        pace: Pace,
+        inputs: Mapping[str, Inputs],
+        clock: Clock,
+        started: float,
+        budget_ms: Optional[float],
+        reserve_ms: float = 0.0,
+        on_exit: Optional[OnExit] = None,
+    ) -> None:
+        self.started = started
+        self.budget_ms = budget_ms
+        self.exit_by = None if budget_ms is None else started + budget_ms - reserve_ms
+        self.reason: Optional[str] = None
+        self.reached = started  # the instant of the last change
+        self.turns = {one.name: Turn(one, started, budget_ms, inputs[one.name]) for one in members}
+        self.made: Tuple[Made, ...] = ()
+        self._clock = clock
+        self._pace = pace
+        self._on_exit = on_exit
+        self._stopped: Optional[str] = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether any network has an answer."""
+        return any(turn.exit is not None for turn in self.turns.values())
+
+    def step(self) -> bool:
+        """Choose a stage and run it; False if the frame is over.
+
+        Raises:
+            InputError: the inputs of the network that was chosen cannot be used.
+        """
+        now = self._clock.now()
+        if not self.made:
+            for turn in self.turns.values():
+                turn.member.plan.stages.begin(now)
+        if self._stopped is not None:
+            self.end(self._stopped)
+            return False
+        choice = choose(self._claims(), self._left(now))
+        if choice.network is None or choice.stage is None:
+            self._note(now, choice, None)
+            self.end(choice.reason)
+            return False
+        turn = self.turns[choice.network]
+        if turn.execution is None:
+            turn.prepare()
+            self._note(now, choice, INPUTS)
+            return True  # that may have taken longer than expected: choose again
+        reached = turn.run(choice.stage, choice.reason)
+        self._pace.ran(choice.network)
+        self._note(now, choice, choice.stage)
+        if reached and self._on_exit is not None:
+            self._on_exit(choice.network, turn.execution.result())
+        return True
+
+    def stop(self, reason: str) -> None:
+        """End the frame from another thread: the stage that runs is cancelled, and no other begins."""
+        self._stopped = reason
+        for turn in self.turns.values():
+            turn.stop(reason)
+
+    def end(self, reason: str) -> None:
+        """Declare the frame over, on the thread that steps it, and give all inputs back."""
+        if self.reason is None:
+            for turn in self.turns.values():
+                turn.end(reason)
+            now = self._clock.now()
+            for turn in self.turns.values():
+                if turn.execution is None:
+                    turn.member.plan.stages.end(now)
+            self._pace.over()
+            self.reason, self.reached = reason, now
+
+    def results(self, reason: str) -> Dict[str, Result]:
+        """What every network has reached; ``reason`` for those that could have gone on."""
+        return {name: turn.result(self._clock.now(), reason) for name, turn in self.turns.items()}
+
+    def _claims(self) -> List[Claim]:
+        return [turn.claim(self._pace.factor(name)) for name, turn in self.turns.items()]
+
+    def _left(self, now: float) -> Optional[float]:
+        return None if self.exit_by is None else self.exit_by - now
+
+    def _note(self, now: float, choice: Choice, ran: Optional[str]) -> None:
+        after = self._clock.now()
+        self.made += (Made(now - self.started, choice, ran, after - now),)
+        self.reached = after
