@@ -64,6 +64,12 @@ VERBS = (
         "needed",
     ),
     Verb(
+        "compare",
+        "edgekit.runtime.verbs.compare",
+        "measure bundles against each other in turns, or one measurement against another",
+        "several",
+    ),
+    Verb(
         "report",
         "edgekit.runtime.verbs.report",
         "write a page with pictures of how bundles do on this device",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from typing import List, Mapping, Optional, Sequence
@@ -67,6 +68,16 @@ def count(value: float) -> str:
         if value >= limit:
             return f"{value / limit:.3g}{unit}"
     return f"{value:.0f}"
+
+
+def names_of(paths: Sequence[str]) -> List[str]:
+    """What to call bundles: their folders' names, numbered where they are equal."""
+    names: List[str] = []
+    for path in paths:
+        stem = os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
+        equal = sum(name == stem or name.startswith(stem + " (") for name in names)
+        names.append(f"{stem} ({equal + 1})" if equal else stem)
+    return names
 
 
 class Progress:

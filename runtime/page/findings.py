@@ -1,7 +1,6 @@
 """What the page is made of: one bundle measured on this device, at every exit, at every budget, and frame by frame."""
 
 import argparse
-import os
 import time
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.disparity import DisparityErrors, disparity_errors
 from edgekit.errors import BackendError
+from edgekit.runtime.confidence import softmax
 from edgekit.runtime.measurement import model_summaries
 from edgekit.runtime.page.matching import match
 from edgekit.runtime.report import Progress
@@ -100,16 +100,6 @@ def find(args: argparse.Namespace, path: str, name: str, truth: Optional[np.ndar
     matched = None if truth is None else match(inputs["left"], inputs["right"])
     matching = None if truth is None or matched is None else (matched[0], disparity_errors(matched[1], truth))
     return Findings(name, bundle, measured, shown, exits, matching, simulated, budget, timeline)
-
-
-def names_of(paths: Sequence[str]) -> List[str]:
-    """What to call bundles: their folders' names, numbered where they are equal."""
-    names: List[str] = []
-    for path in paths:
-        stem = os.path.splitext(os.path.basename(os.path.abspath(path)))[0]
-        equal = sum(name == stem or name.startswith(stem + " (") for name in names)
-        names.append(f"{stem} ({equal + 1})" if equal else stem)
-    return names
 
 
 def bench_options(args: argparse.Namespace, path: str) -> argparse.Namespace:
@@ -215,12 +205,6 @@ def run_frames(
             result = session.infer(budget_ms=budget, overrun="return", reuse=False, **inputs)
             found.append(of_result(result))
     return tuple(found[SHOWN:])
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (classes,) of logits (classes,)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def quality(exits: Sequence[ExitFound]) -> Tuple[str, str, List[Optional[float]]]:

@@ -10,9 +10,9 @@ from edgekit import atomic
 from edgekit.errors import InputError, OptionError
 from edgekit.runtime.page.charts import Mark
 from edgekit.runtime.page.document import to_html
-from edgekit.runtime.page.findings import Findings, find, names_of, quality
+from edgekit.runtime.page.findings import Findings, find, quality
 from edgekit.runtime.pictures import read_disparity
-from edgekit.runtime.report import print_json, say, warn
+from edgekit.runtime.report import names_of, print_json, say, warn
 from edgekit.runtime.verbs.bench_report import to_document
 from edgekit.runtime.verbs.options import (
     add_backend_options,
