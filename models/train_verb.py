@@ -7,6 +7,7 @@ from importlib import import_module
 
 RECIPES = {
     "anynet": ("edgekit.models.train_anynet", "stereo, on rendered scenes"),
+    "condensenet": ("edgekit.models.train_condensenet", "pictures classified by a dense network that condenses as it learns"),
     "msdnet": ("edgekit.models.train_msdnet", "pictures classified at several depths"),
 }
 
