@@ -1,6 +1,7 @@
 """Streams: frames from cameras, recordings and messages, answered within a budget, every exit handed on as soon as it is there."""
 
 from edgekit.runtime.stream.answering import Answerer, SessionAnswerer
+from edgekit.runtime.stream.choosing import source_of
 from edgekit.runtime.stream.counts import Counts, Spread
 from edgekit.runtime.stream.frame import Answer, Frame
 from edgekit.runtime.stream.source import Seen, Source, SourceLost
@@ -19,4 +20,5 @@ __all__ = [
     "Spread",
     "Stream",
     "Subscription",
+    "source_of",
 ]

@@ -1,12 +1,14 @@
 """The thread that reads a source: at its pace or at the rate, and again from the start when it vanishes and comes back."""
 
 import threading
-from typing import Callable, Optional
+from typing import Optional
 
 from edgekit.errors import InputError
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.stream.counts import Tally
+from edgekit.runtime.stream.frame import Frame
 from edgekit.runtime.stream.intake import Intake
+from edgekit.runtime.stream.mailbox import Mailbox
 from edgekit.runtime.stream.pace import Pace
 from edgekit.runtime.stream.source import Source, SourceLost
 from edgekit.runtime.stream.trouble import Trouble
@@ -52,18 +54,18 @@ class Capture:
         source: Source,
         intake: Intake,
         pace: Pace,
-        wanted: Callable[[], bool],
+        mailbox: "Mailbox[Frame]",
         gate: Gate,
         clock: Clock,
         tally: Tally,
         trouble: Trouble,
         most: Optional[int] = None,
     ) -> None:
-        """``wanted`` waits until somebody is free to answer a frame; False: nobody ever will."""
+        """``mailbox`` is where the intake leaves frames; it is closed at the end."""
         self._source = source
         self._intake = intake
         self._pace = pace
-        self._wanted = wanted
+        self._mailbox = mailbox
         self._gate = gate
         self._clock = clock
         self._tally = tally
@@ -73,6 +75,12 @@ class Capture:
 
     def run(self) -> None:
         """Read."""
+        try:
+            self._read()
+        finally:
+            self._mailbox.close()
+
+    def _read(self) -> None:
         while not self._gate.closed and (self._most is None or self._intake.taken < self._most):
             try:
                 seen = self._source.read()
@@ -101,7 +109,7 @@ class Capture:
         if self._source.live:
             return not self._gate.closed
         if self._pace.period is None:
-            return self._wanted()
+            return self._mailbox.wait_until_wanted()
         return self._gate.wait(self._pace.due if self._pace.due is not None else self._clock.now())
 
     def _find_again(self, why: str) -> bool:

@@ -69,27 +69,10 @@ class Stream:
         self._tally = Tally()
         self._frames: Mailbox[Frame] = Mailbox(self.clock)
         self._gate = Gate(self.clock)
-        if rate is None and source is not None and not source.live:
-            rate = source.rate
-        pace = Pace(rate)
-        name = "what is pushed" if source is None else source.name
-        self._intake = Intake(self._frames, pace, self.clock, self._tally, self._trouble, name)
+        self._rate = rate
+        self._most = frames
+        self._intake: Optional[Intake] = None
         self._threads: List[StreamThread] = []
-        if source is not None:
-            capture = Capture(
-                source,
-                self._intake,
-                pace,
-                self._frames.wait_until_wanted,
-                self._gate,
-                self.clock,
-                self._tally,
-                self._trouble,
-                frames,
-            )
-            self._capture: Optional[Capture] = capture
-        else:
-            self._capture = None
         self._subscriptions: List[Subscription] = []
         self._guard = threading.Lock()
         self._over = threading.Condition()
@@ -146,7 +129,7 @@ class Stream:
         Raises:
             EdgekitError: the stream was not started, or is over.
         """
-        if self._begun is None or self._frames.closed:
+        if self._intake is None or self._frames.closed:
             raise EdgekitError("this stream takes no frames: it was not started, or is over")
         return self._intake.accept(inputs, stamp, tag)
 
@@ -170,14 +153,32 @@ class Stream:
         """
         if self._begun is not None:
             raise EdgekitError("a stream starts once; make another one")
-        if self._source is not None:
-            self._source.open()
+        source, rate = self._source, self._rate
+        if source is not None:
+            source.open()
+            if rate is None and not source.live:
+                rate = source.rate
+        name = "what is pushed" if source is None else source.name
+        pace = Pace(rate)
+        intake = Intake(self._frames, pace, self.clock, self._tally, self._trouble, name)
+        self._threads.append(StreamThread("edgekit-stream", self._work, self.clock))
+        if source is not None:
+            capture = Capture(
+                source,
+                intake,
+                pace,
+                self._frames,
+                self._gate,
+                self.clock,
+                self._tally,
+                self._trouble,
+                self._most,
+            )
+            self._threads.append(StreamThread("edgekit-capture", capture.run, self.clock))
         self._begun = self.clock.now()
+        self._intake = intake
         for subscription in self._subscriptions:
             subscription.start()
-        self._threads.append(StreamThread("edgekit-stream", self._work, self.clock))
-        if self._capture is not None:
-            self._threads.append(StreamThread("edgekit-capture", self._read, self.clock))
         for thread in self._threads:
             thread.start()
         return self
@@ -257,13 +258,6 @@ class Stream:
         if self._ended:
             added.close()
         return added
-
-    def _read(self) -> None:
-        assert self._capture is not None
-        try:
-            self._capture.run()
-        finally:
-            self._frames.close()
 
     def _work(self) -> None:
         try:
