@@ -29,6 +29,8 @@ class ClassificationRecipe:
         averaging: decay per step of the running average of the weights that is measured and shipped; 0 for none.
         margin: px that the pictures are shifted by at most; 0 for no crops.
         mirror: whether every other picture is mirrored.
+        early: share of the training in which pictures are scaled down to ``early_size`` px, for cheaper steps.
+        early_size: px, as small as the family's classifiers take.
         precision: of the products in training: ``float32`` or ``bfloat16``.
         initial: weights to start from, or empty for a fresh start.
     """
@@ -46,6 +48,8 @@ class ClassificationRecipe:
     averaging: float = 0.998
     margin: int = 4
     mirror: bool = True
+    early: float = 0.0
+    early_size: int = 24
     precision: str = "float32"
     initial: str = ""
 
@@ -53,7 +57,7 @@ class ClassificationRecipe:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("warmup", "momentum", "smoothing", "averaging"):
+        for name in ("warmup", "momentum", "smoothing", "averaging", "early"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
         for name, known in (("schedule", ("cosine", "linear")), ("precision", ("float32", "bfloat16"))):
@@ -105,6 +109,8 @@ _HELP = {
     "averaging": "decay of the running average of the weights that is shipped; 0 for none",
     "margin": "px that pictures are shifted by at most",
     "mirror": "mirror every other picture",
+    "early": "share of the training in which pictures are scaled down to --early-size px, for cheaper steps",
+    "early_size": "height and width in px of the early pictures",
     "precision": "of the products in training: float32, or bfloat16 where the processor has it",
     "initial": "weights to start from instead of random ones",
 }

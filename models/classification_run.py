@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from edgekit.errors import CheckpointError
 from edgekit.models.checkpoint import load_weights, read_state_dict
@@ -121,7 +122,12 @@ class ClassifierRun:
         """The batches of the steps to come."""
         last = min(self.steps, stop_after or self.steps)
         while self.step < last and self.progress < 1:
-            yield self.batches(self.step)
+            batch = self.batches(self.step)
+            yield self._scaled(batch) if self.progress < self.recipe.early else batch
+
+    def _scaled(self, batch: Batch) -> Batch:
+        size = (self.recipe.early_size, self.recipe.early_size)
+        return Batch(interpolate(batch.pictures, size, mode="bilinear", antialias=True), batch.labels)
 
     def advance(self, batch: Batch) -> None:
         """One optimiser step."""
