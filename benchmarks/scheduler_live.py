@@ -41,7 +41,7 @@ class LiveCell:
     Attributes:
         priority: of the session's threads, and of its caller's while he waits.
         overhead_ms: what a frame takes besides its inputs and stages: handing it over, deciding, making the answer, waking the
-            caller; the median of the frames that ended by themselves. No oracle could do without.
+            caller; the median of the frames in time of which no stage was cut. No oracle could do without.
         frames: with the budget; ``answerable``: those whose inputs, first exit and overhead fit into it, at the pace they had.
         late: of these, answered late or not at all; ``interval`` holds the true share with 95 % confidence.
         mean_exit: number of the exit answered with; 0 for none.
@@ -112,7 +112,8 @@ def measure(
                 elapsed.append(result.elapsed_ms)
                 numbers.append(0 if result.stage is None else exits.index(result.stage) + 1)
                 missed.append(result.missed)
-                if not result.missed and not result.decisions[-1][1].run:
+                begun = sum(decision.run for _, decision in result.decisions)
+                if not result.missed and begun == len(result.stage_ms):  # nothing was cut
                     overheads.append(result.elapsed_ms - result.preprocess_ms - sum(result.stage_ms.values()))
                 there = [result.begun_ms[name] + result.stage_ms[name] for name in result.exits]
                 quality.append(sum(max(budget_ms - at, 0.0) for at in there) / budget_ms / len(exits))

@@ -193,43 +193,45 @@ class Execution:
         plan, call, progress = self._plan, self.call, self.progress
         if progress.error is not None and not progress.exits:
             raise BackendError(progress.error)
-        begun = plan.clock.now()
+        began = plan.clock.now()
         output = None
         if progress.exits:
             output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
+        stage = progress.exits[-1][0] if progress.exits else None
         cut = progress.cut
-        result = Result(
+        exits = dict(progress.exits)
+        stage_ms = {name: duration for name, _, duration in progress.stages}
+        begun_ms = {name: begun - call.started for name, begun, _ in progress.stages}
+        predicted_ms = {
+            decision.stage: decision.predicted_ms
+            for _, decision in progress.decisions
+            if decision.stage is not None
+        }
+        decisions = tuple((instant - call.started, decision) for instant, decision in progress.decisions)
+        now = plan.clock.now()
+        if output is not None:
+            plan.overhead.learn(ANSWERING, now - began)
+        now = now if at is None else at
+        return Result(
             output=output,
-            exits=dict(progress.exits),
-            stage=progress.exits[-1][0] if progress.exits else None,
-            elapsed_ms=0.0,
-            slack_ms=None,
-            missed=False,
+            exits=exits,
+            stage=stage,
+            elapsed_ms=now - call.started,
+            slack_ms=None if call.budget_ms is None else call.budget_ms - (now - call.started),
+            missed=call.deadline is not None and (now > call.deadline or output is None),
             reason=progress.reason or reason or "partial",
-            stage_ms={name: duration for name, _, duration in progress.stages},
-            predicted_ms={
-                decision.stage: decision.predicted_ms
-                for _, decision in progress.decisions
-                if decision.stage is not None
-            },
+            stage_ms=stage_ms,
+            predicted_ms=predicted_ms,
             preprocess_ms=call.ready - call.started + sum(duration for _, _, duration in progress.prepared),
             budget_ms=call.budget_ms,
             started=call.started,
-            begun_ms={name: begun - call.started for name, begun, _ in progress.stages},
+            begun_ms=begun_ms,
             error=progress.error,
-            decisions=tuple((instant - call.started, decision) for instant, decision in progress.decisions),
+            decisions=decisions,
             reserve_ms=call.reserve_ms,
             cut=None if cut is None else (cut[0], cut[1] - call.started, cut[2]),
-            network=plan.manifest.network_of(progress.exits[-1][0]) if progress.exits else None,
+            network=None if stage is None else plan.manifest.network_of(stage),
         )
-        if output is not None and at is None:
-            plan.overhead.learn(ANSWERING, plan.clock.now() - begun)
-        now = plan.clock.now() if at is None else at  # as late as can be: all of this takes time of the budget
-        if call.deadline is None:
-            return result._replace(elapsed_ms=now - call.started)
-        slack = call.deadline - now
-        missed = slack < 0 or output is None
-        return result._replace(elapsed_ms=now - call.started, slack_ms=slack, missed=missed)
 
     def _prepared(self, stage: str, begun: float) -> float:
         now = self._plan.clock.now()

@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections import deque
-from typing import Any, Callable, Deque, Generator, List, Optional
+from contextlib import contextmanager
+from typing import Any, Callable, Deque, Generator, Iterator, List, Optional
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.clock import Clock
@@ -237,6 +238,15 @@ class Worker:
             job.drop("cancelled")
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Close the worker if what happens in a ``with`` block fails."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _work(self) -> None:
         with self._priority.working():

@@ -1,5 +1,6 @@
 """How soon the threads that a caller waits for get onto a processor that other processes want too."""
 
+import gc
 import os
 from types import TracebackType
 from typing import Optional, Tuple, Type
@@ -38,8 +39,11 @@ class Priority:
                 ) from error
 
     def waiting(self) -> "Raised":
-        """For a thread that waits for an answer and returns."""
-        return Raised(WAITING if self._realtime else 0, True)
+        """For a thread that waits for an answer and returns.
+
+        Where it is in real time, Python collects no garbage meanwhile: that stops every thread, for ms where there is much.
+        """
+        return Raised(WAITING if self._realtime else 0, True, self._realtime)
 
     def working(self, inherited: bool = False) -> "Raised":
         """For a thread that runs stages; ``inherited``: threads that it starts meanwhile have the same priority, for good."""
@@ -47,14 +51,18 @@ class Priority:
 
 
 class Raised:
-    """The calling thread's priority, raised until the block is left."""
+    """The calling thread's priority, raised until the block is left; ``tidy``: garbage is not collected before that."""
 
-    def __init__(self, level: int, alone: bool) -> None:
+    def __init__(self, level: int, alone: bool, tidy: bool = False) -> None:
         self._level = level
         self._alone = alone
+        self._tidy = tidy
         self._before: Optional[Tuple[int, os.sched_param]] = None
 
     def __enter__(self) -> None:
+        self._tidy = self._tidy and gc.isenabled()  # who has switched it off keeps it so
+        if self._tidy:
+            gc.disable()
         if self._level:
             policy = os.sched_getscheduler(0)
             if policy & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
@@ -72,3 +80,5 @@ class Raised:
     ) -> None:
         if self._before is not None:
             os.sched_setscheduler(0, *self._before)
+        if self._tidy:
+            gc.enable()

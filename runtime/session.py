@@ -82,8 +82,7 @@ class Session:
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
         self.trying = confidence or (EVEN if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
-        overhead = LatencyModel((ANSWERING,))
-        self.plan = Plan(self._manifest, scheduler, self.latency, overhead, self.clock)
+        self.plan = Plan(self._manifest, scheduler, self.latency, LatencyModel((ANSWERING,)), self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self.turn = threading.Lock()
         self._batches = Batches(self.plan, backend, self.turn, allow_nonfinite)
@@ -92,7 +91,9 @@ class Session:
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
         known = first_durations(self.profile, self.guess, self.variants)
-        prepare_model(self.plan, bundle, network, backend, self._entrance, known, bool(self.guess), warmup)
+        finish, guessed = self._returning.warm_up, bool(self.guess)
+        with self._returning.worker.kept():
+            prepare_model(self.plan, bundle, network, backend, self._entrance, finish, known, guessed, warmup)
         self.latency.end(self.clock.now())
 
     @classmethod
@@ -318,8 +319,8 @@ class Session:
     ) -> Result:
         check_overrun(overrun)
         returning = budget_ms is not None and overrun == "return"
-        execution = self.begin(started, budget_ms, inputs, returning=returning)
         with self._priority.waiting() if returning else self._priority.working():
+            execution = self.begin(started, budget_ms, inputs, returning=returning)
             if returning:
                 result = self._returning.run(execution)
             else:

@@ -1,6 +1,6 @@
 """The first frames of a session, which nobody waits for: they warm the device, and show how long every stage takes."""
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ def prepare_model(
     network: Optional[str],
     backend: Backend,
     entrance: Entrance,
+    finish: Callable[[Execution], object],
     known: Mapping[str, Sequence[float]],
     guessed: bool,
     frames: int,
@@ -28,7 +29,8 @@ def prepare_model(
     """Start ``plan.stages`` from what is ``known`` or, without it, from all warm-up frames but the first, cold one.
 
     Where it is only ``guessed`` from another device, the frames say how fast this one is, and the guess how much its runs
-    differ; without frames, the guess is all there is. ``network`` is the one that runs, where it is one of several; ``frames`` of the golden input warm up every network.
+    differ; without frames, the guess is all there is. ``network`` is the one that runs, where it is one of several; ``frames`` of the golden input warm up every network,
+    each run by ``finish``.
 
     Raises:
         BackendError: a stage failed.
@@ -43,7 +45,7 @@ def prepare_model(
     for one in several or [network]:
         manifest = plan.manifest if one is None or one == network else plan.manifest.only(one)
         prepared = entrance.prepare(one, read_golden(bundle, one)[0])
-        found = warm_up(plan._replace(manifest=manifest), backend, prepared.tensors, frames)
+        found = warm_up(plan._replace(manifest=manifest), backend, prepared.tensors, finish, frames)
         for name, measured in found.items():
             warm = measured[1:] or measured
             if guessed and name in known:
@@ -55,7 +57,11 @@ def prepare_model(
 
 
 def warm_up(
-    plan: Plan, backend: Backend, inputs: Mapping[str, np.ndarray], frames: int
+    plan: Plan,
+    backend: Backend,
+    inputs: Mapping[str, np.ndarray],
+    finish: Callable[[Execution], object],
+    frames: int,
 ) -> Dict[str, List[float]]:
     """Run every stage ``frames`` times on ``inputs`` and return the durations in ms, by stage.
 
@@ -70,7 +76,7 @@ def warm_up(
         fresh = plan._replace(scheduler=Scheduler(stages, model), stages=model)
         now = plan.clock.now()
         execution = Execution(fresh, backend.start(inputs), Call(now, now, None, 0.0, None), lambda: None)
-        execution.finish()
+        finish(execution)
         if execution.progress.error is not None:
             raise BackendError(execution.progress.error)
         for name, _, duration in execution.progress.stages:

@@ -87,8 +87,8 @@ def test_what_was_submitted_may_be_overwritten_at_once(session: Session) -> None
 
 
 def test_jobs_run_in_the_order_of_their_coming_on_one_named_thread(classifier_bundle: Bundle) -> None:
+    before = threading.active_count()
     with Session.open(classifier_bundle.path, threads=1) as session:
-        before = threading.active_count()
         jobs = [session.submit(**golden(session)) for _ in range(4)]
         started = [job.result().begun_ms["stage1"] + job.result().started for job in jobs]
         assert started == sorted(started)

@@ -1,5 +1,6 @@
 """Who may run before others, and for how long: system calls are recorded, since few may make them."""
 
+import gc
 import os
 from typing import Dict, List, Tuple
 
@@ -79,3 +80,21 @@ def test_nobody_is_raised_who_does_not_ask_for_it(
     with Session.open(stereo_bundle.path, threads=1, warmup=1) as session:
         session.infer(budget_ms=1000, **session.golden()[0])
     assert len(kernel) == 1
+
+
+def test_garbage_is_not_collected_while_a_realtime_caller_waits(kernel: List[Tuple[int, int]]) -> None:
+    with Priority("realtime").waiting():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with Priority("realtime").working(), Priority("normal").waiting():
+        assert gc.isenabled()
+
+
+def test_who_collects_no_garbage_is_left_alone(kernel: List[Tuple[int, int]]) -> None:
+    gc.disable()
+    try:
+        with Priority("realtime").waiting():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -1,9 +1,17 @@
 """How much earlier than the deadline a caller is woken, and for what he is not, on a virtual clock."""
 
+import threading
+from typing import List
+
 import pytest
 
+from edgekit.bundle import Bundle
+from edgekit.errors import BackendError
+from edgekit.runtime.execution import Execution
 from edgekit.runtime.returning import MOST_RESERVED
+from edgekit.runtime.session import Session
 from tests.runtime.conftest import MakeSession
+from tests.runtime.virtual import FakeBackend, JumpingClock
 
 MS = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}
 
@@ -48,3 +56,41 @@ def test_a_frame_without_any_answer_returns_at_the_deadline(virtual: MakeSession
     result = session.infer(budget_ms=60, **session.golden()[0])
     assert (result.output, result.missed, result.reason) == (None, True, "budget")
     assert result.elapsed_ms == 60
+
+
+def test_how_late_a_caller_wakes_is_known_when_a_session_opens(session: Session) -> None:
+    first = session.infer(budget_ms=1000, **session.golden()[0])
+    assert 0 < first.reserve_ms < 1000 * MOST_RESERVED
+
+
+def test_the_first_wakings_are_trusted_less_than_many(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    inputs = session.golden()[0]
+    session._returning._waking.add(2.0)
+    few = session.infer(budget_ms=60, **inputs).reserve_ms
+    for _ in range(100):
+        session._returning._waking.add(2.0)
+    assert few > session.infer(budget_ms=60, **inputs).reserve_ms > 2
+
+
+def test_a_session_whose_warm_up_fails_leaves_no_thread(stereo_bundle: Bundle) -> None:
+    clock, before = JumpingClock(), threading.active_count()
+    backend = FakeBackend(clock, lambda stage, frame: MS[stage])
+    backend.failing = {"stage2"}
+    with pytest.raises(BackendError, match="stage2 broke"):
+        Session(stereo_bundle, backend, clock=clock)
+    assert threading.active_count() == before
+
+
+def test_he_who_waits_for_an_exit_has_it_before_anything_is_learnt_from_it(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = virtual(MS, later={"stage1": 58.0})
+    session._returning._waking.add(1000.0)
+    learnt: List[str] = []
+    learn, result = session.latency.learn, Execution.result
+    monkeypatch.setattr(session.latency, "learn", lambda *run: (learnt.append("learnt"), learn(*run)))
+    monkeypatch.setattr(Execution, "result", lambda *call: (learnt.append("answered"), result(*call))[1])
+    monkeypatch.setattr("edgekit.runtime.job.TAKING_S", 20.0)
+    session.infer(budget_ms=60, **session.golden()[0])
+    assert learnt[0] == "answered"

@@ -238,7 +238,7 @@ def test_what_the_backend_does_for_a_stage_takes_little_time(built: Session, mac
     for stage in built.stages:
         warm.run(stage.name)
     warm.end()
-    plan, stages = built._plan, len(built.stages)
+    plan, stages = built.plan, len(built.stages)
 
     def frame() -> float:
         frame = built.backend.start(inputs)
