@@ -48,19 +48,18 @@ class CondenseNetSubject(Subject):
         return Lesson(loss, [logits])
 
     def exits(self, net: nn.Module, pictures: Tensor) -> Sequence[Tensor]:
-        """The logits as exported, before the conversion, and after the authors' own; while it condenses, the second alone."""
+        """The logits as exported, before the conversion, and after the authors' own; all the same while it condenses."""
         assert isinstance(net, CondenseNet)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         before: Tensor = net(pictures)
-        factor = self._options.condense_factor
-        if any(int(conv._stage) < factor - 1 for conv in net.learned()):
-            return [before]
+        if any(int(conv._stage) < self._options.condense_factor - 1 for conv in net.learned()):
+            return [before, before, before]
         kept, halved = (converted(net, classifier_share=share) for share in (self._share, CLASSIFIER_SHARE))
         return [kept(pictures), before, halved(pictures)]
 
     def exit_names(self, count: int) -> list[str]:
         """``stage1`` is what is exported."""
-        return ["stage1", "before_conversion", "half_of_classifier"] if count == 3 else ["before_conversion"]
+        return ["stage1", "before_conversion", "half_of_classifier"]
 
     @property
     def options(self) -> Mapping[str, object]:
