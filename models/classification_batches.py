@@ -47,7 +47,7 @@ class Batches:
         chosen = self._order[1][place * self._batch : (place + 1) * self._batch]
         random = np.random.default_rng([self._seed, epoch, place])
         top, left = random.integers(0, 2 * self._margin + 1, (2, len(chosen)))
-        windows = sliding_window_view(self._padded, self._size, axis=(2, 3))  # type: ignore[call-overload]
+        windows = sliding_window_view(self._padded, self._size, axis=(2, 3))
         pictures = windows[chosen, :, top, left]
         if self._mirror:
             mirrored = random.random(len(chosen)) < 0.5

@@ -43,12 +43,15 @@ class Subject(ABC):
         family: as in ``edgekit export --model``.
         net: its parameters and buffers are all that a checkpoint keeps, so state of a subject's own belongs in buffers.
         mean, std: what its pictures are normalised with: those that the exported bundle will use.
+        phases: shares of the training at which its phases begin. A later one starts from the averaged weights of the one before,
+            without momentum, and with the whole schedule of step sizes again.
     """
 
     family: str
     net: nn.Module
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    phases: tuple[float, ...] = (0.0,)
 
     @abstractmethod
     def lesson(self, batch: Batch, progress: float) -> Lesson:
@@ -61,6 +64,9 @@ class Subject(ABC):
     def exit_names(self, count: int) -> list[str]:
         """What the card calls what `exits` returns."""
         return [f"stage{k + 1}" for k in range(count)]
+
+    def enter(self, phase: int) -> None:
+        """Make ready for phase 0, 1, ...: what of the network is trained. A resumed run enters its phase again."""
 
     def before_step(self, progress: float) -> None:
         """Change the network where the schedule says so (masks, widths); its optimiser state stays."""
@@ -111,6 +117,8 @@ class ClassifierRun:
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=100)
         self.step = 0
         self.seconds = 0.0
+        self.phase, self._phase_step = 0, 0
+        subject.enter(0)
 
     @property
     def progress(self) -> float:
@@ -123,21 +131,40 @@ class ClassifierRun:
         last = min(self.steps, stop_after or self.steps)
         while self.step < last and self.progress < 1:
             batch = self.batches(self.step)
-            yield self._scaled(batch) if self.progress < self.recipe.early else batch
+            early = self._phase_at(self.progress) == 0 and self._in_phase() < self.recipe.early
+            yield self._scaled(batch) if early else batch
 
     def _scaled(self, batch: Batch) -> Batch:
         size = (self.recipe.early_size, self.recipe.early_size)
         return Batch(interpolate(batch.pictures, size, mode="bilinear", antialias=True), batch.labels)
+
+    def _phase_at(self, progress: float) -> int:
+        return max(index for index, begin in enumerate(self.subject.phases) if begin <= progress)
+
+    def _in_phase(self) -> float:
+        """The share of the current phase that is done."""
+        begins = (*self.subject.phases, 1.0)
+        begin, end = begins[self.phase], begins[self.phase + 1]
+        return max(0.0, self.progress - begin) / max(end - begin, 1e-9)
+
+    def _enter(self, phase: int) -> None:
+        self.phase, self._phase_step = phase, self.step
+        self.subject.net.load_state_dict(self.average.state_dict())
+        self._sgd.state.clear()
+        self._recent.clear()
+        self.subject.enter(phase)
 
     def advance(self, batch: Batch) -> None:
         """One optimiser step."""
         began = time.monotonic()
         recipe, subject = self.recipe, self.subject
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)
+        if self._phase_at(self.progress) != self.phase:
+            self._enter(self._phase_at(self.progress))
         subject.net.train()
         subject.before_step(self.progress)
         for group in self._sgd.param_groups:
-            group["lr"] = recipe.rate_at(self.progress)
+            group["lr"] = recipe.rate_at(self._in_phase())
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             lesson = subject.lesson(batch, self.progress)
         self._sgd.zero_grad(set_to_none=True)
@@ -152,12 +179,13 @@ class ClassifierRun:
     @torch.no_grad()
     def _follow(self) -> None:
         """The average follows the weights and the batch-norm statistics; faster in the beginning."""
-        decay = min(self.recipe.averaging, self.step / (10 + self.step)) if self.recipe.averaging else 0.0
+        since = self.step - self._phase_step
+        decay = min(self.recipe.averaging, since / (10 + since)) if self.recipe.averaging else 0.0
         pairs = list(
             zip(self.average.state_dict().values(), self.subject.net.state_dict().values(), strict=True)
         )
         floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)  # type: ignore[no-untyped-call]
+        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
         for average, current in pairs:
             if not average.is_floating_point():
                 average.copy_(current)
@@ -175,7 +203,7 @@ class ClassifierRun:
             "epoch": self.step / self.batches.steps_per_epoch,
             "loss": sum(losses) / max(1, len(losses)),
             "train_percent": self.accuracies(),
-            "rate": self.recipe.rate_at(self.progress),
+            "rate": self.recipe.rate_at(self._in_phase()),
             "seconds": self.seconds,
         }
 
@@ -217,6 +245,7 @@ class ClassifierRun:
             "recipe": self.recipe_facts(),
             "step": self.step,
             "seconds": self.seconds,
+            "phase": [self.phase, self._phase_step],
             "recent": list(self._recent),
         }
         save_training(path, tensors, facts)
@@ -240,6 +269,8 @@ class ClassifierRun:
             if name in momenta:
                 self._sgd.state[parameter]["momentum_buffer"] = momenta[name]
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+        self.phase, self._phase_step = facts["phase"]
+        self.subject.enter(self.phase)
         self._recent.extend((float(loss), list(right)) for loss, right in facts["recent"])
 
     def recipe_facts(self) -> dict[str, object]:

@@ -47,7 +47,10 @@ class IMTA(nn.Module):
 
     def predict(self, index: int, coarsest: Tensor, previous: Tensor | None) -> Tensor:
         """Logits (B, classes) of exit ``index`` from the block's coarsest map and the logits of the exit before it."""
-        features = self.net.head(index).features(coarsest)
+        return self.answer(index, self.net.head(index).features(coarsest), previous)
+
+    def answer(self, index: int, features: Tensor, previous: Tensor | None) -> Tensor:
+        """Logits (B, classes) of exit ``index`` from its pooled features (B, inner) and the logits of the exit before it."""
         if previous is not None:
             features = torch.cat((features, self.isc_modules[index - 1](previous)), dim=1)
         return self.classifier[index](features)  # type: ignore[no-any-return]

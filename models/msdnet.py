@@ -6,13 +6,14 @@ Module and option names are those of the authors' checkpoint files and command l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "ImageNet": 1000}
+Branch = Callable[[int, Tensor], tuple[Tensor, Tensor]]
 CIFAR_HEAD = 128  # channels of a classifier for small pictures
 
 
@@ -258,8 +259,12 @@ class MSDNet(nn.Module):
         assert isinstance(head, Classifier)
         return head
 
-    def features(self, image: Tensor) -> list[Tensor]:
-        """The picture (B, 3, H, W) to the coarsest map after every block."""
+    def features(self, image: Tensor, branch: Branch | None = None) -> list[Tensor]:
+        """The picture (B, 3, H, W) to the coarsest map after every block.
+
+        ``branch`` makes of block k's coarsest map (k = 0, 1, ...) what its exit reads and what the next block reads; a training
+        may scale their gradients there.
+        """
         maps: dict[int, Tensor] = {}
         coarsest: list[Tensor] = []
         for block in self.blocks:
@@ -270,7 +275,11 @@ class MSDNet(nn.Module):
                     maps = {s: part.narrow(s, x) for s, x in maps.items()}
                 else:
                     maps = part(image)
-            coarsest.append(maps[self.options.nScales - 1])
+            x = onward = maps[self.options.nScales - 1]
+            if branch is not None:
+                x, onward = branch(len(coarsest), x)
+            maps = {**maps, self.options.nScales - 1: onward}
+            coarsest.append(x)
         return coarsest
 
     def forward(self, image: Tensor) -> list[Tensor]:

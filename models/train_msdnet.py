@@ -20,12 +20,12 @@ class MSDNetRecipe(ClassificationRecipe):
     """The network under the authors' option names (see `MSDNetOptions`), and its training."""
 
     nBlocks: int = 5
-    base: int = 2
+    base: int = 1
     step: int = 1
     stepmode: str = "even"
     nScales: int = 3
     nChannels: int = 16
-    growthRate: int = 12
+    growthRate: int = 16
     grFactor: tuple[int, ...] = (1, 2, 4)
     bnFactor: tuple[int, ...] = (1, 2, 4)
     bottleneck: bool = False

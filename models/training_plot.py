@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def plot_log(log: Path) -> Path | None:
@@ -28,10 +32,6 @@ def plot_log(log: Path) -> Path | None:
     return path
 
 
-def _draw(axes: object, entries: Sequence[Mapping[str, object]], key: str, style: str) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _draw(axes: Axes, entries: Sequence[dict[str, Any]], key: str, style: str) -> None:
     axes.set_prop_cycle(None)
-    steps = [entry["step"] for entry in entries]
-    axes.plot(steps, [entry[key] for entry in entries], style)
+    axes.plot([entry["step"] for entry in entries], [entry[key] for entry in entries], style)
