@@ -1,0 +1,316 @@
+"""Two sessions under one budget: what is answered, when, and what is said of why. On a virtual clock, and for real."""
+
+import threading
+from typing import Callable, Dict, Iterator, List, Mapping, Optional
+
+import numpy as np
+import pytest
+
+from edgekit.bundle import Bundle
+from edgekit.errors import EdgekitError, InputError, OptionError
+from edgekit.runtime import Arbiter, Share
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.policies import Policy, Reached
+from edgekit.runtime.session import Session
+from edgekit.runtime.trace import trace
+from tests.runtime.virtual import FakeBackend, JumpingClock
+
+Durations = Mapping[str, float]
+DEPTH = {"stage1": 10.0, "stage2": 10.0, "stage3": 10.0, "stage4": 10.0}  # stage3 has no exit
+SIGNS = {"stage1": 4.0, "stage2": 30.0}
+
+
+class Robot:
+    """A stereo network and a classifier on one virtual clock, whose later frames may take other times than the first."""
+
+    def __init__(self, stereo: Bundle, classifier: Bundle) -> None:
+        self.clock = JumpingClock()
+        self.opened: List[Session] = []
+        self.bundles = {"depth": stereo, "signs": classifier}
+        self.later: Dict[str, Durations] = {}
+        self.backends: Dict[str, FakeBackend] = {}
+        self.arbiters: List[Arbiter] = []
+
+    def arbiter(
+        self,
+        durations: Mapping[str, Durations] = {"depth": DEPTH, "signs": SIGNS},
+        policies: Mapping[str, List[Policy]] = {},
+        **terms: Mapping[str, object],
+    ) -> Arbiter:
+        shares = {}
+        for name, bundle in self.bundles.items():
+            self.backends[name] = FakeBackend(
+                self.clock, self._duration(name, durations[name]), cancel_ms=3.0
+            )
+            session = Session(
+                bundle, self.backends[name], clock=self.clock, warmup=3, policies=policies.get(name, ())
+            )
+            self.backends[name].begun.clear()
+            self.opened.append(session)
+            shares[name] = Share(session, **terms.get(name, {}))  # type: ignore[arg-type]
+        arbiter = Arbiter(shares)
+        self.arbiters.append(arbiter)
+        arbiter.infer(**self.inputs())  # its thread waits from now on, so that time can jump
+        for backend in self.backends.values():
+            backend.begun.clear()
+        return arbiter
+
+    def inputs(self) -> Dict[str, Mapping[str, object]]:
+        return {name: session.golden()[0] for name, session in zip(self.bundles, self.opened)}
+
+    def _duration(self, name: str, usual: Durations) -> Callable[[str, int], float]:
+        return lambda stage, frame: (
+            self.later.get(name, usual).get(stage, usual[stage]) if frame > 4 else usual[stage]
+        )
+
+
+@pytest.fixture
+def robot(stereo_bundle: Bundle, classifier_bundle: Bundle) -> Iterator[Robot]:
+    made = Robot(stereo_bundle, classifier_bundle)
+    yield made
+    made.clock.leave()
+    for arbiter in made.arbiters:
+        arbiter.close()
+    for session in made.opened:
+        session.close()
+
+
+def test_the_budget_is_spent_where_it_gains_most(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    # 4/7 and 6/7 of depth's worth for 10 ms each, 2/3 of signs' for 4; its last stage would gain 1/3 for 30.
+    shared = arbiter.infer(30, **robot.inputs())
+    assert [(made.choice.network, made.ran) for made in shared.choices[1::1] if made.ran != "inputs"][:3] == [
+        ("signs", "stage1"),
+        ("depth", "stage1"),
+        ("depth", "stage2"),
+    ] or {name: result.stage for name, result in shared.results.items()} == {
+        "depth": "stage2",
+        "signs": "stage1",
+    }
+    assert {name: result.stage for name, result in shared.results.items()} == {
+        "depth": "stage2",
+        "signs": "stage1",
+    }
+    assert shared.utility == pytest.approx(6 / 7 + 2 / 3)
+    assert shared.reason == "budget"
+    assert shared.elapsed_ms == pytest.approx(24) and not shared.missed
+
+
+def test_weights_and_utilities_move_it(robot: Robot) -> None:
+    arbiter = robot.arbiter(signs={"weight": 9.0, "utilities": [0.1, 1.0]})
+    shared = arbiter.infer(45, **robot.inputs())
+    assert {name: result.stage for name, result in shared.results.items()} == {
+        "depth": "stage1",
+        "signs": "stage2",
+    }
+
+
+def test_a_minimum_comes_before_what_would_gain_more(robot: Robot) -> None:
+    arbiter = robot.arbiter(signs={"weight": 0.01, "minimum": "stage2"})
+    shared = arbiter.infer(50, **robot.inputs())
+    assert shared.results["signs"].stage == "stage2" and shared.results["depth"].stage == "stage1"
+    assert [made.choice.reason for made in shared.choices][:3] == ["minimum"] * 3
+    assert shared.lacking == ()
+    assert arbiter.infer(30, **robot.inputs()).lacking == ("signs",)
+
+
+def test_a_higher_priority_gets_all_that_it_can_use(robot: Robot) -> None:
+    arbiter = robot.arbiter(signs={"weight": 0.01, "priority": 1})
+    shared = arbiter.infer(36, **robot.inputs())
+    assert {name: result.stage for name, result in shared.results.items()} == {
+        "depth": None,
+        "signs": "stage2",
+    }
+
+
+def test_without_a_budget_everything_runs(robot: Robot) -> None:
+    shared = robot.arbiter().infer(**robot.inputs())
+    assert shared.reason == "final" and shared.utility == pytest.approx(2.0)
+    assert shared.slack_ms is None and not shared.missed
+    assert [result.reason for result in shared.results.values()] == ["final", "final"]
+
+
+def test_a_stage_that_takes_ten_times_as_long_is_cancelled_and_the_answers_are_in_time(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    robot.later["depth"] = {"stage2": 100.0}
+    shared = arbiter.infer(30, **robot.inputs())
+    assert shared.elapsed_ms <= 30 and not shared.missed
+    assert {name: result.stage for name, result in shared.results.items()} == {
+        "depth": "stage1",
+        "signs": "stage1",
+    }
+
+
+def test_an_answer_that_is_good_enough_leaves_its_time_to_others(robot: Robot) -> None:
+    class Sure(Policy):
+        def stop(self, reached: Reached) -> Optional[str]:
+            return "confident"
+
+    shared = robot.arbiter(policies={"signs": [Sure()]}).infer(80, **robot.inputs())
+    assert shared.results["signs"].reason == "confident" and shared.results["signs"].stage == "stage1"
+    assert shared.results["depth"].stage == "stage4"
+    assert shared.reason == "final"
+
+
+def test_a_network_that_fails_does_not_take_the_other_with_it(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    robot.backends["depth"].failing = {"stage1"}
+    shared = arbiter.infer(80, **robot.inputs())
+    assert shared.results["depth"].output is None and "stage1 broke" in str(shared.results["depth"].error)
+    assert shared.results["signs"].stage == "stage2" and shared.reason == "final"
+    robot.backends["signs"].failing = {"stage1"}
+    assert arbiter.infer(80, **robot.inputs()).reason == "error"
+    for backend in robot.backends.values():
+        backend.failing.clear()
+    assert arbiter.infer(80, **robot.inputs()).utility == pytest.approx(2.0)
+
+
+def test_exits_are_told_as_soon_as_they_are_there(robot: Robot) -> None:
+    told: List[object] = []
+    arbiter = robot.arbiter()
+    arbiter.infer(
+        40,
+        on_exit=lambda name, result: told.append((name, result.stage, result.elapsed_ms)),
+        **robot.inputs(),
+    )
+    assert told == [("signs", "stage1", 4.0), ("depth", "stage1", 14.0), ("depth", "stage2", 24.0)]
+
+
+def test_a_network_without_inputs_is_left_out_of_the_frame(robot: Robot) -> None:
+    shared = robot.arbiter().infer(30, depth=robot.inputs()["depth"])
+    assert list(shared.results) == ["depth"] and robot.backends["signs"].begun == []
+
+
+def test_a_network_that_was_too_slow_to_run_hears_from_the_other_that_the_device_is_fast_again(
+    robot: Robot,
+) -> None:
+    arbiter = robot.arbiter(depth={"weight": 5.0})
+    inputs = robot.inputs()
+    robot.later = {
+        "depth": {name: 3 * ms for name, ms in DEPTH.items()},
+        "signs": {name: 3 * ms for name, ms in SIGNS.items()},
+    }
+    for _ in range(4):
+        slow = arbiter.infer(25, **inputs)
+    assert slow.results["depth"].stage is None
+    robot.later = {}
+    after = [arbiter.infer(25, **inputs).results["depth"].stage for _ in range(5)]
+    assert after[-1] is not None
+
+
+def test_every_choice_is_explained_and_drawn(robot: Robot) -> None:
+    shared = robot.arbiter(depth={"minimum": "stage1"}).infer(30, **robot.inputs())
+    lines = shared.explain()
+    assert len(lines) == len(shared.choices)
+    assert "its minimum" in lines[0] and "nothing that gains is expected to be in time" in lines[-1]
+    assert shared.to_json()["stages"] == {"depth": "stage2", "signs": "stage1"}
+    labels = [
+        f"{name} {stage}" for name in ("depth", "signs") for stage in ("stage1", "stage2", "stage3", "stage4")
+    ]
+    events = trace([shared.timeline()], labels, {})["traceEvents"]
+    assert isinstance(events, list)
+    drawn = [event["name"] for event in events if event["ph"] == "X"]
+    assert "depth stage2" in drawn and "signs stage1" in drawn
+
+
+def test_terms_that_do_not_fit_are_refused(robot: Robot) -> None:
+    robot.arbiter()
+    depth = robot.opened[0]
+    for shares, words in (
+        ({}, "needs sessions"),
+        ({"a": depth, "b": depth}, "different"),
+        ({"a": Share(depth, minimum="stage3")}, "stage3"),
+        ({"a": Share(depth, weight=0.0)}, "weight"),
+        ({"a": Share(depth, utilities=[1.0])}, "one for each"),
+        ({"a": Share(depth, utilities=[0.5, 0.4, 1.0])}, "stage2"),
+        ({"a": Share(depth, utilities={"stage1": 1.0, "stage3": 1.0})}, "stage3"),
+        ({"a": Share(depth, utilities=[0.1, float("nan"), 1.0])}, "stage2=nan"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            Arbiter(shares)  # type: ignore[arg-type]
+
+
+def test_a_wrong_call_is_refused_and_the_next_one_answered(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    inputs = robot.inputs()
+    with pytest.raises(OptionError, match="budget_ms"):
+        arbiter.infer(-1, **inputs)
+    with pytest.raises(OptionError, match="'sings'"):
+        arbiter.infer(30, sings=inputs["signs"])
+    with pytest.raises(OptionError, match="no inputs"):
+        arbiter.infer(30)
+    with pytest.raises(InputError, match="right is missing"):
+        arbiter.infer(30, depth={"left": inputs["depth"]["left"]})
+    assert arbiter.infer(30, **inputs).utility > 1
+    passed = arbiter.infer_by(robot.clock.now() - 1, **inputs)
+    assert passed.missed and passed.utility == 0
+
+
+def test_a_closed_arbiter_says_so_and_leaves_the_sessions_open(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    robot.clock.leave()
+    arbiter.close()
+    arbiter.close()
+    with pytest.raises(EdgekitError, match="closed"):
+        arbiter.infer(30, **robot.inputs())
+
+
+# --- For real ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def real(stereo_bundle: Bundle, classifier_bundle: Bundle) -> Iterator[Arbiter]:
+    with Session.open(stereo_bundle.path, threads=1) as depth, Session.open(
+        classifier_bundle.path, threads=1
+    ) as signs, Arbiter({"depth": depth, "signs": signs}) as arbiter:
+        yield arbiter
+
+
+def _pictures() -> Dict[str, Mapping[str, object]]:
+    random = np.random.RandomState(0)
+    left, right = (random.randint(0, 256, (14, 30, 3)).astype(np.uint8) for _ in range(2))
+    return {
+        "depth": {"left": left, "right": right},
+        "signs": {"image": random.randn(1, 500).astype(np.float32)},
+    }
+
+
+def test_pictures_are_answered_as_by_the_sessions_alone(
+    real: Arbiter, stereo_bundle: Bundle, classifier_bundle: Bundle
+) -> None:
+    inputs = _pictures()
+    shared = real.infer(**inputs)
+    for name, bundle in (("depth", stereo_bundle), ("signs", classifier_bundle)):
+        with Session.open(bundle.path, threads=1) as alone:
+            expected = alone.infer(**inputs[name])
+        np.testing.assert_allclose(shared.results[name].output, expected.output, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_take_turns(real: Arbiter) -> None:
+    inputs = _pictures()
+    found: List[float] = []
+    threads = [threading.Thread(target=lambda: found.append(real.infer(**inputs).utility)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [pytest.approx(2.0)] * 4
+
+
+def test_a_callback_that_raises_is_the_callers_error_and_the_arbiter_goes_on(real: Arbiter) -> None:
+    def broken(name: str, result: object) -> None:
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError):
+        real.infer(on_exit=broken, **_pictures())
+    assert real.infer(**_pictures()).utility == pytest.approx(2.0)
+
+
+def test_sessions_on_different_clocks_are_refused(stereo_bundle: Bundle, classifier_bundle: Bundle) -> None:
+    class Other(Clock):
+        pass
+
+    other = Session.open(classifier_bundle.path, threads=1, clock=Other())
+    refused = pytest.raises(OptionError, match="one clock")
+    with Session.open(stereo_bundle.path, threads=1) as depth, other as signs, refused:
+        Arbiter({"depth": depth, "signs": signs})
