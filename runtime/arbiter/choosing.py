@@ -40,6 +40,7 @@ class Claim(NamedTuple):
         utility: of the exit reached; 0 without.
         lacking: it has not reached what it must at least.
         options: the exits that are worth more, or are what is lacking.
+        answered: it has reached an exit, whatever that is worth.
     """
 
     network: str
@@ -47,6 +48,7 @@ class Claim(NamedTuple):
     utility: float
     lacking: bool
     options: Tuple[Option, ...]
+    answered: bool = False
 
 
 class Candidate(NamedTuple):
@@ -149,7 +151,7 @@ def choose(claims: Sequence[Claim], left_ms: Optional[float]) -> Choice:
     wanted = [(claim, option) for claim in claims for option in claim.options]
     if not wanted:
         return Choice(None, None, None, None, 0.0, "final", left_ms, candidates)
-    answered = any(claim.utility > 0 for claim in claims)
+    answered = any(claim.answered for claim in claims)
     if not answered and left_ms is not None and left_ms > 0:
         claim, option = min(wanted, key=_least_late)
         return _run(claim, option, "first", left_ms, candidates)

@@ -182,7 +182,9 @@ class Turn:
                     took = None if took is None or known is None else took + pace * known
                 if left:
                     options.append(Option(way.exit, left, took, member.utilities[way.exit], enough))
-        return Claim(member.name, member.terms.priority, utility, lacking, tuple(options))
+        return Claim(
+            member.name, member.terms.priority, utility, lacking, tuple(options), self.exit is not None
+        )
 
     def prepare(self) -> None:
         """Make the inputs ready; the frame is begun.

@@ -38,7 +38,7 @@ class Network(NamedTuple):
             if self.exits[k]
         ]
         wanted = [one for one in options if one.utility > utility or (lacking and one.enough)]
-        return Claim(self.name, self.priority, float(utility), lacking, tuple(wanted))
+        return Claim(self.name, self.priority, float(utility), lacking, tuple(wanted), bool(reached))
 
 
 @st.composite
@@ -215,7 +215,7 @@ def test_without_any_answer_the_least_late_exit_is_tried_and_nothing_once_there_
     slower = Claim("slower", 0, 0.0, False, (Option("stage1", ("stage1",), 70.0, 9.0),))
     assert choose([slower, slow], 20.0)[:2] == ("slow", "stage1")
     assert choose([slower, slow], 20.0).reason == "first"
-    assert choose([slower, slow._replace(utility=0.5)], 20.0).reason == "budget"
+    assert choose([slower, slow._replace(utility=0.5, answered=True)], 20.0).reason == "budget"
     assert choose([slower, slow], 0.0).reason == "budget"
 
 
