@@ -43,6 +43,7 @@ class Subject(ABC):
         family: as in ``edgekit export --model``.
         net: its parameters and buffers are all that a checkpoint keeps, so state of a subject's own belongs in buffers.
         mean, std: what its pictures are normalised with: those that the exported bundle will use.
+        halved: whether its convolutions and matrices are written as float16, which halves the file.
         phases: shares of the training at which its phases begin. A later one starts from the averaged weights of the one before,
             without momentum, and with the whole schedule of step sizes again.
     """
@@ -51,6 +52,7 @@ class Subject(ABC):
     net: nn.Module
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    halved: bool = False
     phases: tuple[float, ...] = (0.0,)
 
     @abstractmethod
@@ -94,6 +96,11 @@ class Subject(ABC):
         """The architecture's options as JSON values."""
 
 
+def halvable(tensor: Tensor) -> bool:
+    """Whether a tensor may be written as float16: convolutions and matrices, but no statistics of batch norms."""
+    return tensor.is_floating_point() and tensor.ndim > 1
+
+
 class ClassifierRun:
     """Weights, their running average, SGD's momentum and the step count of one training."""
 
@@ -111,6 +118,7 @@ class ClassifierRun:
         if recipe.initial and not training.resume:
             subject.start_from(read_state_dict(recipe.initial), recipe.initial)
         self.average = deepcopy(subject.net)
+        self._parameters = {name for name, _ in subject.net.named_parameters()}
         self._sgd = torch.optim.SGD(
             subject.parameter_groups(recipe), lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
         )
@@ -181,14 +189,13 @@ class ClassifierRun:
         """The average follows the weights and the batch-norm statistics; faster in the beginning."""
         since = self.step - self._phase_step
         decay = min(self.recipe.averaging, since / (10 + since)) if self.recipe.averaging else 0.0
-        pairs = list(
-            zip(self.average.state_dict().values(), self.subject.net.state_dict().values(), strict=True)
-        )
-        floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
-        for average, current in pairs:
-            if not average.is_floating_point():
-                average.copy_(current)
+        ours, theirs = self.average.state_dict(), self.subject.net.state_dict()
+        blended = [
+            name for name in ours if name in self._parameters or name.endswith(("running_mean", "running_var"))
+        ]
+        torch._foreach_lerp_([ours[n] for n in blended], [theirs[n] for n in blended], 1 - decay)
+        for name in ours.keys() - blended:  # such as masks, of which an average would mean nothing
+            ours[name].copy_(theirs[name])
 
     def accuracies(self) -> list[float]:
         """Share (%) of the latest training pictures that every exit got right."""
@@ -225,6 +232,13 @@ class ClassifierRun:
             ]
             right = [a + b for a, b in zip(right or [0] * len(hits), hits, strict=True)]
         return [100 * hits / len(labelled.labels) for hits in right]
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Round the averaged weights to what float16 holds, for a subject that is written in it."""
+        for tensor in self.average.state_dict().values():
+            if self.subject.halved and halvable(tensor):
+                tensor.copy_(tensor.half())
 
     def _names(self) -> dict[int, str]:
         return {id(parameter): name for name, parameter in self.subject.net.named_parameters()}

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from edgekit.models.classification_data import ClassificationData, load_data
 from edgekit.models.classification_recipe import ClassificationRecipe, Training, recipe_of, training_of
-from edgekit.models.classification_run import ClassifierRun, Subject
+from edgekit.models.classification_run import ClassifierRun, Subject, halvable
 from edgekit.models.training_checkpoint import write_atomically
 from edgekit.models.training_log import TrainingLog
 from edgekit.models.training_loop import CHECKPOINT, LOG, begin, carry_out
@@ -62,11 +62,13 @@ def _report(run: ClassifierRun, log: TrainingLog) -> None:
 
 def finish(run: ClassifierRun, training: Training, log: TrainingLog) -> Path:
     """Measure the averaged weights, and write them with their card and a picture of the log."""
+    run.round()
     _report(run, log)
-    family = run.subject.family
+    family, halved = run.subject.family, run.subject.halved
     weights = training.out / f"{family}.safetensors"
     tensors = {
-        name: tensor.detach().contiguous().clone() for name, tensor in run.subject.shipped(run.average).items()
+        name: (tensor.half() if halved and halvable(tensor) else tensor.detach()).contiguous().clone()
+        for name, tensor in run.subject.shipped(run.average).items()
     }
     data = save(tensors, {"format": "pt"})
     write_atomically(weights, data)
@@ -90,17 +92,19 @@ def card_of(run: ClassifierRun) -> dict[str, object]:
         "pictures": {name: len(labelled.labels) for name, labelled in parts.items()},
         "command": f"edgekit train {run.subject.family} --data DATA --out DIR, with the options of recipe",
         "recipe": run.recipe_facts(),
-        "epochs_done": round(run.step / run.batches.steps_per_epoch, 2),
-        "steps_done": run.step,
+        "seed": recipe.seed,
+        "epochs": round(run.step / run.batches.steps_per_epoch, 2),
+        "steps": run.step,
         "seconds": round(run.seconds),
         "trained_on": f"CPU ({platform.machine()}, {torch.get_num_threads()} threads), torch {torch.__version__}, "
         f"products in {recipe.precision}",
         "parameters": sum(parameter.numel() for parameter in run.average.parameters()),
-        "accuracy": {
-            name: {"test_percent": round(tested, 2), "validation_percent": round(held, 2)}
-            for name, tested, held in zip(names, test, validation, strict=True)
+        "accuracy": {name: round(percent / 100, 4) for name, percent in zip(names, test, strict=True)},
+        "validation_accuracy": {
+            name: round(percent / 100, 4) for name, percent in zip(names, validation, strict=True)
         },
-        "accuracy_note": "by the averaged weights in float32; the validation pictures are held out of the training part, the "
+        "accuracy_note": "share of the pictures that are classified rightly, by the weights as they are written, computed in "
+        "float32; the validation pictures are held out of the training part, the "
         "test pictures are the data's own",
         "licence": data.licence,
     }

@@ -90,6 +90,7 @@ class IMTASubject(Subject):
     """
 
     mean, std = CIFAR10_MEAN, CIFAR10_STD
+    halved = True
 
     def __init__(self, options: MSDNetOptions, recipe: IMTARecipe) -> None:
         self._recipe, self._options = recipe, options

@@ -20,6 +20,7 @@ class MSDNetSubject(Subject):
 
     family = "msdnet"
     mean, std = CIFAR10_MEAN, CIFAR10_STD
+    halved = True
 
     def __init__(self, options: MSDNetOptions, recipe: ClassificationRecipe) -> None:
         self.net = MSDNet(options)

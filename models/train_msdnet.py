@@ -53,14 +53,18 @@ def network_options(recipe: MSDNetRecipe, classes: int) -> MSDNetOptions:
     """The network that the recipe asks for.
 
     Raises:
-        OptionError: a value is out of range.
+        OptionError: a value is out of range, or the classifiers do not take pictures of 32 px (or the early ones).
     """
     from edgekit.models.msdnet import MSDNetOptions
+    from edgekit.models.msdnet_stages import picture
     from edgekit.models.msdnet_weights import check_config
 
     named = {field.name for field in fields(MSDNetOptions)} & {field.name for field in fields(recipe)}
     chosen = check_config({name: getattr(recipe, name) for name in named})
-    return MSDNetOptions(data="cifar10", num_classes=classes, **chosen)  # type: ignore[arg-type]
+    options = MSDNetOptions(data="cifar10", num_classes=classes, **chosen)  # type: ignore[arg-type]
+    for size in (32, recipe.early_size) if recipe.early > 0 else (32,):
+        picture(options, (size, size))
+    return options
 
 
 def make(recipe: MSDNetRecipe, data: ClassificationData) -> MSDNetSubject:
