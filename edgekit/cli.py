@@ -78,7 +78,16 @@ VERBS = (
     Verb(
         "doctor", "edgekit.runtime.verbs.doctor", "say what this device is and what makes it slow", "optional"
     ),
-    Verb("push", "edgekit.runtime.verbs.push", "bring a bundle to a robot by ssh, and check, build and measure it there"),
+    Verb(
+        "push",
+        "edgekit.runtime.verbs.push",
+        "bring a bundle to a robot by ssh, and check, build and measure it there",
+    ),
+    Verb(
+        "estimate",
+        "edgekit.export.estimate.verb",
+        "predict how long a bundle takes on a Jetson that is not at hand",
+    ),
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
     Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
     Verb("train", "edgekit.models.train_verb", "train a network by its paper's recipe"),

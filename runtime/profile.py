@@ -59,7 +59,11 @@ def read_profile_file(path: str, bundle: Bundle) -> Optional[Profile]:
     try:
         with open(path, "rb") as file:
             document = json.loads(file.read().decode("utf-8"))
-        if document["schema"] != SCHEMA or document["bundle"] != bundle_hash(bundle):
+        if (
+            document["schema"] != SCHEMA
+            or document["bundle"] != bundle_hash(bundle)
+            or "predicted" in document
+        ):
             return None
         found = Fingerprint(**document["fingerprint"])
         stages: Dict[str, StageProfile] = {}

@@ -156,6 +156,21 @@ def read_durations(path: str, names: Sequence[str]) -> Dict[str, Tuple[float, ..
     return {name: durations[name] for name in names}
 
 
+def origin(path: str) -> str:
+    """What to call the durations in this profile: measured, or predicted where `edgekit estimate` wrote it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        predicted = json.loads(data.decode("utf-8")).get("predicted")
+    except (ValueError, AttributeError):
+        predicted = None
+    return f"profile {path}" if predicted is None else f"{path}, {predicted}"
+
+
 def parse_slowdown(text: str) -> Slowdown:
     """``2x@100..200``: twice as slow from frame 100 on, up to 200; ``2x@100``: for good.
 

@@ -17,6 +17,7 @@ from edgekit.runtime.simulation.workload import (
     Every,
     Workload,
     modelled,
+    origin,
     parse_every,
     parse_slowdown,
     read_durations,
@@ -42,7 +43,10 @@ class Source(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument(
-        "--profile", metavar="FILE", help="draw durations from this profile; by default the bundle's only one"
+        "--profile",
+        metavar="FILE",
+        help="draw durations from this profile, or from what `edgekit estimate --save` predicts; by default from the bundle's"
+        " only profile",
     )
     parser.add_argument(
         "--recording",
@@ -198,7 +202,8 @@ def read_source(args: argparse.Namespace, bundle: Bundle) -> Source:
                 f"{bundle.path} {what}: give --profile FILE{_among(found)}, or --recording FILE"
             )
         path = found[0]
-    return Source(f"profile {path}", read_durations(path, names), None)
+    durations = read_durations(path, names)
+    return Source(origin(path), durations, None)
 
 
 def make_workload(

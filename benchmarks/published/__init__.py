@@ -1,0 +1,1 @@
+"""Networks whose latency on Jetsons others have published, drawn as graphs without weights, and those records."""
