@@ -80,8 +80,10 @@ class StagedIMTA(StagedMSDNet):
 
     family = "imta"
 
-    def __init__(self, imta: IMTA, size: tuple[int, int] | None = None) -> None:
-        super().__init__(imta.net, size)
+    def __init__(
+        self, imta: IMTA, size: tuple[int, int] | None = None, accuracies: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(imta.net, size, accuracies)
         self.imta = imta.eval()
 
     def stages(self) -> list[Stage]:
@@ -141,4 +143,5 @@ def build(
         CheckpointError: the file cannot be used.
         OptionError: ``config`` is wrong or contradicts the weights, or ``size`` does not suit the classifiers.
     """
-    return StagedIMTA(from_weights(read(checkpoint, "imta"), config, str(checkpoint)), size)
+    given = read(checkpoint, "imta", config)
+    return StagedIMTA(from_weights(given.weights, given.config, given.source), size, given.accuracies)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from edgekit.errors import CheckpointError, OptionError
+from edgekit.errors import OptionError
 from edgekit.models.checkpoint import read_state_dict
 from edgekit.models.msdnet import Layer, MSDNet, MSDNetOptions, Reduction
 from edgekit.models.msdnet_weights import from_weights, jsonable
+from edgekit.models.shipped import shipped
 from edgekit.models.staged import CIFAR10_MEAN, CIFAR10_STD, CIFAR100_MEAN, CIFAR100_STD, ImageInput, Stage
 
 Node = tuple[
@@ -120,13 +121,19 @@ def name_of(node: Node) -> str:
 
 
 class StagedMSDNet:
-    """An MSDNet at one picture size, ready for export; a `StagedModel`."""
+    """An MSDNet at one picture size, ready for export; a `StagedModel`. ``accuracies`` are the exits', where they are known."""
 
     family = "msdnet"
     task = "classification"
 
-    def __init__(self, net: MSDNet, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        net: MSDNet,
+        size: tuple[int, int] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+    ) -> None:
         self.net = net.eval()
+        self.accuracies = dict(accuracies or {})
         self.options: Mapping[str, object] = jsonable(net.options)
         self.inputs = (picture(net.options, size),)
 
@@ -179,17 +186,28 @@ def build(
         CheckpointError: the file cannot be used.
         OptionError: ``config`` is wrong or contradicts the weights, or ``size`` does not suit the classifiers.
     """
-    return StagedMSDNet(from_weights(read(checkpoint, "msdnet"), config, str(checkpoint)), size)
+    given = read(checkpoint, "msdnet", config)
+    return StagedMSDNet(from_weights(given.weights, given.config, given.source), size, given.accuracies)
 
 
-def read(checkpoint: str | os.PathLike[str] | None, family: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint file.
+@dataclass(frozen=True)
+class Given:
+    """Weights, the options that go with them, where they come from, and the exits' known accuracies (shares)."""
+
+    weights: dict[str, Tensor]
+    config: Mapping[str, object]
+    source: str
+    accuracies: Mapping[str, float]
+
+
+def read(checkpoint: str | os.PathLike[str] | None, family: str, config: Mapping[str, object]) -> Given:
+    """The weights of a checkpoint file, or without one those that edgekit ships.
 
     Raises:
-        CheckpointError: the file cannot be used, or none was given.
+        CheckpointError: the file cannot be used.
     """
-    if checkpoint is None:
-        raise CheckpointError(
-            f"edgekit ships no weights for {family}; give those of the authors' code with --checkpoint"
-        )
-    return read_state_dict(checkpoint)
+    if checkpoint is not None:
+        return Given(read_state_dict(checkpoint), config, str(checkpoint), {})
+    ours = shipped(family)
+    options = {**ours.options(), **config}
+    return Given(read_state_dict(ours.weights), options, f"edgekit's {family} weights", ours.accuracies())

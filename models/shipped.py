@@ -30,6 +30,11 @@ class Shipped:
         assert isinstance(options, dict)
         return dict(options)
 
+    def accuracies(self) -> dict[str, float]:
+        """The share of test pictures that every exit classifies rightly, as far as the card tells."""
+        known = self.card.get("accuracy")
+        return {str(name): float(share) for name, share in known.items()} if isinstance(known, Mapping) else {}
+
     def accuracy(self, what: str = "stage1") -> float | None:
         """The share of test pictures that this exit classifies rightly; None where the card does not tell."""
         known = self.card.get("accuracy")
