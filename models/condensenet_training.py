@@ -31,7 +31,9 @@ class CondenseNetSubject(Subject):
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        self.net.to(memory_format=torch.channels_last)  # its 1x1 convolutions train in half of the time on a CPU
+        self.net.to(
+            memory_format=torch.channels_last
+        )  # its 1x1 convolutions train in half of the time on a CPU
         self._options, self._smoothing = options, recipe.smoothing
         self._lasso, self._share = recipe.group_lasso_lambda, recipe.classifier_share
 

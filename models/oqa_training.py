@@ -6,7 +6,9 @@ learns stays in the supernet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -55,6 +57,12 @@ def first_step(x: Tensor, high: int) -> Tensor:
     return (2 * x.detach().abs().mean() / high**0.5).clamp(min=1e-4).view(1)
 
 
+def _bounded(step: Tensor, gradient: Tensor) -> Tensor:
+    """At most the step's own size, either way: one batch in a thousand would else throw a step to where no code is used."""
+    bound = step.detach().abs()
+    return torch.minimum(torch.maximum(gradient, -bound), bound)
+
+
 # --- The supernet in training -----------------------------------------------------------------------------------------
 
 
@@ -76,7 +84,9 @@ class TrainingSupernet(nn.Module):
                 for name in ("sa", "sw"):  # learned here, constants everywhere else
                     step = cast(Tensor, getattr(module, name))
                     delattr(module, name)
-                    setattr(module, name, nn.Parameter(step.clone()))
+                    learned = nn.Parameter(step.clone())
+                    learned.register_hook(partial(_bounded, learned))
+                    setattr(module, name, learned)
 
     def convolutions(self) -> dict[str, LsqConv2d]:
         """Every quantised convolution, by its name in the checkpoint."""
@@ -171,7 +181,14 @@ class _Forward:
         c = x.shape[1]
         mean, var = cast(Tensor, norm.running_mean)[:c], cast(Tensor, norm.running_var)[:c]
         return F.batch_norm(
-            x, mean, var, norm.weight[:c], norm.bias[:c], self._net.training, norm.momentum or 0.1, norm.eps
+            x,
+            mean,
+            var,
+            norm.weight[:c],
+            norm.bias[:c],
+            self._net.training,
+            cast(float, norm.momentum),
+            norm.eps,
         )
 
 
@@ -213,3 +230,21 @@ def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | 
         for conv in lower.convolutions().values():
             conv.sa *= 2
             conv.sw *= 2
+
+
+# --- A subnet ready for use -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def settled(net: TrainingSupernet, subnet: SubnetConfig, pictures: Sequence[Tensor]) -> TrainingSupernet:
+    """A copy, in inference mode, whose batch norms have the statistics of one subnet, averaged over batches of pictures.
+
+    Those that training leaves are averages over many subnets, and fit none; see `edgekit.models.recalibration`.
+    """
+    copy = deepcopy(net).train()
+    norms = [module for module in copy.modules() if isinstance(module, nn.BatchNorm2d)]
+    for k, batch in enumerate(pictures):
+        for norm in norms:
+            norm.momentum = 1 / (k + 1)  # the plain mean of all batches so far
+        copy(batch, subnet)
+    return copy.eval()

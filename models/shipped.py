@@ -33,7 +33,9 @@ class Shipped:
     def accuracies(self) -> dict[str, float]:
         """The share of test pictures that every exit classifies rightly, as far as the card tells."""
         known = self.card.get("accuracy")
-        return {str(name): float(share) for name, share in known.items()} if isinstance(known, Mapping) else {}
+        return (
+            {str(name): float(share) for name, share in known.items()} if isinstance(known, Mapping) else {}
+        )
 
     def accuracy(self, what: str = "stage1") -> float | None:
         """The share of test pictures that this exit classifies rightly; None where the card does not tell."""
@@ -50,5 +52,7 @@ def shipped(name: str) -> Shipped:
     """
     weights, card = WEIGHTS / f"{name}.safetensors", WEIGHTS / f"{name}.json"
     if not weights.is_file() or not card.is_file():
-        raise CheckpointError(f"{name}: edgekit ships no weights of this name; give the file of a training with --checkpoint")
+        raise CheckpointError(
+            f"{name}: edgekit ships no weights of this name; give the file of a training with --checkpoint"
+        )
     return Shipped(weights, json.loads(card.read_text(encoding="utf-8")))
