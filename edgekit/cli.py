@@ -49,7 +49,10 @@ VERBS = (
         "needed",
     ),
     Verb(
-        "run", "edgekit.runtime.verbs.run", "answer one picture or pair of pictures within a budget", "needed"
+        "run",
+        "edgekit.runtime.verbs.run",
+        "answer one picture or pair, or a camera's or a recording's frames, within a budget",
+        "needed",
     ),
     Verb(
         "calibrate",

@@ -136,6 +136,7 @@ def _rectify(
     """Rotations and projections that turn both cameras alike, and show only what both have seen."""
     left, right = calibration.left, calibration.right
     cameras = (left.matrix, left.distortion, right.matrix, right.distortion, size)
+    assert calibration.translation is not None  # checked where it was read
     moved = (calibration.rotation, np.reshape(calibration.translation, (3, 1)))
     if left.fisheye:
         found = cv2.fisheye.stereoRectify(*(cameras + moved), flags=cv2.CALIB_ZERO_DISPARITY)

@@ -34,6 +34,7 @@ class Stream:
 
     Attributes:
         clock: the session's; all instants are ms on it.
+        rate: frames a second that are wanted, or at which a recording is played; None takes them as they come.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Stream:
         self._tally = Tally()
         self._frames: Mailbox[Frame] = Mailbox(self.clock)
         self._gate = Gate(self.clock)
-        self._rate = rate
+        self.rate = rate
         self._most = frames
         self._intake: Optional[Intake] = None
         self._threads: List[StreamThread] = []
@@ -153,13 +154,13 @@ class Stream:
         """
         if self._begun is not None:
             raise EdgekitError("a stream starts once; make another one")
-        source, rate = self._source, self._rate
+        source = self._source
         if source is not None:
             source.open()
-            if rate is None and not source.live:
-                rate = source.rate
+            if self.rate is None and not source.live:
+                self.rate = source.rate
         name = "what is pushed" if source is None else source.name
-        pace = Pace(rate)
+        pace = Pace(self.rate)
         intake = Intake(self._frames, pace, self.clock, self._tally, self._trouble, name)
         self._threads.append(StreamThread("edgekit-stream", self._work, self.clock))
         if source is not None:

@@ -15,6 +15,8 @@ from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write
 from edgekit.runtime.report import milliseconds, print_json, say, table
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
+from edgekit.runtime.verbs import stream
+from edgekit.runtime.verbs.depth_options import DepthWriter, add_depth_options
 from edgekit.runtime.verbs.inputs import require_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
@@ -26,6 +28,7 @@ from edgekit.runtime.verbs.options import (
     providers_of,
 )
 from edgekit.runtime.verbs.sessions import add_network_option, check_one_network
+from edgekit.runtime.verbs.stream_options import add_stream_options, check_stream_options
 from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
 Writer = Callable[[str, np.ndarray], None]
@@ -44,6 +47,7 @@ class Answer(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_input_options(parser)
+    add_stream_options(parser)
     parser.add_argument(
         "--budget-ms", type=positive, metavar="MS", help="answer within this; by default every stage runs"
     )
@@ -58,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FILE",
         default=[],
-        help="write the disparity: .png in colour, .npy or .pfm in px",
+        help="write the disparity: .png in colour, .npy or .pfm in px; of a --source, a video: .mp4 or .avi",
     )
     for kind in ("npy", "pfm"):
         parser.add_argument(f"--save-{kind}", metavar="FILE", help=f"write the answer as {kind.upper()}")
@@ -77,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a calibrated bundle, run every stage that the budget allows, however sure an exit is",
     )
     parser.add_argument("--allow-nonfinite", action="store_true", help="let NaN and Inf in a .npy input pass")
+    add_depth_options(parser)
     add_trace_option(parser)
     add_backend_options(parser)
     add_processor_options(parser)
@@ -86,10 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer, report and write; 1 if the answer came after the budget."""
+    check_stream_options(args)
     bundle = read_bundle(args.bundle)
+    if args.source:
+        return stream.run(args, bundle)
+    depth = DepthWriter(args, bundle.manifest)
     files = files_to_write(args, bundle.manifest.task)
     check_folder("--trace", args.trace)
-    inputs = require_inputs(args, bundle.manifest)
+    inputs = depth.rectified(require_inputs(args, bundle.manifest))
     truth = None if args.ground_truth is None else read_disparity(args.ground_truth)
     manifest = bundle.manifest if args.network is None else bundle.manifest.only(args.network)
     if args.stage is not None:
@@ -115,11 +124,14 @@ def run(args: argparse.Namespace) -> int:
         raise BackendError(f"{bundle.manifest.name} gave no answer: {_why(args, results[-1])}")
     told = answers if args.every_exit else answers[-1:]
     written = write_answers(files, told)
+    held = depth.write(told[-1].output, inputs["left"]) if depth.wanted else {}
     if args.json:
+        written.update(dict.fromkeys(held, told[-1].stage))
         print_json(dict(document(bundle, manifest, args, told, written), guess=guessed))
     else:
         say(
             lines(manifest, args, told, written)
+            + [f"wrote {path} ({what})" for path, what in held.items()]
             + ([f"wrote {args.trace}"] if args.trace else [])
             + ([guessed] if guessed else [])
         )

@@ -68,7 +68,9 @@ def test_it_measures_every_stage_and_keeps_the_profile(bundle: Path) -> None:
     assert report.returncode == 0 and "too few for a 99th percentile" in report.stdout, report.stderr
 
 
-def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(bundle: Path, pictures: List[str]) -> None:
+def test_it_answers_pictures_within_a_budget_and_writes_what_it_saw(
+    bundle: Path, pictures: List[str]
+) -> None:
     folder = str(bundle.parent)
     saved = [os.path.join(folder, name) for name in ("d.npy", "d.pfm", "d.png")]
     options = [word for path in saved for word in ("--save", path)]
@@ -127,3 +129,22 @@ def test_mistakes_are_one_sentence(bundle: Path) -> None:
         process = call(bundle, *arguments)
         assert process.returncode == 2 and process.stdout == ""
         assert process.stderr.startswith("edgekit: ") and len(process.stderr.splitlines()) == 1
+
+
+def test_it_answers_a_folder_of_frames_and_keeps_them(
+    bundle: Path, pictures: List[str], tmp_path: Path
+) -> None:
+    places = []  # type: List[str]
+    for option, path in zip(pictures[0::2], pictures[1::2]):
+        folder = tmp_path / option.strip("-")
+        folder.mkdir()
+        for number in range(3):
+            shutil.copy(path, str(folder / f"{number}.png"))
+        places.append(str(folder))
+    recording = str(tmp_path / "run.mcap")
+    options = ["--rate", 4, "--budget-ms", 60000, "--record", recording, "--json"]
+    found = document(call(bundle, "run", "--source", *(places + options)))
+    assert (found["captured"], found["answered"], found["failed"]) == (3, 3, 0)
+    assert found["written"] and os.path.getsize(recording) > 0
+    refused = call(bundle, "run", "--source", str(tmp_path / "absent"))
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
