@@ -58,7 +58,7 @@ class Returning:
     def run(self, execution: Execution) -> Result:
         """The answer of a frame that is run until it is over, or its time is up: then a stage that still runs is cancelled.
 
-        Without any answer yet, nothing is lost by waiting for one as long as there is time at all.
+        Without any answer yet, nothing is lost by waiting for one as long as it can still be in time.
         """
         call = execution.call
         assert call.deadline is not None and call.exit_by is not None
@@ -67,7 +67,7 @@ class Returning:
         until = call.exit_by
         over = job.wait(until)
         if not over and not execution.progress.exits:
-            until = call.deadline - (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
+            until = call.deadline - min(self._usual_ms(), MOST_RESERVED * (call.deadline - call.started))
             over = job.wait_for_exit(until)
         late = self._clock.now() - (min(execution.progress.reached, until) if over else until)
         if not job.done():
@@ -76,6 +76,12 @@ class Returning:
         result = execution.result("budget")
         job.taken()
         return result
+
+    def _usual_ms(self) -> float:
+        """From an exit to its caller's answer."""
+        with self._guard:
+            waking = self._waking.quantile(0.5) or 0.0
+        return waking + (self._plan.overhead.predict(ANSWERING, 0.5) or 0.0)
 
     def _note(self, late: float) -> None:
         with self._guard:
