@@ -165,11 +165,11 @@ def _network(networks: Sequence[Network], index: int) -> NetworkSpec:
 
 
 def _exits(network: Network) -> dict[str, ExitSpec]:
-    """An accuracy that is known is the last exit's."""
-    specs = {stage: ExitSpec() for stage in network.exits}
-    if network.accuracy is not None:
-        specs[list(specs)[-1]] = ExitSpec(None, network.accuracy, network.source)
-    return specs
+    """What is known of every exit."""
+    return {
+        stage: ExitSpec(None, network.accuracies[stage], network.source) if stage in network.accuracies else ExitSpec()
+        for stage in network.exits
+    }
 
 
 def _stage(

@@ -42,7 +42,8 @@ class Network:
         samples: the inputs it was run on, by name.
         runs: its stages, under the names that they have in the bundle.
         exits: what the uncut network answers, by stage.
-        accuracy, source: see `edgekit.models.staged.Alternative`.
+        accuracies: of its exits, where they are known, by stage.
+        source: see `edgekit.models.staged.Alternative`.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Network:
     samples: Mapping[str, Tensor]
     runs: Sequence[StageRun]
     exits: Mapping[str, Tensor]
-    accuracy: float | None
+    accuracies: Mapping[str, float]
     source: str | None
 
     @property
@@ -150,7 +151,7 @@ def run(alternatives: Sequence[Alternative], begin: Callable[[str], None]) -> li
             if len(alternatives) == 1:
                 raise
             raise ExportError(f"{one.name}: {error}") from error
-        networks.append(Network(one.name, one.model, samples, runs, exits, one.accuracy, one.source))
+        networks.append(Network(one.name, one.model, samples, runs, exits, _accuracies(one, runs), one.source))
     networks.sort(key=lambda network: network.macs)
     _check_together(networks)
     numbered, before = [], 0
@@ -166,10 +167,19 @@ def own_inputs(networks: Sequence[Network], index: int) -> Sequence[ImageInput]:
     return () if list(inputs) == list(networks[0].model.inputs) else inputs
 
 
+def _accuracies(one: Alternative, runs: Sequence[StageRun]) -> dict[str, float]:
+    """What the model itself knows of its exits; what was told along with it is the last one's."""
+    known = dict(getattr(one.model, "accuracies", {}))
+    last = [run.stage.name for run in runs if run.stage.exit is not None][-1]
+    return known if one.accuracy is None else {**known, last: one.accuracy}
+
+
 def _numbered(network: Network, before: int) -> Network:
     names = {run.stage.name: f"stage{before + k}" for k, run in enumerate(network.runs, 1)}
     runs = [replace(run, stage=replace(run.stage, name=names[run.stage.name])) for run in network.runs]
-    return replace(network, runs=runs, exits={names[stage]: exit_ for stage, exit_ in network.exits.items()})
+    exits = {names[stage]: exit_ for stage, exit_ in network.exits.items()}
+    accuracies = {names[stage]: share for stage, share in network.accuracies.items() if stage in names}
+    return replace(network, runs=runs, exits=exits, accuracies=accuracies)
 
 
 def _check_together(networks: Sequence[Network]) -> None:

@@ -25,6 +25,7 @@ from edgekit.models.condensenet import (
     converted,
 )
 from edgekit.models.options import no_option, positive
+from edgekit.models.shipped import shipped
 from edgekit.models.staged import (
     CIFAR10_MEAN,
     CIFAR10_STD,
@@ -62,6 +63,7 @@ class StagedCondenseNet:
         self.net = net.eval()
         self.options: Mapping[str, object] = jsonable(options)
         self.notes = tuple(notes)
+        self.accuracies: Mapping[str, float] = {}
         recipe = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "cifar100": (CIFAR100_MEAN, CIFAR100_STD)}
         picture = ImageInput("image", height, width, crop=224 / 256)  # as ImageNet's classifiers are evaluated
         if options.data in recipe:
@@ -171,15 +173,20 @@ def from_weights(weights: Weights, config: Mapping[str, object], source: str) ->
 def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int] | None) -> StagedCondenseNet:
     """The staged CondenseNet of a checkpoint file, converted if it is in training form, for pictures of ``size`` (height, width).
 
+    Without a file they are the weights that edgekit ships.
+
     Raises:
-        CheckpointError: the file cannot be used, or none was given.
+        CheckpointError: the file cannot be used.
         OptionError: ``config`` is wrong or contradicts the weights, or the size does not fit.
 
     ``config`` takes, beside `CondenseNetOptions`' names, ``classifier_share``: how many of a trained classifier's inputs its
     conversion keeps, 0.5 as the authors' does; 1 keeps the training network's answers.
     """
     if checkpoint is None:
-        raise CheckpointError("condensenet: edgekit ships no weights for it; give the file of a training with --checkpoint")
+        ours = shipped("condensenet")
+        staged = build(ours.weights, {**ours.options(), **config}, size)
+        staged.accuracies = ours.accuracies()
+        return staged
     source = os.fspath(checkpoint)
     share = config.get("classifier_share")
     if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):

@@ -37,12 +37,6 @@ class Shipped:
             {str(name): float(share) for name, share in known.items()} if isinstance(known, Mapping) else {}
         )
 
-    def accuracy(self, what: str = "stage1") -> float | None:
-        """The share of test pictures that this exit classifies rightly; None where the card does not tell."""
-        known = self.card.get("accuracy")
-        found = known.get(what) if isinstance(known, Mapping) else None
-        return float(found) if isinstance(found, (int, float)) else None
-
 
 def shipped(name: str) -> Shipped:
     """The weights that are shipped under this name, such as ``condensenet``.

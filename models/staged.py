@@ -81,6 +81,9 @@ class StagedModel(Protocol):
             (N, classes)).
         options: the architecture's options under the authors' names, JSON values only.
         inputs: the pictures that the network reads.
+
+    It may also have ``notes``, sentences that export prints, and ``accuracies``: the share, by stage, of test pictures that its
+    exits answer rightly, which go into the bundle.
     """
 
     family: str
