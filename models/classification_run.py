@@ -23,6 +23,9 @@ from edgekit.models.classification_sources import Labelled
 from edgekit.models.training_checkpoint import part, read_training, refuse_other_recipe, save_training
 
 
+ASLEEP = 10  # times the usual duration of a step, from which on something else than training took the time
+
+
 @dataclass(frozen=True)
 class Lesson:
     """What one step asks of the network.
@@ -123,6 +126,7 @@ class ClassifierRun:
             subject.parameter_groups(recipe), lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
         )
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=100)
+        self._durations: deque[float] = deque(maxlen=50)  # s, of the latest steps
         self.step = 0
         self.seconds = 0.0
         self.phase, self._phase_step = 0, 0
@@ -182,7 +186,13 @@ class ClassifierRun:
         self._follow()
         right = [float((one.argmax(1) == batch.labels).float().mean()) for one in lesson.logits]
         self._recent.append((lesson.loss.item(), right))
-        self.seconds += time.monotonic() - began
+        self._count(time.monotonic() - began)
+
+    def _count(self, seconds: float) -> None:
+        """Add a step to the training time; one in which the machine slept, or the process was stopped, counts as others do."""
+        usual = sorted(self._durations)[len(self._durations) // 2] if self._durations else seconds
+        self._durations.append(seconds)
+        self.seconds += usual if len(self._durations) > 10 and seconds > ASLEEP * usual else seconds
 
     @torch.no_grad()
     def _follow(self) -> None:
