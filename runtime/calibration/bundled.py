@@ -12,73 +12,110 @@ from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.report import to_json
 
 SCHEMA = 1
+CALIBRATED = "calibration"  # whose accuracy it is where the bundle knew none
 
 
-def keep_calibration(bundle: Bundle, document: Mapping[str, object]) -> Bundle:
+def part_of(bundle: Bundle, network: Optional[str]) -> Bundle:
+    """The bundle as if it held no network but the one named, to be read only; None: as it is.
+
+    Raises:
+        OptionError: there is none of this name.
+    """
+    return bundle if network is None else bundle._replace(manifest=bundle.manifest.only(network))
+
+
+def keep_calibration(bundle: Bundle, document: Mapping[str, object], network: Optional[str] = None) -> Bundle:
     """Write temperatures, thresholds and all else of a calibration's ``document`` into the bundle.
 
-    Whatever else the bundle knew of its exits stays; an accuracy is filled in only where none was known.
+    Whatever else the bundle knew of its exits stays; an accuracy is filled in only where none was known. Of a bundle with
+    several networks, ``network`` is the one that was calibrated; what is known of the others stays too.
 
     Raises:
         BundleError: the bundle cannot be written, or has changed meanwhile; it is as it was before.
-        InputError: the document is of another network, or does not fit.
+        InputError: the document is of another network, does not fit, or measures confidence unlike the other networks'.
     """
-    kept = dict(document, schema=SCHEMA, bundle=bundle_hash(bundle), network=bundle.manifest.name)
-    measure, thresholds, temperatures = _checked(bundle, kept, "the calibration")
-    data = (to_json(kept) + "\n").encode("ascii")
-    path = f"calibration/{hashlib.sha256(data).hexdigest()[:16]}.json"
-    before = bundle.manifest.calibration
+    part = part_of(bundle, network)
+    kept: Dict[str, object] = dict(
+        document, schema=SCHEMA, bundle=bundle_hash(part), network=part.manifest.name
+    )
+    measure, thresholds, temperatures = _checked(part, kept, "the calibration")
+    others = {name: one for name, one in _documents(bundle).items() if name not in (network, None)}
+    for name, one in others.items():
+        if one["measure"] != measure:
+            raise InputError(
+                f"{bundle.path}: {name} was calibrated by {one['measure']} and {network} is to be by {measure}; a session that"
+                f" chooses between networks needs one measure: add --measure {one['measure']}, or clear {name} first"
+            )
     exits: Dict[str, ExitSpec] = dict(bundle.manifest.exits)
-    for name in exit_stages(bundle.manifest):
+    for name in exit_stages(part.manifest):
         spec = exits.get(name, ExitSpec())
-        if spec.accuracy is None or spec.source == "calibration":
-            spec = spec._replace(accuracy=_accuracy(kept, name), source="calibration")
+        if spec.accuracy is None or spec.source == CALIBRATED:
+            spec = spec._replace(accuracy=_accuracy(kept, name), source=CALIBRATED)
         exits[name] = spec._replace(threshold=thresholds[name], temperature=temperatures[name])
-    files = {
-        name: entry
-        for name, entry in bundle.manifest.files.items()
-        if before is None or name not in (before.record, path)
-    }
-    manifest = bundle.manifest._replace(exits=exits, calibration=CalibrationSpec(measure, path), files=files)
-    return amend_bundle(bundle, manifest, {path: data})
+    return _write(bundle, exits, measure, {**others, network: kept})
 
 
-def forget_calibration(bundle: Bundle) -> Bundle:
-    """Take thresholds, temperatures and the rest of a calibration out of the bundle again.
+def forget_calibration(bundle: Bundle, network: Optional[str] = None) -> Bundle:
+    """Take thresholds, temperatures and the rest of a calibration out of the bundle again, or those of one network.
 
     Raises:
         BundleError: the bundle cannot be written, or has changed meanwhile; it is as it was before.
     """
-    before = bundle.manifest.calibration
-    exits = {}
-    for name, spec in bundle.manifest.exits.items():
-        if before is not None and spec.source == "calibration":
+    before, part = bundle.manifest.calibration, part_of(bundle, network)
+    exits = dict(bundle.manifest.exits)
+    for name, spec in part.manifest.exits.items():
+        if before is not None and spec.source == CALIBRATED:
             spec = spec._replace(accuracy=None, source=None)
         exits[name] = spec._replace(threshold=None, temperature=None)
-    files = {
-        name: entry
-        for name, entry in bundle.manifest.files.items()
-        if before is None or name != before.record
-    }
-    return amend_bundle(bundle, bundle.manifest._replace(exits=exits, calibration=None, files=files), {})
+    kept = {name: one for name, one in _documents(bundle).items() if network not in (name, None)}
+    return _write(bundle, exits, "" if before is None else before.measure, kept)
 
 
-def read_calibration(bundle: Bundle) -> Optional[Dict[str, object]]:
-    """The document of the calibration that is in the bundle; None if there is none.
+def read_calibration(bundle: Bundle, network: Optional[str] = None) -> Optional[Dict[str, object]]:
+    """The document of the calibration that is in the bundle, of one of its networks if it holds several; None if there is none.
 
     Raises:
         BundleError: the file is missing or damaged.
     """
+    return _documents(bundle).get(network)
+
+
+def _documents(bundle: Bundle) -> Dict[Optional[str], Dict[str, object]]:
+    """Every calibration in the bundle by its network; None where there is only one network."""
     calibration = bundle.manifest.calibration
     if calibration is None:
-        return None
+        return {}
     document = json.loads(bundle.read_bytes(calibration.record).decode("utf-8"))
     assert isinstance(document, dict)  # its hash is right, so it is what keep_calibration wrote
-    return document
+    return document["networks"] if bundle.manifest.networks else {None: document}
+
+
+def _write(
+    bundle: Bundle,
+    exits: Mapping[str, ExitSpec],
+    measure: str,
+    documents: Mapping[Optional[str], Mapping[str, object]],
+) -> Bundle:
+    """The bundle with these exits, and with one file for all documents."""
+    before = bundle.manifest.calibration
+    added: Dict[str, bytes] = {}
+    calibration = None
+    if documents:
+        whole = {"schema": SCHEMA, "networks": documents} if bundle.manifest.networks else documents[None]
+        data = (to_json(whole) + "\n").encode("ascii")
+        path = f"calibration/{hashlib.sha256(data).hexdigest()[:16]}.json"
+        added, calibration = {path: data}, CalibrationSpec(measure, path)
+    files = {
+        name: entry
+        for name, entry in bundle.manifest.files.items()
+        if before is None or name not in (before.record, *added)
+    }
+    manifest = bundle.manifest._replace(exits=dict(exits), calibration=calibration, files=files)
+    return amend_bundle(bundle, manifest, added)
 
 
 def read_calibration_file(path: str, bundle: Bundle) -> Dict[str, object]:
-    """A document that ``--save`` wrote, or that lies in another copy of the same bundle.
+    """A document that ``--save`` wrote, or that lies in another copy of the same bundle; see `part_of` for one of several networks.
 
     Raises:
         InputError: it cannot be read, is no calibration, or one of another network.

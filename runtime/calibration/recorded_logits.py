@@ -51,7 +51,8 @@ def record(
             found.append([result.exits[name].reshape(-1) for name in exits])
         progress(len(found))
     logits = np.asarray(found, np.float32).transpose(1, 0, 2)
-    return Recorded(np.ascontiguousarray(logits), labels, source, bundle_hash(session.bundle))
+    part = session.bundle._replace(manifest=session.manifest)
+    return Recorded(np.ascontiguousarray(logits), labels, source, bundle_hash(part))
 
 
 def write_recorded(path: str, recorded: Recorded) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
+from edgekit.runtime.calibration.bundled import part_of
 from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
@@ -95,7 +96,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, report, keep the profile; 1 if the gate was not met."""
     bundle = read_bundle(args.bundle)
-    for option, given in (("--rate", args.rate), ("--record", args.record), ("--trace", args.trace)):
+    for option, given in (
+        ("--rate", args.rate),
+        ("--record", args.record),
+        ("--trace", args.trace),
+        ("--data", args.data),
+    ):
         if given is not None:
             check_one_network(option, args, bundle.manifest)
     for option, path in (("--save", args.save), ("--record", args.record), ("--trace", args.trace)):
@@ -116,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
     """Load the bundle and measure all that was asked for."""
-    data = None if args.data is None else read_data(args, bundle)
+    data = None if args.data is None else read_data(args, part_of(bundle, args.network))
     inputs = read_inputs(args, bundle.manifest)
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
     asked = networks_asked_for(args, bundle.manifest)
@@ -159,7 +165,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             refused += unwritten
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
-    judged = None if data is None else compare(args, bundle, settings.variants, data)
+    judged = None if data is None else compare(args, part_of(bundle, args.network), settings.variants, data)
     return Report(
         settings=settings,
         load_ms=load_ms,

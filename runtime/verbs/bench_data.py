@@ -78,7 +78,7 @@ def read_data(args: argparse.Namespace, bundle: Bundle) -> Labelled:
 
 
 def compare(args: argparse.Namespace, bundle: Bundle, variants: Mapping[str, str], data: Labelled) -> Judged:
-    """Answer every picture at every exit, once with and once without asking, and judge."""
+    """Answer every picture at every exit, once with and once without asking, and judge; ``bundle`` as for one network."""
     exits = exit_stages(bundle.manifest)
     asking = Asking(exits)
     name = bundle.manifest.inputs[0].name
@@ -87,7 +87,13 @@ def compare(args: argparse.Namespace, bundle: Bundle, variants: Mapping[str, str
     logits: List[List[np.ndarray]] = []
     progress = Progress("early exits against every exit", samples)
     with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, variants, policies=(asking,)
+        bundle.path,
+        args.backend,
+        providers_of(args),
+        args.threads,
+        variants,
+        policies=(asking,),
+        network=args.network,
     ) as session:
         for turn in range(-min(WARMUP, samples), samples):
             picture = np.asarray(data.pictures[turn])

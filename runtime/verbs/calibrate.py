@@ -9,7 +9,12 @@ from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BackendError, InputError, OptionError
 from edgekit.runtime.calibration.asking import Asking
-from edgekit.runtime.calibration.bundled import forget_calibration, keep_calibration, read_calibration_file
+from edgekit.runtime.calibration.bundled import (
+    forget_calibration,
+    keep_calibration,
+    part_of,
+    read_calibration_file,
+)
 from edgekit.runtime.calibration.calibrating import Calibration, calibrate, to_document
 from edgekit.runtime.calibration.costs import Costs, counted_costs, exit_stages, measured_costs
 from edgekit.runtime.calibration.goals import Goal, Unreachable, check_goal
@@ -31,6 +36,7 @@ from edgekit.runtime.verbs.calibrate_plot import draw
 from edgekit.runtime.verbs.calibrate_report import to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures
 from edgekit.runtime.verbs.options import add_backend_options, check_folder, positive, providers_of
+from edgekit.runtime.verbs.sessions import add_network_option, check_one_network
 from edgekit.runtime.verbs.simulate_plot import check_plot
 
 # Frames that show what a frame takes besides its stages, and the slowest of them that others on the processor decide.
@@ -98,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--save", metavar="FILE", help="write the JSON document, for --apply on another device")
     how.add_argument("--plot", metavar="FILE", help="draw accuracy against latency: .png, .svg or .pdf")
+    add_network_option(parser)
     add_backend_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -111,13 +118,14 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             "no samples were given: --data PATH; `edgekit calibrate --help` says what it may be"
         )
-    classes_of(bundle.manifest)
+    check_one_network("calibrate", args, bundle.manifest)
+    classes_of(part_of(bundle, args.network).manifest)
     goal = read_goal(args)
     for option in ("save", "save_logits"):
         check_folder("--" + option.replace("_", "-"), getattr(args, option))
     if args.plot is not None:
         check_plot(args.plot)
-    measured = measure(args, bundle)
+    measured = measure(args, part_of(bundle, args.network))
     if goal is not None:
         check_goal(goal, measured.costs)
     geometric = goal is not None and goal.geometric is not None
@@ -157,7 +165,7 @@ def read_goal(args: argparse.Namespace) -> Optional[Goal]:
 
 
 def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
-    """Logits of the samples, and what answers cost here.
+    """Logits of the samples, and what answers cost here; of ``bundle`` the one network that is asked for.
 
     Raises:
         InputError: the samples cannot be used.
@@ -175,8 +183,9 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
     try:
         asking = Asking(exit_stages(manifest))
         session = Session.open(
-            bundle.path, args.backend, providers_of(args), args.threads, warmup=0, policies=(asking,)
-        )
+            bundle.path, args.backend, providers_of(args), args.threads,
+            warmup=0, policies=(asking,), network=args.network,
+        )  # fmt: skip
     except BackendError as error:
         if isinstance(data, Labelled):
             raise
@@ -192,7 +201,10 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
             if args.save_logits is not None:
                 write_recorded(args.save_logits, recorded)
         else:
-            pictures, recorded = [golden_pictures(bundle)[manifest.inputs[0].name]], data
+            pictures, recorded = (
+                [golden_pictures(session.bundle, args.network)[manifest.inputs[0].name]],
+                data,
+            )
         costs, missing = costs_of_device(args, bundle, session, asking, pictures)
     return Measured(recorded, costs, missing)
 
@@ -246,11 +258,14 @@ def _change(args: argparse.Namespace, bundle: Bundle) -> int:
         raise OptionError("--clear takes out what --apply puts in; give one of them")
     if args.data is not None or read_goal(args) is not None:
         raise OptionError("--clear and --apply need neither samples nor a goal; leave them out")
+    of = "" if args.network is None else f" of {args.network}"
     if args.clear:
-        forget_calibration(bundle)
-        said = f"{bundle.path}: every frame runs every stage that its budget allows again"
+        forget_calibration(bundle, args.network)
+        said = f"{bundle.path}: every frame{of} runs every stage that its budget allows again"
     else:
-        keep_calibration(bundle, read_calibration_file(args.apply, bundle))
+        check_one_network("--apply", args, bundle.manifest)
+        document = read_calibration_file(args.apply, part_of(bundle, args.network))
+        keep_calibration(bundle, document, args.network)
         said = f"{bundle.path}: took over {args.apply}"
     if args.json:
         print_json({"bundle": bundle.path, "applied": args.apply, "cleared": args.clear})
@@ -262,18 +277,18 @@ def _change(args: argparse.Namespace, bundle: Bundle) -> int:
 def _finish(
     args: argparse.Namespace, bundle: Bundle, measured: Measured, found: Calibration, refused: Optional[str]
 ) -> int:
-    writes = found.goal is not None and not args.dry_run
+    writes, part = found.goal is not None and not args.dry_run, part_of(bundle, args.network)
     document = dict(
         to_document(found),
         schema=1,
-        bundle=bundle_hash(bundle),
-        network=bundle.manifest.name,
+        bundle=bundle_hash(part),
+        network=part.manifest.name,
         missing=list(measured.missing),
         unreachable=refused,
         written=writes,
     )
     if writes:
-        keep_calibration(bundle, document)
+        keep_calibration(bundle, document, args.network)
     if args.save is not None:
         if found.goal is None:
             raise InputError(
@@ -281,11 +296,11 @@ def _finish(
             )
         atomic.write_file(args.save, (to_json(document) + "\n").encode("ascii"))
     if args.plot is not None:
-        draw(args.plot, found, bundle.manifest.name)
+        draw(args.plot, found, part.manifest.name)
     if args.json:
         print_json(document)
     else:
-        say(to_lines(found, bundle, writes, refused))
+        say(to_lines(found, part, writes, refused))
         for one in measured.missing:
             warn(f"! {one}")
     return 1 if refused else 0
