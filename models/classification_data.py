@@ -30,7 +30,9 @@ class ClassificationData:
     licence: str
 
 
-def load_data(where: str | Path, seed: int, size: int = 32, validation: int | float = 0.1) -> ClassificationData:
+def load_data(
+    where: str | Path, seed: int, size: int = 32, validation: int | float = 0.1
+) -> ClassificationData:
     """Read the data that a user names with ``--data``.
 
     Args:

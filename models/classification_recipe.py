@@ -121,14 +121,20 @@ def add_arguments(
 ) -> None:
     """Declare ``--data``, ``--out`` and so on, and an option for every field of the family's recipe."""
     add = parser.add_argument
-    add("--data", required=True, help="cifar10_jpeg.npz, `fashion-mnist`, or a folder with a folder of pictures a class")
+    add(
+        "--data",
+        required=True,
+        help="cifar10_jpeg.npz, `fashion-mnist`, or a folder with a folder of pictures a class",
+    )
     add("--out", type=Path, required=True, help="directory for checkpoint, log, weights and card")
     told = {**_HELP, **(help_of or {})}
     for field in fields(default):
         value, name = getattr(default, field.name), field.name.replace("_", "-")
         words = told[field.name] + (" (default %(default)s)" if value != "" else "")
         if isinstance(value, bool):
-            add(f"--{name}", action=argparse.BooleanOptionalAction, default=value, dest=field.name, help=words)
+            add(
+                f"--{name}", action=argparse.BooleanOptionalAction, default=value, dest=field.name, help=words
+            )
         elif isinstance(value, tuple):
             text = ",".join(str(one) for one in value)
             add(f"--{name}", default=text, dest=field.name, help=words)
@@ -166,5 +172,10 @@ def recipe_of(arguments: argparse.Namespace, default: ClassificationRecipe) -> A
 def training_of(arguments: argparse.Namespace) -> Training:
     """What the arguments tell beside the recipe."""
     return Training(
-        arguments.out, arguments.data, arguments.resume, arguments.threads, arguments.save_every, arguments.measure_every
+        arguments.out,
+        arguments.data,
+        arguments.resume,
+        arguments.threads,
+        arguments.save_every,
+        arguments.measure_every,
     )

@@ -22,7 +22,6 @@ from edgekit.models.classification_recipe import ClassificationRecipe, Training
 from edgekit.models.classification_sources import Labelled
 from edgekit.models.training_checkpoint import part, read_training, refuse_other_recipe, save_training
 
-
 ASLEEP = 10  # times the usual duration of a step, from which on something else than training took the time
 
 
@@ -70,10 +69,13 @@ class Subject(ABC):
         """What the card calls what `exits` returns."""
         return [f"stage{k + 1}" for k in range(count)]
 
-    def enter(self, phase: int) -> None:
+    def begin(self, phase: int) -> None:  # noqa: B027  (most subjects have nothing to do)
+        """Change the weights where phase 0, 1, ... begins."""
+
+    def enter(self, phase: int) -> None:  # noqa: B027
         """Make ready for phase 0, 1, ...: what of the network is trained. A resumed run enters its phase again."""
 
-    def before_step(self, progress: float) -> None:
+    def before_step(self, progress: float) -> None:  # noqa: B027
         """Change the network where the schedule says so (masks, widths); its optimiser state stays."""
 
     def parameter_groups(self, recipe: ClassificationRecipe) -> list[dict[str, object]]:
@@ -120,10 +122,14 @@ class ClassifierRun:
         self.steps = recipe.epochs * self.batches.steps_per_epoch
         if recipe.initial and not training.resume:
             subject.start_from(read_state_dict(recipe.initial), recipe.initial)
+        subject.begin(0)
         self.average = deepcopy(subject.net)
         self._parameters = {name for name, _ in subject.net.named_parameters()}
         self._sgd = torch.optim.SGD(
-            subject.parameter_groups(recipe), lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0
+            subject.parameter_groups(recipe),
+            lr=recipe.rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
         )
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=100)
         self._durations: deque[float] = deque(maxlen=50)  # s, of the latest steps
@@ -162,6 +168,8 @@ class ClassifierRun:
     def _enter(self, phase: int) -> None:
         self.phase, self._phase_step = phase, self.step
         self.subject.net.load_state_dict(self.average.state_dict())
+        self.subject.begin(phase)
+        self.average.load_state_dict(self.subject.net.state_dict())
         self._sgd.state.clear()
         self._recent.clear()
         self.subject.enter(phase)
@@ -201,7 +209,9 @@ class ClassifierRun:
         decay = min(self.recipe.averaging, since / (10 + since)) if self.recipe.averaging else 0.0
         ours, theirs = self.average.state_dict(), self.subject.net.state_dict()
         blended = [
-            name for name in ours if name in self._parameters or name.endswith(("running_mean", "running_var"))
+            name
+            for name in ours
+            if name in self._parameters or name.endswith(("running_mean", "running_var"))
         ]
         torch._foreach_lerp_([ours[n] for n in blended], [theirs[n] for n in blended], 1 - decay)
         for name in ours.keys() - blended:  # such as masks, of which an average would mean nothing

@@ -16,7 +16,18 @@ from edgekit.errors import OptionError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_FASHION = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_FASHION = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 _PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"}
 _HOW = (
     "--data takes the file cifar10_jpeg.npz, `fashion-mnist` (apt install dataset-fashion-mnist), or a folder with a folder "
@@ -99,9 +110,7 @@ def fashion_mnist(directory: Path, size: int) -> Source:
         grey = np.frombuffer(pixels, np.uint8).reshape(-1, 28, 28)
         images = np.stack([_fit(np.repeat(picture[:, :, None], 3, axis=2), size) for picture in grey])
         parts[part] = Labelled(images, np.frombuffer(labels, np.uint8).astype(np.int64))
-    return Source(
-        "Fashion-MNIST", _FASHION, parts["train"], parts["test"], "MIT (Zalando SE)"
-    )
+    return Source("Fashion-MNIST", _FASHION, parts["train"], parts["test"], "MIT (Zalando SE)")
 
 
 def folder(path: Path, size: int) -> Source:
@@ -114,7 +123,9 @@ def folder(path: Path, size: int) -> Source:
         tested, test = _classes(path / "test", size)
         unknown = sorted(set(tested) - set(classes))
         if unknown:
-            raise OptionError(f"data {path}: test has classes that train has not: {', '.join(unknown)}; labels must match")
+            raise OptionError(
+                f"data {path}: test has classes that train has not: {', '.join(unknown)}; labels must match"
+            )
         numbers = np.array([classes.index(name) for name in tested])
         test = Labelled(test.images, numbers[test.labels])
     else:

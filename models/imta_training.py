@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
-from edgekit.models.classification_batches import Batch
 from edgekit.models.checkpoint import load_weights
+from edgekit.models.classification_batches import Batch
 from edgekit.models.classification_recipe import ClassificationRecipe
 from edgekit.models.classification_run import Lesson, Subject
 from edgekit.models.imta import IMTA
@@ -100,6 +100,18 @@ class IMTASubject(Subject):
         self.phases = (0.0, recipe.exits_from) if recipe.exits_from > 0 else (0.0,)
         self._exits_alone = False
 
+    @torch.no_grad()
+    def begin(self, phase: int) -> None:
+        """The last phase's classifiers start as those of the backbone, deaf to the exit before them: they need not begin anew."""
+        if phase < len(self.phases) - 1:
+            return
+        for index, classifier in enumerate(self._whole.classifier):
+            assert isinstance(classifier, nn.Linear)
+            trained = self._whole.net.head(index).linear
+            classifier.weight.zero_()[:, : trained.in_features] = trained.weight
+            assert classifier.bias is not None and trained.bias is not None
+            classifier.bias.copy_(trained.bias)
+
     def enter(self, phase: int) -> None:
         """The last phase trains the classifiers, and what turns answers into features, alone."""
         self._exits_alone = phase == len(self.phases) - 1
@@ -118,7 +130,9 @@ class IMTASubject(Subject):
         recipe, labels, net = self._recipe, batch.labels, self._whole.net
         if not self._exits_alone:
             branch = equilibrium(self._options.nBlocks) if recipe.equilibrium else None
-            logits = [net.head(index)(x).float() for index, x in enumerate(net.features(batch.pictures, branch))]
+            logits = [
+                net.head(index)(x).float() for index, x in enumerate(net.features(batch.pictures, branch))
+            ]
             losses = [cross_entropy(one, labels, label_smoothing=recipe.smoothing) for one in logits]
             return Lesson(sum(losses[1:], losses[0]), logits)
         net.eval()  # frozen, its norms too

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgekit.errors import CheckpointError, EdgekitError, OptionError
-from edgekit.models.training_loop import CHECKPOINT, LOG, begin, carry_out
+from edgekit.errors import OptionError
+from edgekit.models.training_loop import CHECKPOINT, begin, carry_out
 
 if TYPE_CHECKING:
     from edgekit.models.training_log import TrainingLog

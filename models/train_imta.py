@@ -40,7 +40,9 @@ class IMTARecipe(MSDNetRecipe):
         if not 0 <= self.exits_from < 1:
             raise OptionError(f"exits_from={self.exits_from}: must be at least 0 and below 1")
         if self.exits_from == 0 and not self.initial:
-            raise OptionError("exits_from=0 trains the exits of a trained MSDNet: name its weights with --init")
+            raise OptionError(
+                "exits_from=0 trains the exits of a trained MSDNet: name its weights with --init"
+            )
         if not 0 <= self.distillation_share <= 1 or self.temperature <= 0:
             raise OptionError(
                 f"distillation_share={self.distillation_share}, temperature={self.temperature}: "

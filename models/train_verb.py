@@ -7,7 +7,10 @@ from importlib import import_module
 
 RECIPES = {
     "anynet": ("edgekit.models.train_anynet", "stereo, on rendered scenes"),
-    "condensenet": ("edgekit.models.train_condensenet", "pictures classified by a dense network that condenses as it learns"),
+    "condensenet": (
+        "edgekit.models.train_condensenet",
+        "pictures classified by a dense network that condenses as it learns",
+    ),
     "imta": ("edgekit.models.train_imta", "an MSDNet whose exits build on the answer before"),
     "msdnet": ("edgekit.models.train_msdnet", "pictures classified at several depths"),
     "oqa": ("edgekit.models.train_oqa", "a supernet of 4, 3 or 2 bits, whose subnets classify pictures"),

@@ -55,7 +55,9 @@ def begin(run: Steps[Work], out: Path, resume: bool) -> TrainingLog:
     """
     checkpoint = out / CHECKPOINT
     if checkpoint.exists() and not resume:
-        raise OptionError(f"{out} holds a training already; add --resume to go on with it, or name another --out")
+        raise OptionError(
+            f"{out} holds a training already; add --resume to go on with it, or name another --out"
+        )
     if resume:
         if not checkpoint.exists():
             raise OptionError(
@@ -104,9 +106,7 @@ def carry_out(
             between()
     except KeyboardInterrupt:
         run.save(checkpoint)
-        print(
-            f"stopped at step {run.step}; go on with --resume --out {out}", file=sys.stderr, flush=True
-        )
+        print(f"stopped at step {run.step}; go on with --resume --out {out}", file=sys.stderr, flush=True)
         raise
     run.save(checkpoint)
 

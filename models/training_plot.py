@@ -24,7 +24,9 @@ def plot_log(log: Path) -> Path | None:
     losses, accuracies = figure.subplots(1, 2)
     _draw(losses, [entry for entry in entries if "loss" in entry], "loss", "-")
     _draw(accuracies, [entry for entry in entries if "train_percent" in entry], "train_percent", ":")
-    _draw(accuracies, [entry for entry in entries if "validation_percent" in entry], "validation_percent", "-")
+    _draw(
+        accuracies, [entry for entry in entries if "validation_percent" in entry], "validation_percent", "-"
+    )
     losses.set(xlabel="step", ylabel="loss")
     accuracies.set(xlabel="step", ylabel="right, % (lines: held out, dots: training)")
     path = log.with_suffix(".png")

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -154,7 +154,9 @@ class Run:
 
     def shown(self) -> str:
         """Loss, and EPE of every exit, of the latest steps."""
-        return f"loss {self.summary()['loss']:.3f}  EPE " + " ".join(f"{error:.2f}" for error in self.errors())
+        return f"loss {self.summary()['loss']:.3f}  EPE " + " ".join(
+            f"{error:.2f}" for error in self.errors()
+        )
 
     def summary(self) -> dict[str, object]:
         """What a log line says about the latest steps."""

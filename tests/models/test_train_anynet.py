@@ -21,7 +21,8 @@ from edgekit.models.anynet import AnyNet, propagate
 from edgekit.models.anynet_training import Propagation, TrainingAnyNet, disparity_loss
 from edgekit.models.evaluate_stereo import epe_d1
 from edgekit.models.stereo_batches import ScenePool
-from edgekit.models.train_anynet import CARD, CHECKPOINT, LOG, WEIGHTS, Recipe, Training, train
+from edgekit.models.train_anynet import CARD, WEIGHTS, Recipe, Training, train
+from edgekit.models.training_loop import CHECKPOINT, LOG
 
 RECIPE = Recipe(steps=6, height=64, width=64, batch=2, seed=4, scenes=3, warmup=2, joins=(0.2, 0.4, 0.6))
 

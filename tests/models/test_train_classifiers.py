@@ -79,7 +79,9 @@ def test_a_directory_that_holds_a_training_is_not_overwritten(tmp_path: Path, pi
         train(_training(tmp_path / "out", pictures), RECIPE, make)
 
 
-def test_the_weights_build_the_network_and_the_card_tells_what_they_are(tmp_path: Path, pictures: Path) -> None:
+def test_the_weights_build_the_network_and_the_card_tells_what_they_are(
+    tmp_path: Path, pictures: Path
+) -> None:
     weights = train(_training(tmp_path / "out", pictures), RECIPE, make)
     staged = build_msdnet(weights, {}, None)
     card = json.loads(weights.with_suffix(".json").read_text())
@@ -92,7 +94,9 @@ def test_the_weights_build_the_network_and_the_card_tells_what_they_are(tmp_path
     planes = np.ascontiguousarray(data.test.images.transpose(0, 3, 1, 2))
     pictures_in = Normalise(staged.inputs[0].mean, staged.inputs[0].std)(planes)
     with torch.no_grad():
-        right = [float(np.mean(one.argmax(1).numpy() == data.test.labels)) for one in staged.reference(pictures_in)]
+        right = [
+            float(np.mean(one.argmax(1).numpy() == data.test.labels)) for one in staged.reference(pictures_in)
+        ]
     assert list(card["accuracy"].values()) == pytest.approx(right, abs=1e-4)
 
 
@@ -109,12 +113,16 @@ def test_the_log_tells_every_step_once_and_is_drawn(tmp_path: Path, pictures: Pa
     assert (tmp_path / "out" / "log.png").stat().st_size > 1000
 
 
-def test_a_training_with_a_time_limit_ends_in_time_with_its_schedule_done(tmp_path: Path, pictures: Path) -> None:
+def test_a_training_with_a_time_limit_ends_in_time_with_its_schedule_done(
+    tmp_path: Path, pictures: Path
+) -> None:
     recipe = replace(RECIPE, epochs=10_000, minutes=0.02)
     weights = train(_training(tmp_path / "out", pictures), recipe, make)
     card = json.loads(weights.with_suffix(".json").read_text())
     assert card["epochs"] < 10_000
-    last = [json.loads(line) for line in (tmp_path / "out" / LOG).read_text().splitlines() if "rate" in line][-1]
+    last = [json.loads(line) for line in (tmp_path / "out" / LOG).read_text().splitlines() if "rate" in line][
+        -1
+    ]
     assert last["rate"] < 0.01 * recipe.rate
 
 
@@ -156,7 +164,7 @@ def test_absent_data_says_how_to_get_it_and_trains_nothing(
     with pytest.raises(OptionError, match="apt install dataset-fashion-mnist"):
         train(Training(tmp_path / "out", str(tmp_path / "cifar10_jpeg.npz")), RECIPE, make)
     monkeypatch.setattr("edgekit.models.classification_sources.FASHION", tmp_path)
-    with pytest.raises(OptionError, match="Fashion-MNIST is not in .*apt install dataset-fashion-mnist"):
+    with pytest.raises(OptionError, match=r"Fashion-MNIST is not in .*apt install dataset-fashion-mnist"):
         train(Training(tmp_path / "out", "fashion-mnist"), RECIPE, make)
     assert not (tmp_path / "out").exists()
 
@@ -173,13 +181,16 @@ def test_a_folder_whose_test_classes_are_others_is_refused(tmp_path: Path, pictu
 
 def test_labels_that_do_not_match_their_pictures_are_refused(tmp_path: Path) -> None:
     stream = np.frombuffer(b"x", np.uint8)
-    np.savez(tmp_path / "broken.npz", train_bytes=stream, train_off=np.array([0, 1]), train_label=np.array([0]))
+    np.savez(
+        tmp_path / "broken.npz", train_bytes=stream, train_off=np.array([0, 1]), train_label=np.array([0])
+    )
     with pytest.raises(OptionError, match="not the JPEG CIFAR-10 file, or damaged"):
         load_data(tmp_path / "broken.npz", 1)
 
 
 @pytest.mark.parametrize(
-    ("labels", "complaint"), [([0, 1, 2], "2 training pictures, but 3 labels"), ([0, 10], "labels run from 0 to 10")]
+    ("labels", "complaint"),
+    [([0, 1, 2], "2 training pictures, but 3 labels"), ([0, 10], "labels run from 0 to 10")],
 )
 def test_labels_too_many_or_out_of_range_are_refused(
     labels: list[int], complaint: str, tmp_path: Path, repository: Path
@@ -209,7 +220,9 @@ def test_crops_are_windows_of_the_mirrored_border_and_every_picture_comes_once_a
     seen = []
     for step in range(4):
         batch = batches(step)
-        for picture, label in zip((batch.pictures * 255).round().byte().numpy(), batch.labels.tolist(), strict=True):
+        for picture, label in zip(
+            (batch.pictures * 255).round().byte().numpy(), batch.labels.tolist(), strict=True
+        ):
             seen.append(label)
             padded = np.pad(images[label].transpose(2, 0, 1), ((0, 0), (2, 2), (2, 2)), mode="reflect")
             windows = [padded[:, y : y + 8, x : x + 8] for y in range(5) for x in range(5)]
@@ -222,7 +235,11 @@ def test_fashion_mnist_reads_as_debian_packs_it() -> None:
         data = load_data("fashion-mnist", 1)
     except OptionError as error:
         pytest.skip(str(error))
-    assert (len(data.train.labels), len(data.validation.labels), len(data.test.labels)) == (54000, 6000, 10000)
+    assert (len(data.train.labels), len(data.validation.labels), len(data.test.labels)) == (
+        54000,
+        6000,
+        10000,
+    )
     assert data.classes[int(data.test.labels[0])] == "ankle boot"
     assert data.test.images.shape == (10000, 32, 32, 3)
 
@@ -244,6 +261,20 @@ def test_the_exits_of_a_trained_msdnet_can_be_trained_alone(tmp_path: Path, pict
         replace(recipe, initial="")
 
 
+def test_new_classifiers_start_with_the_answers_of_the_trained_ones(tmp_path: Path, pictures: Path) -> None:
+    backbone = build_msdnet(train(_training(tmp_path / "backbone", pictures), RECIPE, make), {}, None).net
+    for collaboration in (True, False):
+        recipe = replace(IMTA, exits_from=0.0, initial="backbone", collaboration=collaboration)
+        subject = make_imta(recipe, load_data(str(pictures), 1))
+        subject.start_from(backbone.state_dict(), "backbone")
+        subject.begin(0)
+        subject.enter(0)
+        image = torch.randn(4, 3, 32, 32)
+        with torch.no_grad():
+            answers, expected = subject.exits(subject.net.eval(), image), backbone(image)
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, expected, strict=True))
+
+
 def test_a_value_out_of_range_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     for words, complaint in (
         (["--epochs", "0"], "epochs=0: must be at least 1"),
@@ -263,7 +294,9 @@ def _raise_from(words: list[str]) -> None:
     train_verb.run(build_parser(verb, "edgekit").parse(words[1:]))
 
 
-def test_an_unknown_option_of_a_family_is_named_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_of_a_family_is_named_with_what_was_meant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["train", "msdnet", "--epoch", "3"]) == 2
     assert "there is no option --epoch" in capsys.readouterr().err
 
