@@ -137,6 +137,16 @@ def test_a_network_without_classes_is_refused(stereo_bundle: Bundle) -> None:
         classes_of(stereo_bundle.manifest)
 
 
+def test_exits_that_tell_different_numbers_of_classes_apart_are_refused(bundle: Bundle) -> None:
+    last = bundle.manifest.stages[-1]
+    outputs = tuple(
+        spec._replace(shape=(1, CLASSES + 1)) if spec.name == last.exit else spec for spec in last.outputs
+    )
+    stages = (*bundle.manifest.stages[:-1], last._replace(outputs=outputs))
+    with pytest.raises(InputError, match="different numbers of classes.*4.*5"):
+        classes_of(bundle.manifest._replace(stages=stages))
+
+
 def test_files_that_hold_no_samples_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("no archive")
