@@ -96,6 +96,30 @@ def test_a_stream_of_a_real_session_answers_as_infer_does(session: Session) -> N
     assert [answer.stage for answer in heard if answer.frame.number == 3] == ["stage1", "stage2", "stage4"]
 
 
+class Zooming(Recording):
+    """Pictures whose size changes."""
+
+    def read(self) -> Optional[Seen]:
+        self.left -= 1
+        shape = (10 + self.left, 20, 3)
+        pictures = {side: np.full(shape, 7, np.uint8) for side in ("left", "right")}
+        if self.left == 1:
+            pictures["right"] = pictures["right"][1:]
+        return Seen(pictures) if self.left >= 0 else None
+
+
+def test_every_picture_is_answered_in_its_own_size_and_a_pair_of_two_sizes_is_said(session: Session) -> None:
+    said: List[str] = []
+    heard: List[Answer] = []
+    stream = Stream(session, Zooming(4), on_trouble=said.append)
+    stream.subscribe(heard.append, name="heard", keep=100, final_only=True)
+    finish(stream)
+    outputs = [answer.output for answer in heard]
+    assert [output.shape for output in outputs if output is not None] == [(13, 20), (12, 20), (10, 20)]
+    assert stream.counts().failed == 1
+    assert any("left is 20 x 11 px and right is 20 x 10 px" in text for text in said)
+
+
 def test_a_consumer_of_an_exit_that_the_bundle_lacks_is_refused(session: Session) -> None:
     stream = Stream(session, Golden(session, 1))
     with pytest.raises(
