@@ -1,7 +1,7 @@
 """What a stream counts: frames that came, were dropped, answered and late, and how old answers were, in memory that never grows."""
 
 import threading
-from typing import Dict, List, Mapping, NamedTuple, Optional
+from typing import Dict, Mapping, NamedTuple, Optional
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Ages:
     """A distribution that is added to one age after the other."""
 
     def __init__(self) -> None:
-        self._bins: List[int] = [0] * (len(EDGES) + 1)
+        self._bins = np.zeros(len(EDGES) + 1, np.int64)
         self._count = 0
         self._max: Optional[float] = None
 

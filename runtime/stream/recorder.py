@@ -8,22 +8,12 @@ from typing import Callable, Optional
 import numpy as np
 
 from edgekit.errors import InputError, OptionError
+from edgekit.runtime.ros.conversion import diagnosis, disparity_image, picture_message, time_of
 from edgekit.runtime.ros.mcap import Recording
-from edgekit.runtime.ros.messages import (
-    OK,
-    WARN,
-    DiagnosticArray,
-    DiagnosticStatus,
-    DisparityImage,
-    Header,
-    Image,
-    KeyValue,
-    Message,
-    RegionOfInterest,
-    Time,
-)
+from edgekit.runtime.ros.messages import Header, Message, Time
 from edgekit.runtime.stereo.geometry import Geometry
 from edgekit.runtime.stream.frame import Answer
+from edgekit.runtime.stream.stream import Stream
 
 FRAME_ID = "camera"
 PICTURES, DISPARITY, DIAGNOSTICS = "/edgekit/{}/image", "/edgekit/disparity", "/diagnostics"
@@ -72,6 +62,12 @@ class Recorder:
         self._seen = 0  # number of the frame whose pictures were kept last
         self._epoch_ms: Optional[float] = None  # of the stream's clock
         self._guard = threading.Lock()
+        self._stream: Optional[Stream] = None
+
+    def subscribe(self, stream: Stream, keep: int) -> None:
+        """Record what ``stream`` answers; ``keep`` answers may wait for the disk."""
+        self._stream = stream
+        stream.subscribe(self, name="record", keep=keep)
 
     def __call__(self, answer: Answer) -> None:
         """Record one answer.
@@ -88,65 +84,30 @@ class Recorder:
                 self._seen = answer.frame.number
                 for side, picture in answer.frame.inputs.items():
                     if picture.dtype == np.uint8:
-                        self._add(PICTURES.format(side), _image(header, picture), answer.published)
-            if answer.output is not None and answer.output.ndim == 2:
-                self._add(DISPARITY, self._disparity(header, answer.output), answer.published)
-            self._add(DIAGNOSTICS, self._diagnostics(answer), answer.published)
+                        shown = picture if picture.ndim == 2 else picture[..., :3]
+                        self._add(PICTURES.format(side), picture_message(shown, header), answer)
+            output = answer.output
+            more = []
+            if output is not None and output.ndim == 2:
+                camera = None if self._geometry is None else self._geometry(*output.shape)
+                focal, baseline = (0.0, 0.0) if camera is None else (camera.focal, camera.baseline)
+                self._add(DISPARITY, disparity_image(output, header, focal, baseline), answer)
+            elif output is not None and output.ndim == 1:
+                more.append(("class", int(np.argmax(output))))
+            assert self._stream is not None  # that answers came from
+            here = Header(self._time(answer.published))
+            name = f"edgekit: {self._name}"
+            self._add(DIAGNOSTICS, diagnosis(name, answer, self._stream.counts(), here, more), answer)
 
     def close(self) -> None:
         """Finish the file; may be called twice."""
         with self._guard:
             self._recording.close()
 
-    def _add(self, topic: str, message: Message, instant: float) -> None:
-        self._recording.add(topic, message, self._time(instant).nanoseconds)
+    def _add(self, topic: str, message: Message, answer: Answer) -> None:
+        self._recording.add(topic, message, self._time(answer.published).nanoseconds)
         self.messages += 1
 
     def _time(self, instant: float) -> Time:
         assert self._epoch_ms is not None  # set with the first answer
-        nanoseconds = int((self._epoch_ms + instant) * 1e6)
-        return Time(nanoseconds // 1000000000, nanoseconds % 1000000000)
-
-    def _disparity(self, header: Header, disparity: np.ndarray) -> DisparityImage:
-        height, width = disparity.shape
-        camera = None if self._geometry is None else self._geometry(height, width)
-        values = np.ascontiguousarray(disparity, "<f4")
-        image = Image(header, height, width, "32FC1", 0, 4 * width, values.tobytes())
-        known = values[np.isfinite(values)]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-        focal, baseline = (0.0, 0.0) if camera is None else (camera.focal, camera.baseline)
-        return DisparityImage(
-            header, image, focal, baseline, RegionOfInterest(0, 0, height, width), low, high, 0.0
-        )
-
-    def _diagnostics(self, answer: Answer) -> DiagnosticArray:
-        result = answer.result
-        values = {
-            "frame": answer.frame.number,
-            "stage": answer.stage,
-            "final": answer.final,
-            "reason": result.reason,
-            "age_ms": round(answer.age_ms, 3),
-            "elapsed_ms": round(result.elapsed_ms, 3),
-            "slack_ms": None if result.slack_ms is None else round(result.slack_ms, 3),
-            "missed": result.missed,
-        }
-        if answer.output is not None and answer.output.ndim == 1:
-            values["class"] = int(np.argmax(answer.output))
-        status = DiagnosticStatus(
-            WARN if result.missed else OK,
-            f"edgekit: {self._name}",
-            "late" if result.missed else "in time",
-            "",
-            tuple(KeyValue(key, str(value)) for key, value in values.items()),
-        )
-        return DiagnosticArray(Header(self._time(answer.published), ""), (status,))
-
-
-def _image(header: Header, picture: np.ndarray) -> Image:
-    channels = 1 if picture.ndim == 2 else picture.shape[2]
-    encoding = {1: "mono8", 3: "rgb8", 4: "rgba8"}[channels]
-    height, width = picture.shape[:2]
-    return Image(
-        header, height, width, encoding, 0, channels * width, np.ascontiguousarray(picture).tobytes()
-    )
+        return time_of((self._epoch_ms + instant) * 1e-3)

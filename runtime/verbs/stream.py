@@ -64,7 +64,7 @@ class Sinks:
             self._closing.append(video.close)
             stream.subscribe(video, name=f"save{number + 1}", keep=KEPT, final_only=True)
         if self._recorder is not None:
-            stream.subscribe(self._recorder, name="record", keep=KEPT)
+            self._recorder.subscribe(stream, KEPT)
         if self._depth.every_frame:
             stream.subscribe(self._save_depth, name="depth", keep=KEPT, final_only=True)
 
