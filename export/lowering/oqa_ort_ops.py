@@ -34,6 +34,24 @@ def emit_codes8(graph: GraphBuilder, x: ir.Value, step: float, top: int) -> ir.V
     )
 
 
+@torch.library.custom_op("edgekit::raised8", mutates_args=())
+def raised8(x: Tensor, step: float, top: int) -> Tensor:
+    """round(clip(x / step, 0, top)) of values that are not negative, as uint8 that end where 8 bits do: 255 stands for ``top``."""
+    return ((x / step).round().clamp(0, top) + (255 - top)).to(torch.uint8)
+
+
+@raised8.register_fake
+def _(x: Tensor, step: float, top: int) -> Tensor:
+    return torch.empty_like(x, dtype=torch.uint8)
+
+
+@emits("edgekit.raised8.default")
+def emit_raised8(graph: GraphBuilder, x: ir.Value, step: float, top: int) -> ir.Value:
+    """QuantizeLinear alone, whose upper end is the codes' own."""
+    scale, zero = graph.constant(np.float32(step)), graph.constant(np.uint8(255 - top))
+    return graph.typed(graph.op("QuantizeLinear", x, scale, zero), shape_of(x), ir.DataType.UINT8)
+
+
 def _capped(graph: GraphBuilder, codes: ir.Value, top: int) -> ir.Value:
     return graph.typed(
         graph.op("Clip", codes, None, graph.constant(np.uint8(top))), shape_of(codes), ir.DataType.UINT8
@@ -82,41 +100,41 @@ def emit_conv8(
 
 
 @torch.library.custom_op("edgekit::matmul8", mutates_args=())
-def matmul8(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """gain * (codes @ weight) + shift over the last dimension, as float."""
-    return (codes.float() @ weight.float()) * gain + shift
+def matmul8(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor, zero: int) -> Tensor:
+    """gain * ((codes - zero) @ weight) + shift over the last dimension, as float."""
+    return ((codes.float() - zero) @ weight.float()) * gain + shift
 
 
 @matmul8.register_fake
-def _(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+def _(codes: Tensor, weight: Tensor, gain: Tensor, shift: Tensor, zero: int) -> Tensor:
     return torch.empty((*codes.shape[:-1], weight.shape[1]))
 
 
 @emits("edgekit.matmul8.default")
 def emit_matmul8(
-    graph: GraphBuilder, codes: ir.Value, weight: ir.Value, gain: ir.Value, shift: ir.Value
+    graph: GraphBuilder, codes: ir.Value, weight: ir.Value, gain: ir.Value, shift: ir.Value, zero: int
 ) -> ir.Value:
     """MatMulIntegerToFloat: a whole-numbered product that ends in float, with a scale and a shift per column."""
     outputs = shape_of(weight)[1]
     product = graph.foreign(
-        DOMAIN, "MatMulIntegerToFloat", codes, weight, graph.constant(np.float32(1)), gain, graph.constant(np.uint8(0)),
+        DOMAIN, "MatMulIntegerToFloat", codes, weight, graph.constant(np.float32(1)), gain, graph.constant(np.uint8(zero)),
         graph.constant(np.zeros(outputs, np.int8)), shift,
     )  # fmt: skip
     return graph.typed(product, graph.result.shape, ir.DataType.FLOAT)
 
 
-@torch.library.custom_op("edgekit::gate", mutates_args=())
-def gate(x: Tensor, slope: float) -> Tensor:
-    """slope x + 1/2, clipped to 0 .. 1."""
-    return (slope * x + 0.5).clamp(0, 1)
+@torch.library.custom_op("edgekit::ramp", mutates_args=())
+def ramp(x: Tensor, slope: float, offset: float) -> Tensor:
+    """slope x + offset, clipped to 0 .. 1."""
+    return (slope * x + offset).clamp(0, 1)
 
 
-@gate.register_fake
-def _(x: Tensor, slope: float) -> Tensor:
+@ramp.register_fake
+def _(x: Tensor, slope: float, offset: float) -> Tensor:
     return torch.empty_like(x)
 
 
-@emits("edgekit.gate.default")
-def emit_gate(graph: GraphBuilder, x: ir.Value, slope: float) -> ir.Value:
+@emits("edgekit.ramp.default")
+def emit_ramp(graph: GraphBuilder, x: ir.Value, slope: float, offset: float) -> ir.Value:
     """HardSigmoid."""
-    return graph.op("HardSigmoid", x, alpha=slope, beta=0.5)
+    return graph.op("HardSigmoid", x, alpha=slope, beta=offset)

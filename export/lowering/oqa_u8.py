@@ -5,9 +5,10 @@ before: x -> [clip, round, times step] -> conv -> norm -> activation -> ...     
 after:  x -> codes (8 bits) -> matrix product or QLinearConv -> codes -> ...
 
 A convolution followed by ReLU gives the next layer's codes itself, exactly (`oqa_requantise`). Before h-swish, squeeze-and-
-excitation and a residual sum the real value is needed: there a matrix product ends in float (MatMulIntegerToFloat), scaled so
-that the next layer's code is only a rounding away. A depthwise convolution has no such form, and is faster as float between
-reordered channels: its whole-numbered sums are exact there too.
+excitation and a residual sum the real value is needed: there a matrix product ends in float (MatMulIntegerToFloat). A depthwise
+convolution has no such form, and is faster as float between reordered channels: its whole-numbered sums are exact there too.
+Every node counts, for most are over in microseconds: values that cannot be negative become codes whose upper end is that of 8
+bits, and need no cap of their own.
 
 QLinearConv for channels last and MatMulIntegerToFloat are ONNX Runtime's own operators (1.10 has both): this form is for no
 other runtime.
@@ -21,14 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.lowering.oqa_grid import per_channel
-from edgekit.export.lowering.oqa_ort_ops import codes8, conv8, gate, matmul8
+from edgekit.export.lowering.oqa_ort_ops import codes8, conv8, matmul8, raised8, ramp
 from edgekit.export.lowering.oqa_plan import IntegerLayer, check_reach, integer_layer
 from edgekit.export.lowering.oqa_requantise import Requantisation, factor, requantise
 from edgekit.models.oqa import Block, OqaNet, SqueezeExcite
 
 
 class Codes(nn.Module):
-    """Real values, in units of ``unit``, to a layer's codes (uint8)."""
+    """Real values to a layer's codes (uint8)."""
+
+    zero = 0  # what stands for code 0
 
     def __init__(self, step: float, top: int) -> None:
         super().__init__()
@@ -38,17 +41,48 @@ class Codes(nn.Module):
         return codes8(x, self.step, self.top)  # type: ignore[no-any-return]
 
 
-class Product(nn.Module):
-    """A 1x1 layer: codes (N, H, W, I) to real values (N, H, W, O), divided by ``unit``; no activation."""
+class RaisedCodes(Codes):
+    """The same for values that are not negative, without a pass that caps them: code ``top`` is 255, where 8 bits end."""
 
-    def __init__(self, plan: IntegerLayer, unit: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Buffer(torch.from_numpy(plan.weight[:, :, 0, 0].T.astype(np.int8)).contiguous())
-        self.gain = nn.Buffer(torch.from_numpy((plan.gain / unit).astype(np.float32)))
-        self.shift = nn.Buffer(torch.from_numpy((plan.shift / unit).astype(np.float32)))
+    def __init__(self, step: float, top: int) -> None:
+        super().__init__(step, top)
+        self.zero = 255 - top
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raised8(x, self.step, self.top)  # type: ignore[no-any-return]
+
+
+class SwishedCodes(RaisedCodes):
+    """y + 3 to the codes of h-swish(y), which are those of y (y + 3) / 6 for y above 0 where code ``top`` comes before y = 3."""
+
+    @staticmethod
+    def holds(step: float, top: int) -> bool:
+        """Whether every value from 3 on has the code ``top``."""
+        return 3 / step > top - 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return raised8(x * ramp(x, 1 / 3, -1.0), 2 * self.step, self.top)  # type: ignore[no-any-return]
+
+
+class ToFloat(nn.Module):
+    """Codes as float."""
 
     def forward(self, codes: Tensor) -> Tensor:
-        return matmul8(codes, self.weight, self.gain, self.shift)  # type: ignore[no-any-return]
+        return codes.to(torch.float32)
+
+
+class Product(nn.Module):
+    """A 1x1 layer: codes (N, H, W, I), of which ``zero`` stands for 0, to real values (N, H, W, O); no activation."""
+
+    def __init__(self, plan: IntegerLayer, zero: int = 0) -> None:
+        super().__init__()
+        self.zero = zero
+        self.weight = nn.Buffer(torch.from_numpy(plan.weight[:, :, 0, 0].T.astype(np.int8)).contiguous())
+        self.gain = nn.Buffer(torch.from_numpy(plan.gain.astype(np.float32)))
+        self.shift = nn.Buffer(torch.from_numpy(plan.shift.astype(np.float32)))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return matmul8(codes, self.weight, self.gain, self.shift, self.zero)  # type: ignore[no-any-return]
 
 
 class CodedConv(nn.Module):
@@ -67,38 +101,35 @@ class CodedConv(nn.Module):
 
 
 class FloatDepthwise(nn.Module):
-    """A depthwise layer: codes as float (N, H, W, C) to real values (N, H, W, C), divided by ``unit``; ReLU if it has one."""
+    """A depthwise layer: codes as float (N, H, W, C) to real values (N, H, W, C), through ``activation``, or plus ``lift``."""
 
-    def __init__(self, plan: IntegerLayer, unit: float) -> None:
+    def __init__(self, plan: IntegerLayer, activation: nn.Module | None, lift: float = 0.0) -> None:
         super().__init__()
         self.stride, self.padding, self.groups = plan.stride, plan.kernel // 2, plan.groups
         self.weight = nn.Buffer(torch.from_numpy(plan.weight.astype(np.float32)))
-        self.gain, self.shift = per_channel(plan.gain / unit), per_channel(plan.shift / unit)
-        self.relu = plan.activation == "relu"
+        self.gain, self.shift = per_channel(plan.gain), per_channel(plan.shift + lift)
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         sums = F.conv2d(x.permute(0, 3, 1, 2), self.weight, None, self.stride, self.padding, 1, self.groups)
         y = sums * self.gain + self.shift
-        return (F.relu(y) if self.relu else y).permute(0, 2, 3, 1)
+        # Before the transposition, where ONNX Runtime (1.31 with h-swish too) makes one node of it and the convolution.
+        return (y if self.activation is None else self.activation(y)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
 
 
 class Swish(nn.Module):
-    """h-swish of values in units of ``unit``, in the same unit."""
-
-    def __init__(self, unit: float = 1.0) -> None:
-        super().__init__()
-        self.slope = unit / 6
+    """h-swish."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * gate(x, self.slope)  # type: ignore[no-any-return]
+        return x * ramp(x, 1 / 6, 0.5)  # type: ignore[no-any-return]
 
 
 class Gate(nn.Module):
     """Squeeze-and-excitation with channels last; the mean is a matrix product, since reductions over rows are slow."""
 
-    def __init__(self, se: SqueezeExcite, pixels: int, unit: float) -> None:
+    def __init__(self, se: SqueezeExcite, pixels: int) -> None:
         super().__init__()
-        self.mean = nn.Buffer(torch.full((1, pixels), unit / pixels))
+        self.mean = nn.Buffer(torch.full((1, pixels), 1 / pixels))
         self.reduce, self.expand = (
             nn.Linear(conv.in_channels, conv.out_channels) for conv in (se.reduce, se.expand)
         )
@@ -109,7 +140,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.mean @ x.reshape(-1, x.shape[3])
-        return x * gate(self.expand(F.relu(self.reduce(mean))), 1 / 6)  # type: ignore[no-any-return]
+        return x * ramp(self.expand(F.relu(self.reduce(mean))), 1 / 6, 0.5)  # type: ignore[no-any-return]
 
 
 class U8Block(nn.Module):
@@ -131,26 +162,16 @@ class U8Block(nn.Module):
             steps.append(ToFloat())
         if found is not None:
             steps.append(CodedConv(deep, found, last.step, last.top))
+            codes = Codes(last.step, last.top)
         else:
-            steps.append(FloatDepthwise(deep, last.step))
-            if deep.activation == "h_swish":
-                steps.append(Swish(last.step))
-            if block.se is not None:
-                steps.append(Gate(block.se, pixels, last.step))
-            steps.append(Codes(1.0, last.top))
-        steps.append(Product(last))
+            ends, codes = _float_depthwise(deep, last, block.se, pixels)
+            steps += ends
+        steps.append(Product(last, codes.zero))
         self.steps = nn.Sequential(*steps)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.steps(x)
         return x + y if self.residual else y  # type: ignore[no-any-return]
-
-
-class ToFloat(nn.Module):
-    """Codes as float."""
-
-    def forward(self, codes: Tensor) -> Tensor:
-        return codes.to(torch.float32)
 
 
 def _expansion(first: IntegerLayer, deep: IntegerLayer, as_float: bool) -> list[nn.Module]:
@@ -160,10 +181,50 @@ def _expansion(first: IntegerLayer, deep: IntegerLayer, as_float: bool) -> list[
         if found is not None:
             coded: list[nn.Module] = [CodedConv(first, found, deep.step, deep.top)]
             return [*coded, ToFloat()] if as_float else coded
-    swish = [Swish(deep.step)] if first.activation == "h_swish" else []
+    swish = [Swish()] if first.activation == "h_swish" else []
     # By way of 8 bits even to float: ONNX Runtime's Round is slower than both conversions (1.10), or as slow (1.31).
     floated = [ToFloat()] if as_float else []
-    return [Product(first, deep.step), *swish, Codes(1.0, deep.top), *floated]
+    return [Product(first), *swish, Codes(deep.step, deep.top), *floated]
+
+
+def _float_depthwise(
+    deep: IntegerLayer, last: IntegerLayer, se: SqueezeExcite | None, pixels: int
+) -> tuple[list[nn.Module], Codes]:
+    """From a depthwise layer's codes, as float, to those of the layer after it; and what these are."""
+    swished = deep.activation == "h_swish"
+    if se is None and swished and SwishedCodes.holds(last.step, last.top):
+        codes: Codes = SwishedCodes(last.step, last.top)
+        return [FloatDepthwise(deep, None, lift=3.0), codes], codes
+    codes = (Codes if swished else RaisedCodes)(last.step, last.top)
+    gate = [] if se is None else [Gate(se, pixels)]
+    return [FloatDepthwise(deep, Swish() if swished else nn.ReLU()), *gate, codes], codes
+
+
+class U8Head(nn.Module):
+    """A picture (1, 3, H, W) to what the first block takes, (1, H / 2, W / 2, C); in float."""
+
+    def __init__(self, net: OqaNet) -> None:
+        super().__init__()
+        self.first, self.first_norm, self.swish = net.first, net.first_norm, Swish()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.swish(self.first_norm(self.first(image))).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+
+class U8Tail(nn.Module):
+    """What the last block gives, (1, H, W, C), to logits (1, classes)."""
+
+    def __init__(self, net: OqaNet, pixels: int) -> None:
+        super().__init__()
+        final, mix = integer_layer("final", net.final), integer_layer("mix", net.mix)
+        self.final = nn.Sequential(Codes(final.step, final.top), Product(final), Swish())
+        self.mean = nn.Buffer(torch.full((1, pixels), 1 / pixels))
+        self.mix = nn.Sequential(Codes(mix.step, mix.top), Product(mix), Swish())
+        self.classifier = net.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.final(x)
+        return self.classifier(self.mix(self.mean @ x.reshape(-1, x.shape[3])))  # type: ignore[no-any-return]
 
 
 class U8Net(nn.Module):
@@ -171,7 +232,7 @@ class U8Net(nn.Module):
 
     def __init__(self, net: OqaNet, size: tuple[int, int]) -> None:
         super().__init__()
-        self.first, self.first_norm = net.first, net.first_norm
+        self.head = U8Head(net)
         sides = [_halved(side) for side in size]
         blocks = []
         for number, block in enumerate(net.blocks):
@@ -180,19 +241,13 @@ class U8Net(nn.Module):
                 sides = [_halved(side) for side in sides]
             blocks.append(U8Block(f"blocks.{number}", block, sides[0] * sides[1]))
         self.blocks = nn.ModuleList(blocks)
-        final, mix = integer_layer("final", net.final), integer_layer("mix", net.mix)
-        self.swish = Swish()
-        self.final = nn.Sequential(Codes(final.step, final.top), Product(final), Swish())
-        self.mean = nn.Buffer(torch.full((1, sides[0] * sides[1]), 1 / (sides[0] * sides[1])))
-        self.mix = nn.Sequential(Codes(mix.step, mix.top), Product(mix), Swish())
-        self.classifier = net.classifier
+        self.tail = U8Tail(net, sides[0] * sides[1])
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.swish(self.first_norm(self.first(image))).permute(0, 2, 3, 1)
+        x = self.head(image)
         for block in self.blocks:
             x = block(x)
-        x = self.final(x)
-        return self.classifier(self.mix(self.mean @ x.reshape(-1, x.shape[3])))  # type: ignore[no-any-return]
+        return self.tail(x)  # type: ignore[no-any-return]
 
 
 def _halved(side: int) -> int:
