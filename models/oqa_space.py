@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -142,6 +143,51 @@ def subnet_config(options: SupernetOptions, config: Mapping[str, object]) -> Sub
         _choice("e", config.get("e", default.e), options.blocks, options.expand_ratio_list),
         _choice("d", config.get("d", default.d), len(STAGE_WIDTHS), options.depth_list),
     )
+
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+NAMED = re.compile(r"d([0-9a-z]+)-k([0-9a-z]+)-e([0-9a-z]+)")
+
+
+def subnet_name(options: SupernetOptions, subnet: SubnetConfig) -> str:
+    """``d22-k3535-e3434``: the depth of every stage, then kernel and expansion of the blocks that these keep, one sign each.
+
+    Subnets that compute the same have the same name.
+    """
+    kept = kept_blocks(options, subnet.d)
+    d, k, e = (
+        "".join(_DIGITS[value] for value in values)
+        for values in (subnet.d, [subnet.ks[block] for block in kept], [subnet.e[block] for block in kept])
+    )
+    return f"d{d}-k{k}-e{e}"
+
+
+def subnet_named(options: SupernetOptions, name: str) -> SubnetConfig:
+    """The subnet that `subnet_name` calls so; what it says nothing of is the largest.
+
+    Raises:
+        OptionError: no subnet of this supernet has that name.
+    """
+    parts = NAMED.fullmatch(name)
+    if parts is None:
+        raise OptionError(f"subnet {name!r}: is not d...-k...-e..., with one sign for each stage or block")
+    d, k, e = ([_DIGITS.index(sign) for sign in part] for part in parts.groups())
+    whole = largest(options)
+    depth = subnet_config(options, {"d": d}).d
+    kept = kept_blocks(options, depth)
+    if not len(k) == len(e) == len(kept):
+        raise OptionError(
+            f"subnet {name!r}: its d keeps {len(kept)} blocks, k is for {len(k)} and e for {len(e)} of them"
+        )
+    ks, es = list(whole.ks), list(whole.e)
+    for block, kernel, ratio in zip(kept, k, e, strict=True):
+        ks[block], es[block] = kernel, ratio
+    return subnet_config(options, {"ks": ks, "e": es, "d": d})
+
+
+def kept_blocks(options: SupernetOptions, d: Sequence[int]) -> list[int]:
+    """The places in ``ks`` and ``e`` of the blocks that the depths keep."""
+    return [stage * options.deepest + k for stage, depth in enumerate(d) for k in range(depth)]
 
 
 def _choice(name: str, value: object, length: int, allowed: Sequence[int]) -> tuple[int, ...]:

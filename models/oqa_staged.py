@@ -14,24 +14,30 @@ from torch import Tensor
 
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import read_state_dict
-from edgekit.models.lsq import began_as, check_steps, fits
+from edgekit.models.lsq import BITS, began_as, check_steps, fits
 from edgekit.models.oqa import OqaNet, Supernet
 from edgekit.models.oqa_catalogue import PublishedSubnet, find
 from edgekit.models.oqa_space import (
     FINAL_WIDTHS,
+    NAMED,
     STAGE_WIDTHS,
     SubnetConfig,
     SupernetOptions,
     check_config,
     expanded,
+    largest,
     subnet_config,
+    subnet_named,
     widths,
 )
-from edgekit.models.recalibration import pictures_in, recalibrate
+from edgekit.models.recalibration import is_folder, pictures_in, recalibrate
+from edgekit.models.shipped import shipped
 from edgekit.models.staged import Alternative, ImageInput, Stage
 
 LARGEST_SIZE = 224  # px, of the published subnets; taken where nothing says a size
+SHIPPED_SIZE = 32  # px, of the pictures that edgekit's own weights learned from
 REDUCTION = 32
+IMAGENET_CLASSES = 1000
 EVALUATED = 0.875  # of the shorter side, ImageNet's way: the centre of a picture resized to size / 0.875
 _BLOCK = "blocks.{}.mobile_inverted_conv."
 
@@ -49,13 +55,16 @@ class StagedOqa:
         if min(size) < REDUCTION:
             raise OptionError(f"size {height}x{width}: OQA needs at least {REDUCTION}x{REDUCTION} px")
         self.net = net.eval()
+        self.supernet, self.subnet = supernet, subnet
         options = {**asdict(supernet), **asdict(subnet)}
         self.options: Mapping[str, object] = {
             **({} if name is None else {"subnet": name}),
             **{key: list(value) if isinstance(value, tuple) else value for key, value in options.items()},
         }
         self.notes: tuple[str, ...] = ()
-        self.inputs: Sequence[ImageInput] = (ImageInput("image", height, width, crop=EVALUATED),)
+        self.accuracies: Mapping[str, float] = {}
+        crop = EVALUATED if supernet.num_classes == IMAGENET_CLASSES else 1.0
+        self.inputs: Sequence[ImageInput] = (ImageInput("image", height, width, crop=crop),)
 
     def stages(self) -> list[Stage]:
         """The subnet whole: it has one exit."""
@@ -200,41 +209,44 @@ def supernet_of(weights: Mapping[str, Tensor], config: Mapping[str, object], sou
 def build(
     checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int] | None
 ) -> StagedOqa | list[Alternative]:
-    """Subnets of a checkpoint: those of ``config["subnet"]`` (names of the catalogue), or that of its ``ks``, ``e`` and ``d``.
+    """Subnets of a checkpoint: those of ``config["subnet"]`` (names of the catalogue, or `subnet_name`'s), or that of its
+    ``ks``, ``e`` and ``d``.
 
     Several names make alternatives of rising cost. Without ``size`` the pictures have the catalogue's size, or 224 x 224 px.
 
     Raises:
         CheckpointError: the file cannot be used.
-        OptionError: there is no checkpoint, or ``config`` or ``size`` is wrong or contradicts the weights.
+        OptionError: ``config`` or ``size`` is wrong or contradicts the weights.
     """
     if checkpoint is None:
-        raise OptionError(
-            "oqa: edgekit ships no weights for it; give the authors' supernet with --checkpoint FILE"
-        )
-    named = _named(config)
-    for known in named:
+        return _shipped(config, size)
+    names = _names(config)
+    named = {name: find(name) for name in names if not NAMED.fullmatch(name)}
+    for known in named.values():
         _check_told(known, config, size)
-    if len({known.bits for known in named}) > 1:
+    if len({known.bits for known in named.values()}) > 1:
         raise OptionError(
-            f"subnet: {', '.join(known.name for known in named)} have different bits, and a supernet has one; "
+            f"subnet: {', '.join(named)} have different bits, and a supernet has one; "
             "export each from its own checkpoint"
         )
     rest = {name: value for name, value in config.items() if name not in ("subnet", "recalibrate")}
+    if named:
+        rest["bits"] = next(iter(named.values())).bits
+    elif names and rest.keys() & {"ks", "e", "d"}:
+        raise OptionError(f"subnet {names[0]}: its name says ks, e and d already; leave them out")
     pictures = config.get("recalibrate")
-    if pictures is not None:
+    if pictures is not None and is_folder(str(pictures)):
         pictures_in(str(pictures))  # refused before the network is built
-    source = str(Path(checkpoint))
-    supernet = supernet_of(
-        read_state_dict(checkpoint), {**rest, "bits": named[0].bits} if named else rest, source
-    )
-    if not named:
-        subnet = subnet_config(supernet.options, rest)
-        models = [_staged(supernet, subnet, size or (LARGEST_SIZE, LARGEST_SIZE))]
+    supernet = supernet_of(read_state_dict(checkpoint), rest, str(Path(checkpoint)))
+    options, usual = supernet.options, size or (LARGEST_SIZE, LARGEST_SIZE)
+    if not names:
+        models = [_staged(supernet, subnet_config(options, rest), usual)]
     else:
         models = [
-            _staged(supernet, _within(supernet.options, known), size or (known.image_size,) * 2, known.name)
-            for known in named
+            _staged(supernet, _within(options, named[name]), size or (named[name].image_size,) * 2, name)
+            if name in named
+            else _staged(supernet, subnet_named(options, name), usual, name)
+            for name in names
         ]
     if pictures is not None:
         for model in models:
@@ -243,9 +255,24 @@ def build(
     if len(models) == 1:
         return models[0]
     return [
-        Alternative(known.name, model, known.imagenet_top1 / 100, "published")
-        for known, model in zip(named, models, strict=True)
+        Alternative(name, model, named[name].imagenet_top1 / 100, "published")
+        if name in named
+        else Alternative(name, model)
+        for name, model in zip(names, models, strict=True)
     ]
+
+
+def _shipped(config: Mapping[str, object], size: tuple[int, int] | None) -> StagedOqa | list[Alternative]:
+    """The same of the supernet that edgekit ships at these bits, 4 unless ``config`` says otherwise."""
+    bits = config.get("bits", max(BITS))
+    ours = shipped("oqa" if bits == max(BITS) else f"oqa-b{bits}")
+    built = build(ours.weights, {**ours.options(), **config}, size or (SHIPPED_SIZE, SHIPPED_SIZE))
+    for staged in [one.model for one in built] if isinstance(built, list) else [built]:
+        assert isinstance(staged, StagedOqa)
+        staged.options = {**staged.options, "classes": ours.card["classes"]}
+        if staged.subnet == largest(staged.supernet):  # the one that its batch norms were settled for
+            staged.accuracies = {"stage1": ours.accuracies()["largest"]}
+    return built
 
 
 def _say(done: int, of: int) -> None:
@@ -259,13 +286,16 @@ def _staged(
     return StagedOqa(supernet.subnet(subnet), supernet.options, subnet, size, name)
 
 
-def _named(config: Mapping[str, object]) -> list[PublishedSubnet]:
-    """The published subnets that ``config`` names, each once, by cost."""
+def _names(config: Mapping[str, object]) -> list[str]:
+    """The subnets that ``config`` names, each once; published ones by cost."""
     given = config.get("subnet", [])
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f"subnet={given!r}: must be a name of edgekit models oqa, or a list of them")
-    return sorted({name: find(name) for name in names}.values(), key=lambda known: known.macs_m)
+        raise OptionError(
+            f"subnet={given!r}: must be a name of edgekit models oqa or of edgekit search, or a list of them"
+        )
+    unique = list(dict.fromkeys(names))
+    return sorted(unique, key=lambda name: 0.0 if NAMED.fullmatch(name) else find(name).macs_m)
 
 
 def _check_told(known: PublishedSubnet, config: Mapping[str, object], size: tuple[int, int] | None) -> None:

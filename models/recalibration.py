@@ -7,12 +7,13 @@ batch norm's mean and variance by the averages over the batches; each layer alre
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekit.errors import InputError, OptionError
@@ -27,23 +28,71 @@ Progress = Callable[[int, int], None]  # pictures done, of how many
 
 
 def recalibrate(
-    net: nn.Module, folder: str | Path, spec: ImageInput, progress: Progress = lambda done, of: None
+    net: nn.Module, where: str | Path, spec: ImageInput, progress: Progress = lambda done, of: None
 ) -> int:
-    """Set the statistics of every batch norm of ``net`` from the pictures in ``folder`` and below; returns how many were used.
+    """Set the statistics of every batch norm of ``net`` from pictures, and return of how many.
+
+    Args:
+        where: a folder, whose pictures are used and those below it; or data of `edgekit train` that is no folder.
 
     Raises:
-        OptionError: there is no such folder, or fewer than 32 pictures in it.
+        OptionError: there is no such folder or data, or fewer than 32 pictures in it.
         InputError: a picture cannot be read.
     """
-    found = pictures_in(folder)
-    with torch.no_grad(), _averaging(net) as weight:
+    if not is_folder(where):
+        return _recalibrate_on_data(net, where, spec, progress)
+    found = pictures_in(where)
+
+    def batches() -> Iterator[Tensor]:
         for begin in range(0, len(found), BATCH):
             chosen = found[begin : begin + BATCH]
-            batch = torch.cat([read_picture(path, spec) for path in chosen])
-            weight[0] = len(chosen)
-            net(batch)
+            yield torch.cat([read_picture(path, spec) for path in chosen])
             progress(begin + len(chosen), len(found))
+
+    recalibrate_on(net, batches())
     return len(found)
+
+
+def recalibrate_on(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the statistics of every batch norm of ``net`` to their averages over batches (N, 3, H, W)."""
+    with torch.no_grad(), _averaging(net) as weight:
+        for batch in batches:
+            weight[0] = len(batch)
+            net(batch)
+
+
+def is_folder(where: str | Path) -> bool:
+    """Whether pictures are to be looked for in a folder, not in a file or under the name of a data set."""
+    return not Path(where).is_file() and str(where) != "fashion-mnist"
+
+
+def _recalibrate_on_data(net: nn.Module, where: str | Path, spec: ImageInput, progress: Progress) -> int:
+    from edgekit.models.classification_sources import find_source
+
+    crop = spec.crop or 1.0
+    images = find_source(where, max(round(side / crop) for side in (spec.height, spec.width))).train.images
+    step = max(1.0, len(images) / MOST)
+    images = images[[int(k * step) for k in range(min(len(images), MOST))]]
+    if len(images) < FEWEST:
+        raise OptionError(
+            f"recalibrate={where}: holds {len(images)} pictures, statistics need at least {FEWEST}"
+        )
+
+    def batches() -> Iterator[Tensor]:
+        for begin in range(0, len(images), BATCH):
+            yield normalised(images[begin : begin + BATCH], spec)
+            progress(min(begin + BATCH, len(images)), len(images))
+
+    recalibrate_on(net, batches())
+    return len(images)
+
+
+def normalised(images: NDArray[np.uint8], spec: ImageInput) -> Tensor:
+    """Pictures (N, H, W, 3), cut at their centre, as the network takes them: (N, 3, height, width)."""
+    top, left = (images.shape[1] - spec.height) // 2, (images.shape[2] - spec.width) // 2
+    cut = images[:, top : top + spec.height, left : left + spec.width]
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
+    return (torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def pictures_in(folder: str | Path) -> list[Path]:
