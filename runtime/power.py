@@ -37,7 +37,11 @@ class Power(NamedTuple):
 
 def read_power(root: str = "/") -> Optional[Power]:
     """What the sensors say now; None where there are none that may be read."""
-    rails = dict(list(_old(root)) + list(_new(root)))
+    return power_of(dict(list(_old(root)) + list(_new(root))))
+
+
+def power_of(rails: Mapping[str, Optional[float]]) -> Optional[Power]:
+    """A reading of these rails, in watts by name, with the module's total where they tell it; None without any rail."""
     if not rails:
         return None
     whole = [name for name in WHOLE if name in rails][:1]

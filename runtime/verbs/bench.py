@@ -10,6 +10,7 @@ from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.calibration.bundled import part_of
+from edgekit.runtime.device_state import moved, read_state
 from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
@@ -29,6 +30,7 @@ from edgekit.runtime.system import (
 )
 from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
 from edgekit.runtime.verbs.bench_data import add_data_options, compare, read_data
+from edgekit.runtime.verbs.bench_device import Device, add_device_options, measure_exits
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
@@ -90,6 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save", metavar="FILE", help="write the JSON document, with every frame's times, to a file"
     )
     add_timeline_options(parser)
+    add_device_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -139,9 +142,9 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             refused += measured_elsewhere(bundle.manifest, session.fingerprint)
         load_ms = (time.perf_counter() - begin) * 1e3
         recorder = Recorder(session) if args.record or args.trace else None
-        processors, busy = read_processors(), read_busy()
+        state, processors, busy = read_state(args.root), read_processors(), read_busy()
         frames = run_tight(sessions.frame, args.warmup, args.runs, Progress("bench", args.runs).at)
-        others = others_busy(busy, read_busy())
+        others, state_after = others_busy(busy, read_busy()), read_state(args.root)
         paced = None if args.rate is None else measure_paced(args, sessions)
         budgeted = None if args.budget_ms is None else measure_budgeted(args, bundle, sessions, each)
         settings = Settings(
@@ -165,6 +168,7 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             refused += unwritten
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
+    source_of_power, energy = measure_exits(args, bundle, settings.variants, each)
     judged = None if data is None else compare(args, part_of(bundle, args.network), settings.variants, data)
     return Report(
         settings=settings,
@@ -179,7 +183,10 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
         gate=None if args.max_p99 is None else check_gate(args.max_p99, frames, budgeted),
         profile=profile,
         judged=judged,
-        warnings=tuple(find_warnings(frames, others, processors, read_processors()) + refused),
+        device=Device(state, state_after, source_of_power, energy),
+        warnings=tuple(
+            find_warnings(frames, others, processors, read_processors()) + moved(state, state_after) + refused
+        ),
     )
 
 
@@ -238,7 +245,9 @@ def choose_variants(
         for session in sessions:
             session.close()
     backend = args.backend or "onnxruntime"
-    own = {stage.name: stage.defaults[backend] for stage in bundle.manifest.stages if backend in stage.defaults}
+    own = {
+        stage.name: stage.defaults[backend] for stage in bundle.manifest.stages if backend in stage.defaults
+    }
     return fastest(timed, own), timed, refused
 
 

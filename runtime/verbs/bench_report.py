@@ -9,6 +9,7 @@ from edgekit.runtime.statistics import Summary, summarize
 from edgekit.runtime.system import Processors
 from edgekit.runtime.verbs.bench_data import Judged
 from edgekit.runtime.verbs.bench_data import to_lines as judged_lines
+from edgekit.runtime.verbs.bench_device import Device, device_lines
 
 FIGURES = ("min", "mean", "p50", "p90", "p99", "max")
 BOUNDARIES = {
@@ -84,6 +85,7 @@ class Report(NamedTuple):
     gate: Optional[Gate]
     profile: Optional[str]
     judged: Optional[Judged]
+    device: Device
     warnings: Tuple[str, ...]
 
 
@@ -106,7 +108,11 @@ def to_document(report: Report) -> Dict[str, object]:
         "others_busy_cpus": report.others_busy,
         "stages": {name: summary.to_json() for name, summary in stage_summaries(report.frames).items()},
         "exits": {
-            name: {"model": models[name].to_json(), "end_to_end": dict(end.to_json(), fps=1e3 / end.mean)}
+            name: {
+                "model": models[name].to_json(),
+                "end_to_end": dict(end.to_json(), fps=1e3 / end.mean),
+                "energy": report.device.energy_json(name),
+            }
             for name, end in ends.items()
         },
         "variants_p50_ms": {stage: dict(medians) for stage, medians in report.timed.items()},
@@ -115,6 +121,7 @@ def to_document(report: Report) -> Dict[str, object]:
         "gate": None if report.gate is None else dict(report.gate._asdict(), passed=report.gate.passed),
         "profile": report.profile,
         "early_exits": None if report.judged is None else report.judged.to_json(),
+        "device": report.device.to_json(),
         "warnings": list(report.warnings),
     }
 
@@ -131,7 +138,7 @@ def to_lines(report: Report) -> List[str]:
         blocks.append(_budgeted(report.budgeted))
     if report.judged is not None:
         blocks.append(judged_lines(report.judged))
-    blocks.append(_explanation(report))
+    blocks += [device_lines(report.device), _explanation(report)]
     if report.gate is not None:
         verdict = "passed" if report.gate.passed else "FAILED"
         gate = report.gate
@@ -192,7 +199,11 @@ def _stages(report: Report) -> List[str]:
         network = networks.get(name, "")
         whole[network] = whole.get(network, 0.0) + summary.mean
     rows = [
-        [_named(name, networks), *_figures(summary), f"{100 * summary.mean / whole[networks.get(name, '')]:.1f} %"]
+        [
+            _named(name, networks),
+            *_figures(summary),
+            f"{100 * summary.mean / whole[networks.get(name, '')]:.1f} %",
+        ]
         for name, summary in summaries.items()
     ]
     return ["Stages, ms (boundary: stage)", *table(["stage", *FIGURES, "share"], rows)]

@@ -2,8 +2,9 @@
 
 import argparse
 import platform
+import time
 from importlib import import_module
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from edgekit import __version__
 from edgekit.bundle import read_bundle
@@ -13,10 +14,13 @@ from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.power import Power, read_power
 from edgekit.runtime.report import print_json, say
 from edgekit.runtime.system import Processors, read_load, read_processors, read_text
+from edgekit.runtime.telemetry import UNREADABLE, find_source, watched
 
 HOT = 85.0  # degrees Celsius: Jetsons begin to throttle a little above
 SLOW_SHARE = 0.9  # a clock below this share of its maximum counts as slow
 UNKNOWN = "unknown"
+TEGRASTATS_SECONDS = 0.5  # until its first lines are there
+MAKE_READABLE = "sudo chmod -R a+rX /sys/bus/i2c/drivers/ina3221*/"
 
 
 class Finding(NamedTuple):
@@ -38,9 +42,11 @@ def run(args: argparse.Namespace) -> int:
     software = read_software()
     processors = read_processors(args.root)
     jetson = read_jetson(args.root)
-    power = None if jetson is None else read_power(args.root)
+    power, why = (None, None) if jetson is None else read_power_now(args.root)
     load = read_load(args.root)
     findings = examine(software, processors, jetson, load)
+    if why == UNREADABLE:
+        findings.append(Finding("what this device draws is hidden from you", MAKE_READABLE))
     bundle = None if args.bundle is None else _examine_bundle(args.bundle, findings)
     if args.json:
         print_json(
@@ -67,6 +73,16 @@ def run(args: argparse.Namespace) -> int:
         )
     say([""] + (_finding_lines(findings) or ["Nothing found that makes this device slow."]))
     return 0
+
+
+def read_power_now(root: str) -> Tuple[Optional[Power], Optional[str]]:
+    """One reading of the power, from the sensors' files or from tegrastats, and why there is none of the whole module."""
+    source = find_source(root)
+    if source.program is not None:
+        _, readings = watched(source, lambda: time.sleep(TEGRASTATS_SECONDS), root)
+        if readings:
+            return readings[-1], None
+    return read_power(root), source.why
 
 
 def read_software() -> Dict[str, Optional[str]]:
@@ -220,7 +236,9 @@ def _jetson_lines(jetson: Jetson, power: Optional[Power]) -> List[str]:
 
 def _power(power: Power) -> str:
     total = f"{power.total:.2f} W in all" if power.total is not None else f"{UNKNOWN} in all"
-    rails = [f"{name} {UNKNOWN if watts is None else f'{watts:.2f} W'}" for name, watts in power.rails.items()]
+    rails = [
+        f"{name} {UNKNOWN if watts is None else f'{watts:.2f} W'}" for name, watts in power.rails.items()
+    ]
     return ", ".join([total, *rails])
 
 
