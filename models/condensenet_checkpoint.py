@@ -185,7 +185,8 @@ def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object
     if checkpoint is None:
         ours = shipped("condensenet")
         staged = build(ours.weights, {**ours.options(), **config}, size)
-        staged.accuracies = ours.accuracies()
+        staged.options = {**staged.options, "classes": ours.card["classes"]}
+        staged.accuracies = {"stage1": ours.accuracies()["stage1"]}
         return staged
     source = os.fspath(checkpoint)
     share = config.get("classifier_share")

@@ -32,6 +32,7 @@ class OqaSubject(Subject):
     """A supernet at one bit-width, or in float; measured by its largest subnet, its smallest and one between."""
 
     family = "oqa"
+    halved = True
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     net: TrainingSupernet
 

@@ -273,9 +273,9 @@ def test_a_size_that_the_last_pooling_does_not_fit_is_refused() -> None:
         StagedCondenseNet(net, (32, 64))
 
 
-def test_without_a_checkpoint_it_says_that_none_is_shipped() -> None:
-    with pytest.raises(CheckpointError, match="ships no weights"):
-        build(None, {}, None)
+def test_without_a_checkpoint_it_is_the_shipped_one_which_knows_how_right_it_is() -> None:
+    staged = build(None, {}, None)
+    assert staged.options["data"] == "cifar10" and list(staged.accuracies) == ["stage1"]
 
 
 def test_a_training_checkpoint_is_converted_and_said_so(tmp_path: Path) -> None:
