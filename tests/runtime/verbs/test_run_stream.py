@@ -166,6 +166,22 @@ def test_no_display_is_said_before_anything_is_loaded(edgekit, stereo, folder, m
     assert "there is no display here" in process.stderr and "--save out.mp4" in process.stderr
 
 
+def test_an_opencv_that_opens_no_window_is_said(monkeypatch):
+    cv2 = pytest.importorskip("cv2", reason="needs cv2, which is not installed")
+    from edgekit.errors import OptionError
+    from edgekit.runtime.stream import Answer, Frame
+    from edgekit.runtime.stream.display import Window, check_display
+    from tests.runtime.stream.doubles import PICTURE, result
+
+    if "NONE" not in cv2.getBuildInformation().split("GUI:")[1][:40]:
+        pytest.skip("this OpenCV opens windows")
+    monkeypatch.setenv("DISPLAY", ":0")
+    with pytest.raises(OptionError, match="is the headless one"):
+        check_display()
+    with pytest.raises(OptionError, match="no window can be opened here"):
+        Window().show(Answer(Frame({"left": PICTURE}, 0.0, 1, 0.0), result("stage1"), 1.0, True))
+
+
 def test_ctrl_c_is_the_usual_end_and_keeps_what_was_recorded(stereo, folder, tmp_path):
     cv2 = pytest.importorskip("cv2", reason="needs cv2, which is not installed")
     command = [sys.executable, "-m", "edgekit", "run", stereo, "--source", folder, "--loop", "--rate", "20"]
