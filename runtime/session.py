@@ -46,8 +46,8 @@ class Session:
         profile, guess: what was measured here, else what another device measured and is guessed from; None without.
         latency: what the scheduler knows of the stages' durations.
         clock: where its instants come from.
-        plan, turn, trying: for who runs its stages together with others' (`edgekit.runtime.arbiter`): what its frames share,
-            the lock to hold while a stage runs, and how sure to be of a stage that is cancelled in time.
+        plan, turn, trying, priority: for who runs or awaits its stages beside it (`edgekit.runtime.arbiter`, `.stream`): what its
+            frames share, the lock to hold while a stage runs, how sure to be of one that is cancelled in time, and of its threads.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Session:
         self.fingerprint: Fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
         self.profile, self.guess = find_profiles(bundle, self.fingerprint)
         self.variants = choose_variants(self._manifest, backend.name, self.profile, variants)
-        self._priority = Priority(priority)
-        with self._priority.working(inherited=True):
+        self.priority = Priority(priority)
+        with self.priority.working(inherited=True):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
         self.trying = confidence or (EVEN if backend.cancels else SURE)
@@ -86,7 +86,7 @@ class Session:
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self.turn = threading.Lock()
         self._batches = Batches(self.plan, backend, self.turn, allow_nonfinite)
-        self._returning = Returning(self.plan, f"edgekit-{bundle.manifest.name}", self.turn, self._priority)
+        self._returning = Returning(self.plan, f"edgekit-{bundle.manifest.name}", self.turn, self.priority)
         self._last: Optional[Tuple[float, np.ndarray]] = None
         self._closed = False
         self._observer: Optional[Callable[[Execution], None]] = None
@@ -319,7 +319,7 @@ class Session:
     ) -> Result:
         check_overrun(overrun)
         returning = budget_ms is not None and overrun == "return"
-        with self._priority.waiting() if returning else self._priority.working():
+        with self.priority.waiting() if returning else self.priority.working():
             execution = self.begin(started, budget_ms, inputs, returning=returning)
             if returning:
                 result = self._returning.run(execution)
