@@ -1,6 +1,6 @@
 """How much faster one is than another, and whether that can be told: ratios of medians, with the interval that holds the truth."""
 
-from typing import NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def apart(times: Sequence[float], base: Sequence[float]) -> Ratio:
     return Ratio(float(np.median(times) / np.median(base)), low / base_high, high / base_low)
 
 
-def median_interval(values: Sequence[float]) -> Tuple[float, float]:
+def median_interval(values: "Union[Sequence[float], np.ndarray]") -> Tuple[float, float]:
     """The interval between two of the values that holds the true median with 95 % confidence, whatever they are like.
 
     Each lies below the median with probability one half, so the ranks are those of a binomial distribution (its normal
