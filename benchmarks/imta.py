@@ -36,7 +36,9 @@ from edgekit.models.train_msdnet import make as make_msdnet
 from edgekit.models.training_loop import CHECKPOINT
 
 PLAIN, WHOLE = "msdnet", "imta"
-SMALL = MSDNetRecipe(nBlocks=4, nChannels=8, growthRate=8, early=0.6, precision="bfloat16", averaging=0.99)
+SMALL = MSDNetRecipe(
+    nBlocks=4, nChannels=8, growthRate=8, early=0.75, early_size=20, precision="bfloat16", averaging=0.99
+)
 SWITCHES: Mapping[str, Mapping[str, bool]] = {
     WHOLE: {},
     "without equilibrium": {"equilibrium": False},
