@@ -22,7 +22,9 @@ from edgekit.errors import EdgekitError
 
 RESULTS = Path(__file__).resolve().parent / "results" / "accuracy.json"
 SECTIONS = {
+    "condensenet": "benchmarks.accuracy_condensenet:measure",
     "multiexit": "benchmarks.accuracy_multiexit:measure",
+    "oqa": "benchmarks.accuracy_oqa:measure",
     "stereo": "benchmarks.accuracy_stereo:measure",
 }
 
