@@ -1,7 +1,7 @@
 """What a stereo node does, whatever ROS it lives in: pairs pictures, answers the latest, publishes every exit and how it is."""
 
 import threading
-from typing import Callable, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from edgekit.runtime.ros.messages import DiagnosticArray, DisparityImage, Header
 from edgekit.runtime.ros.pairing import Pairing
 from edgekit.runtime.session import Session
 from edgekit.runtime.stream import Answer, Stream
+from edgekit.runtime.stream.counts import Ages
 
 # Stamps further than that from the node's own clock are of another one: such pictures are taken as seen when they come.
 FARTHEST_S = 10.0
@@ -62,6 +63,13 @@ class Picture(NamedTuple):
     is_bigendian: bool
     step: int
     data: bytes
+
+
+class Tag(NamedTuple):
+    """What is wanted again at the answers to a pair: the left picture's header, and when the pair was complete."""
+
+    header: Header
+    came: float
 
 
 class Publisher(NamedTuple):
@@ -131,6 +139,7 @@ class StereoNode:
         self._received = [0, 0]
         self._refused = 0
         self._answer: Optional[Answer] = None
+        self._added = Ages()
         budget = options.budget_ms if options.budget_ms > 0 else None
         self.stream = Stream(session, budget_ms=budget, on_trouble=report)
         self.stream.subscribe(self._publish, name="publisher", keep=KEEP, final_only=not options.progressive)
@@ -165,13 +174,16 @@ class StereoNode:
     def diagnose(self, trouble: Optional[str] = None) -> None:
         """Publish how it is; ``trouble``: what the one who asks knows to be wrong."""
         counts, given_up = self.stream.counts(), self._pairing.unpaired
-        more = [
+        added = self._added.spread()
+        more: List[Tuple[str, object]] = [
             ("received_left", self._received[0]),
             ("received_right", self._received[1]),
             ("unpaired_left", given_up.left),
             ("unpaired_right", given_up.right),
             ("refused", self._refused),
             ("skipped", counts.skipped.get("publisher", 0)),
+            ("added_p50_ms", added.p50),
+            ("added_p99_ms", added.p99),
         ]
         header = Header(time_of(self._seconds()))
         self._publisher.diagnostics(diagnosis(self._name, self._answer, counts, header, more, trouble))
@@ -180,13 +192,14 @@ class StereoNode:
         stamp = message.header.stamp.nanoseconds
         with self._guard:
             self._received[side] += 1
+            came = self.stream.clock.now()
             pair = self._pairing.left(stamp, message) if side == 0 else self._pairing.right(stamp, message)
         if pair is None:
             return
         left, right = pair
         try:
             inputs = {"left": self._picture(left), "right": self._picture(right)}
-            self.stream.offer(inputs, self._stamp(left.header.stamp), left.header)
+            self.stream.offer(inputs, self._stamp(left.header.stamp), Tag(left.header, came))
         except EdgekitError as error:
             self._refused += 1
             self._report(str(error))
@@ -210,10 +223,11 @@ class StereoNode:
     def _publish(self, answer: Answer) -> None:
         if answer.output is None:
             return
-        header = answer.frame.tag
-        assert isinstance(header, Header)
+        tag = answer.frame.tag
+        assert isinstance(tag, Tag)
         before, self._answer = self._answer, answer
         if before is not None and (before.frame.number, before.stage) == (answer.frame.number, answer.stage):
             return  # said once more, since the better one that was announced did not come
         known, most = self.geometry, self._options.max_disparity or None
-        self._publisher.disparity(disparity_image(answer.output, header, known.f, known.t, most))
+        self._publisher.disparity(disparity_image(answer.output, tag.header, known.f, known.t, most))
+        self._added.add(max(self.stream.clock.now() - tag.came - answer.result.elapsed_ms, 0.0))
