@@ -101,7 +101,11 @@ def _measure_exit(
         bundle.path, args.backend, providers_of(args), args.threads, variants, policies=(FixedStage(stage),),
         network=network or None, spin=not args.no_spin, priority=args.priority,
     ) as session:  # fmt: skip
-        return measure_energy(source, lambda: session.infer(**given), args.energy_seconds, args.root)
+
+        def frame() -> object:
+            return session.infer(budget_ms=None, overrun="finish", reuse=False, **given)
+
+        return measure_energy(source, frame, args.energy_seconds, args.root)
 
 
 def device_lines(device: Device) -> List[str]:
