@@ -76,7 +76,7 @@ def test_a_resumed_search_judges_nothing_twice_and_takes_no_other_options(found:
     after = json.loads((found / "search.json").read_text())
     assert after["judged"][:8] == before["judged"] and len(after["judged"]) == 12
     assert after["tables"] == before["tables"]
-    with pytest.raises(OptionError, match="begun with other options: budget_ms was 10000.0, now 5000.0"):
+    with pytest.raises(OptionError, match=r"begun with other options: budget_ms was 10000\.0, now 5000\.0"):
         search(_request(place, budget_ms=5e3), found, True, _silent)
     with pytest.raises(OptionError, match="holds a search; go on with --resume"):
         search(_request(place), found, False, _silent)
@@ -131,7 +131,7 @@ def test_what_cannot_be_searched_is_told_why(place: Path, tmp_path: Path) -> Non
         search(_request(place, judge_on=10), tmp_path / "b", False, _silent)
     few = pictures(tmp_path / "few", 20)
     with pytest.raises(
-        OptionError, match="pictures .* are the least; it has 72 training and 8 test pictures"
+        OptionError, match=r"pictures .* are the least; it has 72 training and 8 test pictures"
     ):
         search(_request(place, data=str(few)), tmp_path / "c", False, _silent)
     (tmp_path / "few" / "class0").rename(tmp_path / "class0")
