@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import deque
 from contextlib import contextmanager
-from typing import Any, Callable, Deque, Generator, Iterator, List, Optional
+from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Tuple
 
 from edgekit.errors import EdgekitError
 from edgekit.runtime.clock import Clock
@@ -47,6 +47,12 @@ class Job:
     def done(self) -> bool:
         """Whether no more exits will come."""
         return self._over
+
+    @property
+    def ended(self) -> Optional[Tuple[str, Optional[str]]]:
+        """Why no more exits will come, and what a failed stage said; None while more may come."""
+        progress = self._execution.progress
+        return None if progress.reason is None else (progress.reason, progress.error)
 
     def cancel(self) -> None:
         """Stop now: what was reached stays; nothing happens if the job is done."""

@@ -10,13 +10,15 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.job import Job
 from edgekit.runtime.latency import Distribution
 from edgekit.runtime.result import Result
-from edgekit.runtime.returning import AWAKE, MARGIN, MOST_RESERVED
+from edgekit.runtime.returning import MOST_RESERVED
 from edgekit.runtime.session import Session
 
 Tell = Callable[[Result], object]
 
 # A frame whose time is up before it begins still gets its first exit, and a session wants a budget above 0.
 LEAST_MS = 1e-3
+# The share of cancelled stages that should have ended by the deadline.
+USUALLY = 0.9
 
 
 class Answerer(ABC):
@@ -59,7 +61,9 @@ class SessionAnswerer(Answerer):
         self._guard = threading.Lock()
         self._job: Optional[Job] = None
         self._stopped = False
-        self._waking = Distribution()  # how late, where the deadline came first
+        self._overrun = (
+            Distribution()
+        )  # of stages that were cancelled: from the instant to be ended at to their end
 
     def answer(self, inputs: Mapping[str, np.ndarray], deadline: Optional[float], tell: Tell) -> Result:
         """See `Answerer.answer`."""
@@ -85,16 +89,20 @@ class SessionAnswerer(Answerer):
             if self._stopped:
                 job.cancel()
             if not job.wait(until):
-                assert until is not None  # else only the end ends the waiting
-                late = self.clock.now() - until
-                if told:
+                assert until is not None  # else the end would have come first
+                cancelled = bool(told)
+                if cancelled:
                     job.stop("budget")
-                    self._waking.add(max(late, 0.0))
                 job.wait(None)
+                if cancelled:
+                    self._overrun.add(max(self.clock.now() - until, 0.0))
         with self._guard:
             self._job = None
-        # Making the answer of a big picture takes a while: what was told is not made again.
-        return told[-1] if told and told[-1].reason != "partial" else _against(job.result(), deadline)
+        if not told or job.ended is None:
+            return _against(job.result(), deadline)
+        # What was told is not made again, which takes a while for a big picture, and was there when it was told.
+        reason, error = job.ended
+        return told[-1]._replace(reason=reason, error=error)
 
     def stop(self) -> None:
         """See `Answerer.stop`."""
@@ -102,9 +110,11 @@ class SessionAnswerer(Answerer):
         self._end("cancelled")
 
     def _reserve_ms(self, left: float) -> float:
-        """How much earlier than the deadline this thread must be woken, so that it cancels a stage by then."""
-        late = self._waking.quantile(AWAKE) or 0.0
-        return max(min(MARGIN * late, MOST_RESERVED * left), 0.0)
+        """How much earlier than the deadline a stage is to be cancelled.
+
+        Until this thread is woken, and the stage has come to the end of an operator, the next frame cannot begin.
+        """
+        return max(min(self._overrun.quantile(USUALLY) or 0.0, MOST_RESERVED * left), 0.0)
 
     def _end(self, reason: str) -> None:
         with self._guard:

@@ -39,6 +39,21 @@ def test_a_stage_that_runs_at_the_deadline_is_cancelled(virtual: MakeSession) ->
     assert session.clock.now() == begun + 50.0
 
 
+def test_stages_that_take_long_to_end_are_cancelled_earlier_so_that_the_next_frame_is_not_late(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS, later={"stage2": 100.0}, cancel_ms=6.0)
+    answerer = SessionAnswerer(session)
+    ended = []
+    for _ in range(8):
+        begun = session.clock.now()
+        result = answerer.answer(golden(session), begun + 50.0, lambda told: None)
+        assert (result.stage, result.missed) == ("stage1", False)
+        ended.append(session.clock.now() - begun)
+    assert ended[0] == 56.0
+    assert max(ended[1:]) == 50.0
+
+
 def test_a_first_exit_that_is_late_is_waited_for_and_nothing_after_it(virtual: MakeSession) -> None:
     session = virtual(MS, later={"stage1": 80.0})
     begun = session.clock.now()
