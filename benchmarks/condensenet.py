@@ -1,6 +1,8 @@
 """CondenseNet through edgekit against its peers: python -m benchmarks.condensenet [--quick] [--only NAME] [--out DIR].
 
-Random weights: nothing is trained here, and times do not depend on them. Everybody runs one picture at a time on as many
+Every network is a race of its own, so they may be measured one after the other with ``--only``: what DIR/condensenet.json already
+says of the others is kept, each with the settings of its own run. ncnn is no peer: its converter, pnnx 20261020, writes the index as
+torch.index_select, which ncnn 1.0.20261020 does not have. Random weights: nothing is trained here, and times do not depend on them. Everybody runs one picture at a time on as many
 threads, in turns; the matrix product that the share of the peak is of takes its turns among them.
 """
 
@@ -25,6 +27,7 @@ from benchmarks.condensenet_rivals import densenet121, mobilenet_v2
 from benchmarks.runtimes import SPIN_WITHIN_RUNS
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
+from edgekit.export.choice import MEASURED
 from edgekit.export.macs import CostCounter
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
 from edgekit.runtime.system import peak_memory_bytes
@@ -84,24 +87,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     rounds, runs = (5, 3) if options.quick else (11, 5)
-    rows: list[Row] = []
-    figures: list[Figure] = []
-    measured: dict[str, object] = {}
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "condensenet.json"
+    races: dict[str, dict[str, object]] = json.loads(path.read_text())["networks"] if path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in [name for name in (*NETWORKS, *RIVALS) if options.only in name]:
             found, times, choice = race(name, options.threads, rounds, runs, Path(scratch))
-            rows += found
-            measured[name] = choice
-            figures += judged(name, times)
-    options.out.mkdir(parents=True, exist_ok=True)
-    report = {
-        "what": "measured", "machine": dict(machine.describe(options.threads)), "rounds": rounds, "runs": runs,
-        "rows": [asdict(row) for row in rows], "figures": [{**asdict(f), "reached": f.reached} for f in figures],
-        "choices": measured,
-        "peak_memory_bytes": peak_memory_bytes(),  # of this process, with every runtime in it
-    }  # fmt: skip
-    (options.out / "condensenet.json").write_text(json.dumps(report, indent=1) + "\n")
-    show(rows, figures)
+            races[name] = {
+                "rows": [asdict(row) for row in found],
+                "figures": [{**asdict(f), "reached": f.reached} for f in (*judged(name, times), *judged_choice(name, choice))],
+                "machine": dict(machine.describe(options.threads)), "rounds": rounds, "runs": runs, "choice": choice,
+                "peak_memory_bytes": peak_memory_bytes(),  # of this process, with every runtime in it
+            }  # fmt: skip
+            ordered = {one: races[one] for one in (*NETWORKS, *RIVALS) if one in races}
+            bars = [figure for one in ordered.values() for figure in one["figures"]]  # type: ignore[attr-defined]
+            path.write_text(json.dumps({"what": "measured", "figures": bars, "networks": ordered}, indent=1) + "\n")
+            show(found, judged(name, times) + judged_choice(name, choice))
+    rows = [Row(**row) for one in ordered.values() for row in one["rows"]]  # type: ignore[attr-defined]
     draw(rows, options.out / "condensenet.png")
     return 0
 
@@ -190,13 +192,26 @@ def judged(name: str, times: Times) -> list[Figure]:
     return [Figure(f"{name}: time of {best} (the best of these peers)", bar, times.ratio([OURS], [best]))]
 
 
+def judged_choice(name: str, choice: Sequence[Mapping[str, object]]) -> list[Figure]:
+    """Whether choosing by measurement paid, by the times it was made by: against the best and the worst whole form."""
+    whole_forms = {str(row["form"]): float(str(row["ms"])) for row in choice if row["part"] == "whole"}
+    taken = [float(str(row["ms"])) for row in choice if row["part"] == "whole" and row["chosen"]]
+    single = [ms for form, ms in whole_forms.items() if form != MEASURED]
+    if not taken or not single:
+        return []
+    return [
+        Figure(f"{name}: the graph chosen / the best single form", 1.03, taken[0] / min(single)),
+        Figure(f"{name}: the graph chosen / the worst single form", 1 / 1.2, taken[0] / max(single)),
+    ]
+
+
 def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:
     """Print the table and the bars."""
     print(f"{'network':24}{'runtime':30}{'ms':>8}{'GFLOP/s':>10}{'of the matrix product':>24}")
     for row in rows:
         print(f"{row.network:24}{row.runtime:30}{row.ms:8.2f}{row.gflops:10.1f}{row.share:24.1%}")
     for figure in figures:
-        print(f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:6.2f}x  <= {figure.bar}x  {figure.what}")
+        print(f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:6.2f}x  <= {figure.bar:.2f}x  {figure.what}")
 
 
 def draw(rows: Sequence[Row], out: Path) -> None:
