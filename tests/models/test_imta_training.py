@@ -22,7 +22,9 @@ def test_every_exit_gives_each_block_before_it_the_same_share_of_the_gradient(ex
     branch = equilibrium(exits)
     random = torch.Generator().manual_seed(seed)
     gradients = [float(torch.randn(1, generator=random)) for _ in range(exits)]
-    blocks = [torch.zeros(1, requires_grad=True) for _ in range(exits)]  # block i adds its own number to what comes in
+    blocks = [
+        torch.zeros(1, requires_grad=True) for _ in range(exits)
+    ]  # block i adds its own number to what comes in
     x, loss = torch.zeros(1), torch.zeros(1)
     for index, (block, gradient) in enumerate(zip(blocks, gradients, strict=True)):
         here, x = branch(index, x + block)
@@ -79,5 +81,7 @@ def test_the_gradient_of_the_distillation_does_not_shrink_with_its_temperature()
 
 def test_the_last_exit_teaches_and_does_not_learn_from_its_pupils() -> None:
     teacher = torch.randn(6, 4, requires_grad=True)
-    distilled(torch.randn(6, 4, requires_grad=True), teacher, torch.zeros(6, dtype=torch.long), 0.5, 1.0).backward()  # type: ignore[no-untyped-call]
+    distilled(
+        torch.randn(6, 4, requires_grad=True), teacher, torch.zeros(6, dtype=torch.long), 0.5, 1.0
+    ).backward()  # type: ignore[no-untyped-call]
     assert teacher.grad is None
