@@ -1,6 +1,6 @@
 """A camera's stream beside a neighbour that comes and goes: how old answers are, and what the loops that people write make of it.
 
-python -m benchmarks.stream --out bench --resume     # 10 minutes of edgekit's stream, 2 of each rival, for each of two bundles
+python -m benchmarks.stream --out bench --resume     # 10 minutes of edgekit's stream at either priority, 2 of each rival: 26
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ RATE, BUDGET_MS = 30.0, 33.0
 SWITCH_S = 5.0
 OURS, URGENT = "stream", "stream, realtime priority"
 NAIVE, NEWEST, EARLY = "naive full network", "full network, newest frame", "first stage, newest frame"
-# AnyNet at KITTI's size, which fits into a frame here while it is alone, and at a size at which it does not.
-SIZES = ((368, 1232), (448, 1376))
+# AnyNet at KITTI's size: all of it fits into a frame here while it is alone, and does not beside a neighbour.
+SIZE = (368, 1232)
 # No answer may be of a frame further back than this.
 BACK = 2
 AGE_MS, TIMES = 40.0, 5.0
@@ -58,10 +58,8 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--bundle", action="append", metavar="PATH", help="by default AnyNet, exported at two sizes"
-    )
-    parser.add_argument("--minutes", type=float, default=10.0, help="of edgekit's stream")
+    parser.add_argument("--bundle", action="append", metavar="PATH", help="by default AnyNet at KITTI's size")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of edgekit's stream, at either priority")
     parser.add_argument("--rival-minutes", type=float, default=2.0, help="of every rival")
     parser.add_argument("--slice", type=float, default=30.0, help="seconds; ways take turns after so many")
     parser.add_argument(
@@ -75,16 +73,13 @@ def parse() -> argparse.Namespace:
 
 
 def exported(out: Path) -> list[str]:
-    """AnyNet with the shipped weights, at every size."""
+    """AnyNet with the shipped weights."""
     import edgekit
 
-    paths = []
-    for height, width in SIZES:
-        path = out / f"anynet_{height}x{width}.edgekit"
-        if not path.exists():
-            edgekit.export(model="anynet", target="jetson", size=(height, width), out=str(path))
-        paths.append(str(path))
-    return paths
+    path = out / "anynet_{}x{}.edgekit".format(*SIZE)
+    if not path.exists():
+        edgekit.export(model="anynet", target="jetson", size=SIZE, out=str(path))
+    return [str(path)]
 
 
 def measure(path: str, args: argparse.Namespace, slices: list[dict[str, object]], kept: Path) -> None:
@@ -112,7 +107,7 @@ def measure(path: str, args: argparse.Namespace, slices: list[dict[str, object]]
             subjects[URGENT] = streamed(session(priority="realtime"), frames, RATE, BUDGET_MS)
         except OptionError as error:
             print(f"{URGENT} is left out: {error}", file=sys.stderr)
-        for turn, subject in turns(args, [way for way in subjects if way != OURS]):
+        for turn, subject in turns(args, list(subjects)):
             if any((one["bundle"], one["turn"], one["subject"]) == (name, turn, subject) for one in slices):
                 continue
             found = watched(subjects[subject], args)
@@ -124,17 +119,15 @@ def measure(path: str, args: argparse.Namespace, slices: list[dict[str, object]]
             )
 
 
-def turns(args: argparse.Namespace, rivals: Sequence[str]) -> list[tuple[int, str]]:
+def turns(args: argparse.Namespace, ways: Sequence[str]) -> list[tuple[int, str]]:
     """Which way has which turn: the rivals between those of the stream, so that all see the same day."""
     ours = max(round(args.minutes * 60 / args.slice), 1)
     theirs = max(round(args.rival_minutes * 60 / args.slice), 1)
     order: list[tuple[int, str]] = []
-    done = 0
     for turn in range(ours):
-        order.append((turn, OURS))
-        while done < theirs and (done + 1) * ours <= (turn + 1) * theirs + ours - 1:
-            order += [(done, rival) for rival in rivals]
-            done += 1
+        order += [(turn, way) for way in ways if way in (OURS, URGENT)]
+        begun, over = (number * theirs // ours for number in (turn, turn + 1))
+        order += [(done, way) for done in range(begun, over) for way in ways if way not in (OURS, URGENT)]
     return order
 
 
