@@ -16,6 +16,11 @@ from edgekit.runtime.policies import Reached
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
 
+# How sure to be at least that a stage fits. One that does not make it costs no answer of its own network, but the time in which
+# another one could have had a better one: at an even chance, two networks reach less than with half of the budget each where
+# durations scatter widely; at 0.9 they lose 1 % at most where they do not.
+SURELY = 0.9
+
 Inputs = Mapping[str, object]
 # Starts a frame of a network: the instant of the call, its budget, its inputs, and the plan to run it by.
 Begin = Callable[[float, Optional[float], Inputs, Plan], Execution]
@@ -95,7 +100,7 @@ class Member:
         self.name = name
         self.manifest = manifest
         self.plan = plan
-        self.trying = trying
+        self.trying = max(trying, SURELY)
         self.begin = begin
         self.turn = turn
         self.terms = terms

@@ -147,9 +147,9 @@ def test_at_20_hz_every_pair_is_answered_or_counted_and_little_time_is_added(ros
     answer = found["answers"][-1]
     assert (answer["f"], answer["T"]) == pytest.approx((500.0, 0.12))
     assert (answer["size"], answer["encoding"], answer["step"], answer["frame"]) == (
-        [480, 640],
+        [240, 320],
         "32FC1",
-        2560,
+        1280,
         "stereo_left",
     )
     assert answer["window"] == [320, 240]
