@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -104,9 +104,8 @@ def right_share(session: Any, bundle: Bundle, data: ClassificationData) -> float
 
 def _peer(told: Mapping[str, Any], scratch: Path) -> Bundle:
     """The plain DenseNet's bundle; its cost does not depend on its weights, which are random."""
-    options = CondenseNetOptions(
-        **check_config({name: v for name, v in told["options"].items() if name != "classifier_share"})
-    )  # type: ignore[arg-type]
+    named = {name: value for name, value in told["options"].items() if name != "classifier_share"}
+    options = CondenseNetOptions(**check_config(named))  # type: ignore[arg-type]
     net = CondenseNet(options)
     net.condense(1.0)
     save_file(net.state_dict(), scratch / "densenet.safetensors")
@@ -141,7 +140,7 @@ def draw(found: Mapping[str, Network], data: str, out: Path) -> None:
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas((9, 3.2), dpi=100, layout="constrained")
-    costs = (
+    costs: tuple[tuple[str, Callable[[Network], float]], ...] = (
         ("MACs, millions", lambda n: n.macs / 1e6),
         ("graph and weights, KiB", lambda n: n.bytes / 1024),
         ("one picture, ms", lambda n: n.ms),

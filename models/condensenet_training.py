@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from edgekit.models.channels_last import laid_out, lay_out
 from edgekit.models.classification_batches import Batch
 from edgekit.models.classification_run import Lesson, Subject
 from edgekit.models.condensenet import CLASSIFIER_SHARE, CondenseNet, CondenseNetOptions, converted
@@ -31,9 +32,7 @@ class CondenseNetSubject(Subject):
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        self.net.to(
-            memory_format=torch.channels_last
-        )  # its 1x1 convolutions train in half of the time on a CPU
+        lay_out(self.net)
         self._options, self._smoothing = options, recipe.smoothing
         self._lasso, self._share = recipe.group_lasso_lambda, recipe.classifier_share
 
@@ -43,7 +42,7 @@ class CondenseNetSubject(Subject):
 
     def lesson(self, batch: Batch, progress: float) -> Lesson:
         """Cross-entropy, and the group lasso of every learned convolution."""
-        logits = self.net(batch.pictures.contiguous(memory_format=torch.channels_last)).float()
+        logits = self.net(laid_out(batch.pictures)).float()
         loss = cross_entropy(logits, batch.labels, label_smoothing=self._smoothing)
         if self._lasso:
             loss = loss + self._lasso * torch.stack([conv.lasso() for conv in self.net.learned()]).sum()
@@ -52,7 +51,7 @@ class CondenseNetSubject(Subject):
     def exits(self, net: nn.Module, pictures: Tensor) -> Sequence[Tensor]:
         """The logits as exported, before the conversion, and after the authors' own; all the same while it condenses."""
         assert isinstance(net, CondenseNet)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        pictures = laid_out(pictures)
         before: Tensor = net(pictures)
         if any(int(conv._stage) < self._options.condense_factor - 1 for conv in net.learned()):
             return [before, before, before]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from edgekit.errors import OptionError
+from edgekit.models.channels_last import laid_out, lay_out
 from edgekit.models.checkpoint import load_weights, read_state_dict
 from edgekit.models.classification_batches import Batch, Normalise, in_order
 from edgekit.models.classification_run import Lesson, Subject
@@ -39,14 +40,12 @@ class OqaSubject(Subject):
     def __init__(self, options: SupernetOptions, recipe: OqaRecipe, data: ClassificationData) -> None:
         self._recipe, self._settings = recipe, options
         self._quantised = recipe.bits != 32
-        self.net = TrainingSupernet(options, self._quantised).to(memory_format=torch.channels_last)
+        self.net = TrainingSupernet(options, self._quantised)
+        lay_out(self.net)
         self._spaces = spaces(options)
         every = max(1, len(data.train.labels) // RECALIBRATED_ON)
         some = Labelled(data.train.images[::every], data.train.labels[::every])
-        self._some = [
-            batch.pictures.contiguous(memory_format=torch.channels_last)
-            for batch in in_order(some, Normalise(self.mean, self.std))
-        ]
+        self._some = [laid_out(batch.pictures) for batch in in_order(some, Normalise(self.mean, self.std))]
         self._teacher = self._initial() if recipe.initial and recipe.distil else None
         self._cut: tuple[object, list[TrainingSupernet]] = (None, [])
 
@@ -58,7 +57,9 @@ class OqaSubject(Subject):
         )
         teacher = TrainingSupernet(options, quantised=bits != 32)
         load_weights(teacher.supernet, read_state_dict(recipe.initial), recipe.initial)
-        return teacher.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        lay_out(teacher)
+        teacher.eval().requires_grad_(False)
+        return teacher
 
     def start_from(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Inherit the weights and the steps, or begin the steps where the weights are float."""
@@ -77,7 +78,7 @@ class OqaSubject(Subject):
         subnet = largest(self._settings)
         if draw.random() >= recipe.largest_share:
             subnet = space_at(self._spaces, progress, recipe.shrunk_by).sample(self._settings, draw)
-        pictures = batch.pictures.contiguous(memory_format=torch.channels_last)
+        pictures = laid_out(batch.pictures)
         logits = self.net(pictures, subnet).float()
         loss = cross_entropy(logits, batch.labels, label_smoothing=recipe.smoothing)
         if self._teacher is not None:
@@ -91,10 +92,10 @@ class OqaSubject(Subject):
         """The logits of the subnets that are measured, each with batch norms of its own."""
         assert isinstance(net, TrainingSupernet)
         # Recalibrating takes a while and is due once a measurement, not once a batch; training changes the weights' version.
-        version = (id(net), net.supernet.classifier["linear"].weight._version)  # type: ignore[union-attr]
+        version = (id(net), next(net.parameters())._version)
         if self._cut[0] != version:
             self._cut = (version, [settled(net, subnet, self._some) for subnet in self._measured().values()])
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        pictures = laid_out(pictures)
         subnets = self._measured().values()
         return [ready(pictures, subnet) for ready, subnet in zip(self._cut[1], subnets, strict=True)]
 

@@ -42,7 +42,7 @@ class Quantise(torch.autograd.Function):
         return codes(scaled, step.new_ones(()), low, high).mul_(step.abs())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         scaled, step = ctx.saved_tensors
         low, high, scale = ctx.grid
         inside = (scaled >= low) & (scaled <= high)
@@ -54,7 +54,8 @@ class Quantise(torch.autograd.Function):
 
 def first_step(x: Tensor, high: int) -> Tensor:
     """The step that a quantiser of ``x`` begins with (LSQ, section 2.1), (1,)."""
-    return (2 * x.detach().abs().mean() / high**0.5).clamp(min=1e-4).view(1)
+    step: Tensor = 2 * x.detach().abs().mean() / high**0.5
+    return step.clamp(min=1e-4).view(1)
 
 
 def _bounded(step: Tensor, gradient: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ class TrainingSupernet(nn.Module):
                     step = cast(Tensor, getattr(module, name))
                     delattr(module, name)
                     learned = nn.Parameter(step.clone())
-                    learned.register_hook(partial(_bounded, learned))
+                    learned.register_hook(partial(_bounded, learned))  # type: ignore[no-untyped-call]
                     setattr(module, name, learned)
 
     def convolutions(self) -> dict[str, LsqConv2d]:
@@ -228,8 +229,8 @@ def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | 
             lower.begin_steps(image)
             return
         for conv in lower.convolutions().values():
-            conv.sa *= 2
-            conv.sw *= 2
+            conv.sa.mul_(2)
+            conv.sw.mul_(2)
 
 
 # --- A subnet ready for use -------------------------------------------------------------------------------------------
