@@ -22,14 +22,15 @@ from benchmarks import scheduler_live
 from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
-from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, Row, rows
+from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, rows, show
 from benchmarks.scheduler_live import Floor, LiveCell, Soak
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
 from edgekit.runtime.priority import Priority
 from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.outcomes import Figures, recovery
-from edgekit.runtime.simulation.recording import read_recording, write_recording
+from edgekit.runtime.simulation.outcomes import Figures, recovery_beside
+from edgekit.runtime.simulation.recording import Recorder, Recording, read_recording, write_recording
+from edgekit.runtime.simulation.simulate import Outcomes
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, answer_all, compare, strategies
 from edgekit.runtime.simulation.workload import (
     QUIET,
@@ -52,6 +53,7 @@ SIMULATED: Mapping[str, Conditions] = {
     ),
 }
 STEP = Slowdown(2.0, 200, 400)
+MEASURED = "measured.jsonl"  # in --out: the frames that are simulated
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = open_bundle(options.bundle, Path(scratch))
             kept = options.out / "measured.json"  # a run that goes on must ask for the same budgets
+            recording: Recording | None
             if options.resume and kept.exists():
                 document = json.loads(kept.read_text())
                 measured = {name: tuple(took) for name, took in document["stages"].items()}
-                around = document["around_ms"]
+                around, recording = document["around_ms"], read_recording(str(options.out / MEASURED))
             else:
-                measured, around = durations(bundle, options.profile, options.threads, options.quick)
+                measured, around, recording = durations(bundle, options.profile, options.threads, options.quick)
                 kept.write_text(json.dumps({"stages": measured, "around_ms": around}) + "\n")
+                write_recording(str(options.out / MEASURED), recording)
+            if options.profile is not None or options.spread is not None:
+                recording = None
             if options.spread is not None:
                 random = np.random.RandomState(0)
                 measured = {n: tuple(np.median(d) * random.lognormal(0, options.spread, 200)) for n, d in measured.items()}
@@ -146,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         recoveries.append(Recovery(LIVING, overrun, budget, *found_back))
                 relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
                 soaked = scheduler_live.soak(Path(small.path), options.soak_frames)
-            simulated = list(simulate_all(bundle.manifest, measured, budgets, options.frames))
+            simulated = list(simulate_all(bundle.manifest, measured, recording, budgets, options.frames))
             recoveries += [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
     found = rows(simulated, recoveries, live, decisions, soaked, relived)
     report.update(
@@ -177,21 +183,26 @@ def open_bundle(path: Path | None, scratch: Path) -> Bundle:
 
 def durations(
     bundle: Bundle, profile: Path | None, threads: int, quick: bool
-) -> tuple[dict[str, tuple[float, ...]], float]:
-    """Measured durations in ms by stage, a profile's or of frames that are run for it; and what a frame takes beside them."""
+) -> tuple[dict[str, tuple[float, ...]], float, Recording]:
+    """Measured durations in ms by stage, a profile's or of frames that are run for it; what a frame takes beside them; and these frames."""
     names = [stage.name for stage in bundle.manifest.stages]
     print("measuring every stage", file=sys.stderr)
     taken: dict[str, list[float]] = {name: [] for name in names}
     around = []
-    with Session.open(bundle.path, threads=threads) as session:
-        inputs = session.golden()[0]
-        for _ in range(30 if quick else 200):
+    with Session.open(bundle.path, threads=threads, warmup=0) as session:
+        inputs, camera = session.golden()[0], scheduler_live.Camera(RATE)
+        for _ in range(20):
+            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
+        recorder = Recorder(session)
+        for _ in range(30 if quick else 1000):
+            camera.next()
             result = session.infer(budget_ms=1e4, overrun="return", reuse=False, **inputs)
             around.append(result.elapsed_ms - sum(result.stage_ms.values()))
             for name, took in result.stage_ms.items():
                 taken[name].append(took)
+        recording = recorder.recording({"rate": RATE})
     measured = {name: tuple(took) for name, took in taken.items()}
-    return (measured if profile is None else read_durations(str(profile), names)), float(np.median(around))
+    return (measured if profile is None else read_durations(str(profile), names)), float(np.median(around)), recording
 
 
 def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[float]:
@@ -201,13 +212,26 @@ def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[
 
 
 def simulate_all(
-    manifest: Manifest, measured: Mapping[str, Sequence[float]], budgets: Sequence[float], frames: int
+    manifest: Manifest,
+    measured: Mapping[str, Sequence[float]],
+    recording: Recording | None,
+    given: Sequence[float],
+    frames: int,
 ) -> list[SimulatedCell]:
-    """Every strategy at every budget, under every condition and in both modes."""
+    """Every strategy at every budget, under every condition and in both modes.
+
+    The frames of ``recording`` come as they came: what stages of a frame, and frames after each other, have in common is what
+    can be predicted. Without one, every stage of every frame is drawn anew.
+    """
     stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
     cells = []
     for condition, conditions in SIMULATED.items():
-        work = modelled(stages, measured, frames, rate(measured), 0, conditions)
+        budgets = list(given)
+        if recording is None:
+            work = modelled(stages, measured, frames, rate(measured), 0, conditions)
+        else:
+            work = recorded(recording, frames, rate(measured), 0, conditions)
+            budgets = [round(budget + float(np.median(work.ready_ms)), 2) for budget in given]
         for overrun in ("return", "finish"):
             print(f"simulating: {condition}, overrun={overrun}", file=sys.stderr)
             for budget in budgets:
@@ -224,12 +248,16 @@ def rate(measured: Mapping[str, Sequence[float]]) -> float:
 def recover(
     manifest: Manifest, measured: Mapping[str, Sequence[float]], budget: float, overrun: str
 ) -> Recovery:
-    """How many frames a step to twice the durations and its end cost."""
+    """How many frames a step to twice the durations and its end cost, beside one who never knew it otherwise."""
     stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
-    work = modelled(stages, measured, 600, rate(measured), 0, Conditions(slowdowns=(STEP,)))
-    outcomes = answer_all(manifest, work, budget, strategies(stages, overrun)[EDGEKIT])
-    end = STEP.end or 0
-    return Recovery(SIMULATION, overrun, budget, recovery(outcomes, STEP.first, end), recovery(outcomes, end, 600))
+
+    def answered(*slowdowns: Slowdown) -> Outcomes:
+        work = modelled(stages, measured, 600, rate(measured), 0, Conditions(slowdowns=slowdowns))
+        return answer_all(manifest, work, budget, strategies(stages, overrun)[EDGEKIT])
+
+    stepped, always, never, end = answered(STEP), answered(STEP._replace(first=0, end=None)), answered(), STEP.end or 0
+    after_step = recovery_beside(stepped, always, STEP.first, end)
+    return Recovery(SIMULATION, overrun, budget, after_step, recovery_beside(stepped, never, end, 600))
 
 
 def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> tuple[list[LiveCell], list[Floor]]:
@@ -292,39 +320,6 @@ def may_be_realtime() -> bool:
         print(error, file=sys.stderr)
         return False
     return True
-
-
-def show(
-    simulated: Sequence[SimulatedCell],
-    recoveries: Sequence[Recovery],
-    live: Sequence[LiveCell],
-    floors: Sequence[Floor],
-    found: Sequence[Row],
-) -> None:
-    """Print tables and bars."""
-    if simulated:
-        print(f"simulated\n{'condition':34}{'overrun':>8}{'ms':>8}  {'strategy':20}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
-              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}")  # fmt: skip
-    for cell in simulated:
-        one = cell.figures
-        print(f"{cell.condition:34}{cell.overrun:>8}{cell.budget_ms:8.1f}  {cell.strategy:20}{100 * one.late_share:8.2f}"
-              f"{one.mean_exit:6.2f}{100 * one.of_oracle:13.1f}{one.quality:9.3f}{one.goodput:11.1f}"
-              f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
-    for back in recoveries:
-        print(f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
-    if live:
-        print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
-              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
-    for seen in live:
-        rivals = " ".join(f"{100 * share:.0f}" for share in seen.rivals.values())
-        print(f"{seen.condition:48}{seen.overrun:>8}{seen.priority:>10}{seen.budget_ms:8.1f}{100 * seen.late_share:8.2f}{seen.mean_exit:6.2f}"
-              f"{100 * seen.of_oracle:13.1f}{seen.quality:9.3f}{seen.goodput:11.1f}{seen.overshoot_p99_ms:10.2f}"
-              f"{seen.overshoot_max_ms:8.1f}  {rivals}")  # fmt: skip
-    for floor in floors:
-        print(f"a thread that only sleeps, {floor.condition}: woken {floor.median_ms:.2f} ms late in the median, p99 {floor.p99_ms:.2f}, max {floor.max_ms:.2f}")
-    print()
-    for row in found:
-        print(f"{row.verdict:12}{row.measured:>40}  {row.bar:>22}  {row.what}")
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:

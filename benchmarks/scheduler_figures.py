@@ -10,7 +10,7 @@ from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN
 
 if TYPE_CHECKING:
     from benchmarks.scheduler import Recovery, Relived, SimulatedCell
-    from benchmarks.scheduler_live import LiveCell, Soak
+    from benchmarks.scheduler_live import Floor, LiveCell, Soak
 
 REACHED, NOT_REACHED, NOT_MEASURED = "reached", "NOT REACHED", "not measured"
 SWITCHING = "switching"
@@ -151,3 +151,36 @@ def _mean_live(relived: Sequence[Relived]) -> Row:
         return _missing(what, bar)
     ours, theirs = (sum(values) for values in zip(*((one.late, one.late_of_mean) for one in relived), strict=True))
     return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)
+
+
+def show(
+    simulated: Sequence[SimulatedCell],
+    recoveries: Sequence[Recovery],
+    live: Sequence[LiveCell],
+    floors: Sequence[Floor],
+    found: Sequence[Row],
+) -> None:
+    """Print tables and bars."""
+    if simulated:
+        print(f"simulated\n{'condition':34}{'overrun':>8}{'ms':>8}  {'strategy':20}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
+              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}")  # fmt: skip
+    for cell in simulated:
+        one = cell.figures
+        print(f"{cell.condition:34}{cell.overrun:>8}{cell.budget_ms:8.1f}  {cell.strategy:20}{100 * one.late_share:8.2f}"
+              f"{one.mean_exit:6.2f}{100 * one.of_oracle:13.1f}{one.quality:9.3f}{one.goodput:11.1f}"
+              f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
+    for back in recoveries:
+        print(f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
+    if live:
+        print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
+              f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
+    for seen in live:
+        rivals = " ".join(f"{100 * share:.0f}" for share in seen.rivals.values())
+        print(f"{seen.condition:48}{seen.overrun:>8}{seen.priority:>10}{seen.budget_ms:8.1f}{100 * seen.late_share:8.2f}{seen.mean_exit:6.2f}"
+              f"{100 * seen.of_oracle:13.1f}{seen.quality:9.3f}{seen.goodput:11.1f}{seen.overshoot_p99_ms:10.2f}"
+              f"{seen.overshoot_max_ms:8.1f}  {rivals}")  # fmt: skip
+    for floor in floors:
+        print(f"a thread that only sleeps, {floor.condition}: woken {floor.median_ms:.2f} ms late in the median, p99 {floor.p99_ms:.2f}, max {floor.max_ms:.2f}")
+    print()
+    for row in found:
+        print(f"{row.verdict:12}{row.measured:>40}  {row.bar:>22}  {row.what}")

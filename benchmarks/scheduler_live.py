@@ -101,7 +101,7 @@ def measure(
         elapsed, numbers, missed, quality, overheads = [], [], [], [], []
         reference: dict[str, list[float]] = {name: [] for name in exits}
         with Neighbour(busy, period):
-            camera, before = _Camera(RATE), read_busy()
+            camera, before = Camera(RATE), read_busy()
             for number in range(frames):
                 if number % REFERENCE_EVERY == 0:
                     camera.next()
@@ -146,7 +146,7 @@ def measure(
     return cell, recording
 
 
-class _Camera:
+class Camera:
     """Frames at a rate: `next` waits for the one that comes next, counted from now."""
 
     def __init__(self, rate: float) -> None:
@@ -182,7 +182,7 @@ def recover(bundle: Path, threads: int, overrun: str, budget_ms: float) -> tuple
         inputs = session.golden()[0]
         for _ in range(20):
             session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
-        recorder, camera, results = Recorder(session), _Camera(RATE), []
+        recorder, camera, results = Recorder(session), Camera(RATE), []
 
         def answer() -> None:
             for _ in range(STEP_FRAMES):
@@ -223,7 +223,7 @@ def floor(condition: str, sleeps: int) -> Floor:
     busy, period = CONDITIONS[condition]
     late = []
     with Neighbour(busy, period):
-        camera = _Camera(RATE)
+        camera = Camera(RATE)
         for _ in range(sleeps):
             camera.next()
             until = time.perf_counter() + FLOOR_MS * 1e-3

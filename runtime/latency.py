@@ -3,9 +3,11 @@
 What slows a device down (a neighbour on the processor, a lower clock) slows every stage, so what one stage has just shown
 is known of the next one before it runs; ALERT (Wan et al., arXiv 1911.00119, section 3.3) has the idea. Here the stages vote
 on the slowdown with their last few runs: a single outlier, or one stage that alone has changed, is outvoted, and a step that
-all of them show is followed within one frame.
+all of them show is followed within one frame. What the very last runs differ from the slowdown is noise on one device and
+the pace of this frame on another: every stage learns how much of it it shares.
 """
 
+import math
 import threading
 from bisect import bisect_left, insort
 from collections import deque
@@ -21,14 +23,19 @@ RECENT = 5
 GRAIN = 0.5
 # A device that has done nothing for so many ms may have clocked down, and its caches are somebody else's.
 IDLE = 300.0
-# A stage that is not run shows nothing, so what keeps it from being run would keep it for ever. Once in so many frames without
-# it, its largest duration is forgotten, if it is as far above the others as only an outlier is: a stage that has really become
-# slower is then found late once in as many frames, as often as a confidence of 99 % allows.
-FORGET = 100
-OUTLYING = 1.5  # times the 90th percentile
+# Of the runs before a stage, the last ones tell most about this frame's pace: their shares in it, the last one first. An outlier
+# among them counts as this many standard deviations of what is usual, and a step is for the slowdown to follow.
+LAST = (0.6, 0.3, 0.1)
+FARTHEST = 5.0
+# Of what is known of how a stage follows that pace, so much is what its newest run showed.
+NEWEST = 0.02
 # Until a stage has shown its own spread, its largest quantiles lie at least this far above its median, fading over FEW runs.
 ASSUMED_SPREAD = 0.25
 FEW = 100
+# A stage that is not run shows nothing, so what keeps it from being run would keep it for ever. Once in so many frames without
+# it, its largest duration is forgotten, if it is farther above the median than is assumed of a stage that has shown nothing: one
+# that has really become slower is then found late once in as many frames, as often as a confidence of 99 % allows.
+FORGET = 100
 
 
 class LatencyModel:
@@ -41,9 +48,12 @@ class LatencyModel:
     def __init__(self, stages: Iterable[str], confidence: float = 0.99) -> None:
         self.confidence = confidence
         self._stages: Dict[str, Distribution] = {name: Distribution() for name in stages}
+        self._following: Dict[str, Following] = {name: Following() for name in self._stages}
         self._recent: Deque[Tuple[str, float]] = deque(maxlen=RECENT)
         self._slowdown = 1.0
-        self._without: Dict[str, int] = dict.fromkeys(self._stages, 0)  # frames since a stage ran, or since it forgot
+        self._drifted: Optional[float] = 0.0  # None: to be computed anew
+        # Frames since a stage ran, or since it forgot.
+        self._without: Dict[str, int] = dict.fromkeys(self._stages, 0)
         self._guard = threading.Lock()
         self._active: Optional[float] = None  # the last instant at which a frame began or ended
         self._before_pause: Optional[Tuple[Deque[Tuple[str, float]], float]] = None
@@ -59,7 +69,7 @@ class LatencyModel:
         with self._guard:
             if self._active is not None and now - self._active > IDLE:
                 self._before_pause = self._recent, self._slowdown
-                self._recent = deque(maxlen=RECENT)
+                self._recent, self._drifted = deque(maxlen=RECENT), None
                 if self._after_pauses:
                     usual = sorted(self._after_pauses)[len(self._after_pauses) // 2]
                     self._slowdown = max(self._slowdown, usual)
@@ -72,6 +82,7 @@ class LatencyModel:
                 if self._recent:
                     self._after_pauses.append(self._slowdown)
                 self._recent, self._slowdown = self._before_pause
+                self._drifted = None
                 self._before_pause = None
             for stage, frames in self._without.items():
                 self._without[stage] = frames + 1
@@ -94,10 +105,19 @@ class LatencyModel:
             distribution = self._stages[stage]
             self._without[stage] = 0
             usual = distribution.quantile(0.5)
+            pace = self._slowdown
             if usual is not None:
-                self._recent.append((stage, (duration + GRAIN) / (usual + GRAIN)))
-                self._slowdown = _vote(self._recent)
-            distribution.add(duration / self._slowdown)
+                ratio, drift, expected = (
+                    (duration + GRAIN) / (usual + GRAIN),
+                    self._drift(),
+                    self._pace(stage),
+                )
+                self._following[stage].learn(drift, math.log(ratio / self._slowdown))
+                self._recent.append((stage, ratio))
+                self._slowdown, self._drifted = _vote(self._recent), None
+                # What the pace explained before the run, or the vote does after it, is not the stage's own.
+                pace = min(expected, self._slowdown, key=lambda one: abs(math.log(ratio / one)))
+            distribution.add(duration / pace)
 
     def learn_at_least(self, stage: str, duration: float) -> None:
         """Take in that ``stage`` was cancelled after ``duration`` ms, so that it would have taken longer.
@@ -123,7 +143,24 @@ class LatencyModel:
                 return None
             few = max(0.0, 1 - distribution.count / FEW)
             assumed = 1 + ASSUMED_SPREAD * few * max(0.0, 2 * share - 1)
-            return max(quantile, usual * assumed) * self._slowdown
+            return max(quantile, usual * assumed) * self._pace(stage)
+
+    def _pace(self, stage: str) -> float:
+        """How many times longer than in the measurements it started from ``stage`` is expected to take if it runs next."""
+        return self._slowdown * math.exp(self._following[stage].expect(self._drift()))
+
+    def _drift(self) -> float:
+        """How far the last runs were above the slowdown, as a logarithm."""
+        if self._drifted is None:
+            self._drifted = self._mean_drift()
+        return self._drifted
+
+    def _mean_drift(self) -> float:
+        if not self._recent:
+            return 0.0
+        logs = [math.log(ratio) for _, ratio in list(self._recent)[: -len(LAST) - 1 : -1]]
+        mean = sum(share * one for share, one in zip(LAST, logs)) / sum(LAST[: len(logs)])
+        return mean - math.log(self._slowdown)
 
 
 def _vote(recent: Iterable[Tuple[str, float]]) -> float:
@@ -138,8 +175,29 @@ def _vote(recent: Iterable[Tuple[str, float]]) -> float:
     return votes[(len(votes) - 1) // 2]
 
 
+class Following:
+    """How much of the drift of the runs before it a stage shares: the slope of its own on theirs, from 0 to 1."""
+
+    def __init__(self) -> None:
+        self._together, self._squared = 0.01, 0.02  # at first, half of it
+
+    def expect(self, drift: float) -> float:
+        """The stage's own drift, after that of the runs before it."""
+        return max(0.0, min(1.0, self._together / self._squared)) * self._bounded(drift)
+
+    def learn(self, drift: float, own: float) -> None:
+        """Take in what it was."""
+        drift, own = self._bounded(drift), self._bounded(own)
+        self._together += NEWEST * (drift * own - self._together)
+        self._squared += NEWEST * (drift * drift - self._squared)
+
+    def _bounded(self, drift: float) -> float:
+        farthest = FARTHEST * math.sqrt(self._squared)
+        return max(-farthest, min(farthest, drift))
+
+
 class Distribution:
-    """The last durations of one stage, as they would have been without the slowdown."""
+    """The last durations of one stage, as they would have been at the pace of the measurements it started from."""
 
     def __init__(self) -> None:
         self._order: Deque[float] = deque(maxlen=WINDOW)
@@ -156,9 +214,9 @@ class Distribution:
         insort(self._sorted, duration)
 
     def forget_outlier(self) -> None:
-        """Drop the largest duration, if it is far above all but a few."""
-        usual = self.quantile(0.9)
-        if usual is not None and self._sorted[-1] > OUTLYING * usual:
+        """Drop the largest duration, if it is farther above the median than is assumed of a stage that has shown nothing."""
+        usual = self.quantile(0.5)
+        if usual is not None and self._sorted[-1] > (1 + ASSUMED_SPREAD) * usual:
             self._order.remove(self._sorted.pop())
 
     def quantile(self, share: float) -> Optional[float]:

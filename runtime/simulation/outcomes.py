@@ -100,6 +100,22 @@ def recovery(outcomes: Outcomes, step: int, end: int, steady: int = 3) -> Option
     return None
 
 
+def recovery_beside(
+    outcomes: Outcomes, twin: Outcomes, step: int, end: int, steady: int = 3
+) -> Optional[int]:
+    """How many frames after ``step`` the answers are, and stay for ``steady`` frames, as good as those of ``twin``.
+
+    That is what the same strategy answered the same frames with, if nothing had ever been otherwise. None if that does not come
+    before ``end``.
+    """
+    ours, theirs = (np.where(one.missed, 0, one.exit)[step:end] for one in (outcomes, twin))
+    fine = ours >= theirs
+    for frame in range(len(fine) - steady + 1):
+        if fine[frame : frame + steady].all():
+            return frame
+    return None
+
+
 def _value(outcomes: Outcomes, values: Sequence[float]) -> float:
     of_exit = np.concatenate([[0.0], np.asarray(values, np.float64)])
     return float(np.where(outcomes.missed, 0.0, of_exit[outcomes.exit]).mean())

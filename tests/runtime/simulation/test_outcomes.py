@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.intervals import wilson
-from edgekit.runtime.simulation.outcomes import figures, recovery
+from edgekit.runtime.simulation.outcomes import figures, recovery, recovery_beside
 from edgekit.runtime.simulation.simulate import Outcomes
 
 
@@ -94,3 +94,10 @@ def test_a_frame_that_allows_no_better_answer_does_not_count_against_recovery() 
     exits = [0, 2, 1, 2, 2, 2, 2, 2, 2, 2]
     assert recovery(outcomes(exits, [5] * 10, [2] * 10), 0, 10) == 3
     assert recovery(outcomes(exits, [5] * 10, [2, 2, 1] + [2] * 7), 0, 10) == 1
+
+
+def test_recovery_beside_a_twin_counts_frames_until_answers_are_as_good_as_his() -> None:
+    twin = outcomes([2] * 10, [5] * 10, [2] * 10)
+    assert recovery_beside(outcomes([1, 1, 2, 1] + [2] * 6, [5] * 10, [2] * 10), twin, 0, 10) == 4
+    assert recovery_beside(twin, outcomes([1] * 10, [5] * 10, [2] * 10), 0, 10) == 0
+    assert recovery_beside(outcomes([1] * 10, [5] * 10, [2] * 10), twin, 0, 10) is None
