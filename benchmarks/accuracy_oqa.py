@@ -81,7 +81,7 @@ def measure(context: Context) -> Section:
     data = load_data(context.pictures, int(cards["4 bits"]["seed"]))  # type: ignore[call-overload]
     macs, float_bytes = bundles[4].manifest.stages[0].macs, quantised_bytes(staged.net)
     before = base = float(card("oqa-float")["epochs"])
-    found = {FLOAT: _told("oqa-float-shrunk", before, macs, float_bytes, times.median(FLOAT))}
+    found = {FLOAT: _told("oqa-float", 0.0, macs, float_bytes, times.median(FLOAT))}
     for bits, bundle in bundles.items():
         name = f"{bits} bits"
         told, own = cards[name]["accuracy"], float(cards[name]["epochs"])  # type: ignore[arg-type]
