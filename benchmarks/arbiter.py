@@ -186,13 +186,13 @@ def live(
         {name: Share(session, utilities=UTILITIES[name]) for name, session in sessions.items()}
     ) as arbiter:
         for _ in range(10):
-            arbiter.infer(1e4, **inputs)
+            arbiter.infer(1e4, None, **inputs)
         for share in (0.4, 0.7, 1.0):
             budget = round(share * whole, 2)
             ours, halves, late, late_halves = [], [], 0, 0
             for _ in range(frames):
                 time.sleep(0.02)  # a stage that was cancelled is over by then
-                shared = arbiter.infer(budget, **inputs)
+                shared = arbiter.infer(budget, None, **inputs)
                 ours.append(shared.utility)
                 late += shared.missed
                 time.sleep(0.02)
