@@ -4,6 +4,7 @@ All stages share one stream and one scratch memory, so one runs at a time. A sta
 scheduler must not admit it.
 """
 
+import os
 import threading
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -13,6 +14,7 @@ from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 from edgekit.runtime.backends.cuda import Cuda, SharedArray
+from edgekit.runtime.backends.cuda_graph import CudaGraphs
 from edgekit.runtime.backends.tensorrt_engine import Engine, open_engine
 from edgekit.runtime.backends.tensorrt_library import Library
 from edgekit.runtime.fingerprint import Fingerprint
@@ -21,6 +23,8 @@ Key = Tuple[
     str, Tuple[int, ...], str
 ]  # of a tensor: name, shape, dtype; networks of one bundle may share names
 Addresses = Dict[Key, int]
+# Off by default, because no GPU has run it: EDGEKIT_CUDA_GRAPHS=1 turns it on.
+GRAPHS = "EDGEKIT_CUDA_GRAPHS"
 
 
 class _Stage(NamedTuple):
@@ -79,6 +83,10 @@ class TensorRT(Backend):
             "inputs": "page-locked, mapped" if cuda.integrated else "copied",
             "precisions": self.precisions,
         }
+        self._graphs: Optional[CudaGraphs] = None
+        if os.environ.get(GRAPHS) == "1":
+            self._graphs = CudaGraphs()
+            self.settings["cuda_graphs"] = {"refused": self._graphs.refused}
         self._stages: Dict[str, _Stage] = {}
         self._views: Dict[int, SharedArray] = {}  # by the array's own address
         self._free: List[Addresses] = []
@@ -157,6 +165,8 @@ class TensorRT(Backend):
             self._closed = True
             with self.cuda:
                 self.cuda.wait()
+                if self._graphs is not None:
+                    self._graphs.forget()
                 self._stages.clear()
                 for address in self._allocated:
                     self.cuda.free(address)
@@ -167,6 +177,13 @@ class TensorRT(Backend):
             self._views.clear()
             if self._owner:
                 self.cuda.close()
+
+    def launch(self, stage: str, loaded: _Stage, where: List[int]) -> bool:
+        """Begin a stage with its tensors at these addresses; False if TensorRT refuses."""
+        stream = self.cuda.stream
+        if self._graphs is None:
+            return loaded.engine.launch(where, stream)
+        return self._graphs.launch(stage, tuple(where), stream, lambda: loaded.engine.launch(where, stream))
 
     def take(self) -> Addresses:
         """Addresses for the tensors of one frame, of which some may be missing yet; given back with `give`."""
@@ -205,6 +222,8 @@ class TensorRT(Backend):
         """Lend ``engine`` the scratch memory, and all others a larger one if it needs that."""
         size, former = max(engine.scratch_bytes, 1), self._scratch
         if former is None or former[1] < size:
+            if self._graphs is not None:
+                self._graphs.forget()
             self._scratch = self.cuda.allocate(size), size
             for stage in self._stages.values():
                 stage.engine.lend(*self._scratch)
@@ -239,7 +258,7 @@ class TensorRTFrame(Frame):
                     where = [self._addresses[key] for key in loaded.keys]
                 except KeyError:
                     where = self._make_room(loaded)
-                launched = loaded.engine.launch(where, cuda.stream)
+                launched = backend.launch(stage, loaded, where)
                 cuda.wait()
         except cuda.error as error:
             raise BackendError(f"{stage} failed on the GPU: {error}") from error
