@@ -14,6 +14,7 @@ from edgekit.manifest import (
     CalibrationSpec,
     ExitSpec,
     FileEntry,
+    Float16,
     InputSpec,
     LayerSpec,
     Manifest,
@@ -29,7 +30,7 @@ from edgekit.manifest import (
 from edgekit.manifest_reading import decode
 
 __all__ = [
-    "SCHEMA", "Bundle", "CalibrationSpec", "ExitSpec", "FileEntry", "InputSpec", "LayerSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
+    "SCHEMA", "Bundle", "CalibrationSpec", "ExitSpec", "FileEntry", "Float16", "InputSpec", "LayerSpec", "Manifest", "NetworkSpec", "Preprocessing", "StageSpec", "TensorSpec", "Variant",
     "amend_bundle", "check_destination", "read_bundle", "write_bundle",
 ]  # fmt: skip
 

@@ -60,12 +60,20 @@ class TensorSpec(NamedTuple):
     unit: Optional[str] = None
 
 
+class Float16(NamedTuple):
+    """A layer in FP16: largest magnitude of a partial sum (exact up to 2048), share of codes flipped when emulated (None: no codes)."""
+
+    reach: int
+    flipped: Optional[float]
+
+
 class LayerSpec(NamedTuple):
-    """One layer of a variant: bits of a weight as stored, and in what its products are computed (``int8``, ``float32``)."""
+    """One layer of a variant: bits of a weight as stored, in what its products are computed (``int8``, ``float32``), and in FP16."""
 
     name: str
     bits: int
     precision: str
+    float16: Optional[Float16] = None
 
 
 class Variant(NamedTuple):
@@ -202,6 +210,9 @@ class Manifest(NamedTuple):
             del document["calibration"]
         for stage in cast(List[Dict[str, List[Dict[str, object]]]], document["stages"]):
             for variant in stage["variants"]:
+                for layer in cast(List[Dict[str, object]], variant["layers"]):
+                    if layer["float16"] is None:
+                        del layer["float16"]
                 if not variant["layers"]:
                     del variant["layers"]
         for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():

@@ -10,6 +10,7 @@ from edgekit.manifest import (
     CalibrationSpec,
     ExitSpec,
     FileEntry,
+    Float16,
     InputSpec,
     LayerSpec,
     Manifest,
@@ -186,7 +187,10 @@ def _variant(place: _Place) -> Variant:
 
 
 def _layer(place: _Place) -> LayerSpec:
-    return LayerSpec(place["name"].text(), place["bits"].whole(), place["precision"].text())
+    half = None
+    if place.has("float16"):
+        half = Float16(place["float16"]["reach"].whole(), place["float16"]["flipped"].optional(_Place.number))
+    return LayerSpec(place["name"].text(), place["bits"].whole(), place["precision"].text(), half)
 
 
 def _exit(place: _Place) -> ExitSpec:

@@ -17,6 +17,7 @@ from torch import Tensor
 import edgekit
 from edgekit.bundle import (
     ExitSpec,
+    Float16,
     InputSpec,
     LayerSpec,
     Manifest,
@@ -28,7 +29,7 @@ from edgekit.bundle import (
 )
 from edgekit.export.convert import dtype_of
 from edgekit.export.graph import OPSET
-from edgekit.export.lowering import Form
+from edgekit.export.lowering import Form, LayerForm
 from edgekit.export.networks import Network, own_inputs
 from edgekit.export.parity import ParityRow
 from edgekit.export.staging import StageRun
@@ -181,7 +182,7 @@ def _stage(
 ) -> StageSpec:
     name = run.stage.name
     variants = [
-        Variant(v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(LayerSpec(*one) for one in forms[v].layers))
+        Variant(v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(map(_layer, forms[v].layers)))
         for (stage, v), path in paths.items()
         if stage == name
     ]
@@ -204,3 +205,8 @@ def _tensor(name: str, tensor: Tensor, unit: str | None) -> TensorSpec:
     shape = tuple(int(side) for side in tensor.shape)
     layout = _LAYOUTS.get(len(shape), f"{len(shape)} dimensions")
     return TensorSpec(name, dtype_of(tensor).numpy().name, shape, layout, unit)
+
+
+def _layer(told: LayerForm) -> LayerSpec:
+    name, bits, precision, half = told
+    return LayerSpec(name, bits, precision, None if half is None else Float16(*half))

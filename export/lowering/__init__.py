@@ -28,6 +28,9 @@ class Opening:
     channels_last: bool
 
 
+LayerForm = tuple[str, int, str, tuple[int, float | None] | None]
+
+
 @dataclass(frozen=True)
 class Form:
     """What a variant stores and computes, where that is not float32 throughout; a lowered module's attribute ``form``.
@@ -35,14 +38,15 @@ class Form:
     Attributes:
         bits: of its quantised weights, as stored.
         precision: in which its products are computed, for what can be: ``float32`` or ``int8``.
-        layers: name, stored bits and precision of every layer.
+        layers: of every layer its name, stored bits, precision, and where it is known what FP16 makes of it: the largest
+            magnitude of a partial sum, and the share of codes that flip (None where none follow).
         runtime: the only backend that has its operators; None for ONNX's own.
         openings: where to compare it with the reference; none for a network that is compared as a whole.
     """
 
     bits: int = 32
     precision: str = "float32"
-    layers: tuple[tuple[str, int, str], ...] = ()
+    layers: tuple[LayerForm, ...] = ()
     runtime: str | None = None
     openings: tuple[Opening, ...] = ()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
-from edgekit.export.lowering import Form, Opening, Shapes, lowers
+from edgekit.export.lowering import Form, LayerForm, Opening, Shapes, lowers
 from edgekit.export.lowering.oqa_grid import GridLayer, int8_layer, with_layers
+from edgekit.export.lowering.oqa_half import HalfLayer, in_half
 from edgekit.export.lowering.oqa_u8 import FloatDepthwise, U8Block, U8Net
 from edgekit.models.lsq import activation_levels
 from edgekit.models.oqa import OqaNet, QuantLayer
@@ -18,29 +21,35 @@ def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
     batch, _, height, width = next(iter(shapes.values()))
     forms: dict[str, nn.Module] = {"u8": U8Net(module, (height, width)).eval()} if batch == 1 else {}
     forms |= {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, int8_layer)}
+    halves = in_half(module, (height, width))
     for name, lowered in forms.items():
         runtime = "onnxruntime" if name == "u8" else None
         bits = module.mix.conv.bits
         precision = "float32" if name == "grid" else "int8"
-        layers, openings = _layers(module, lowered, name), _openings(module, channels_last=name == "u8")
+        layers = _layers(module, lowered, name, halves if name == "grid" else {})
+        openings = _openings(module, channels_last=name == "u8")
         lowered.form = Form(bits, precision, layers, runtime, openings)  # type: ignore[assignment]
     return forms
 
 
-def _layers(net: OqaNet, lowered: nn.Module, container: str) -> tuple[tuple[str, int, str], ...]:
+def _layers(
+    net: OqaNet, lowered: nn.Module, container: str, halves: Mapping[str, HalfLayer]
+) -> tuple[LayerForm, ...]:
     """Every convolution and matrix product: its name in the subnet, stored bits, and in what it is computed."""
     quantised = net.quantised()
     if isinstance(lowered, U8Net):
         inside_float = _float_depthwise(lowered)
     else:
         inside_float = {name for name, layer in quantised.items() if layer.conv.groups > 1}
-    found: list[tuple[str, int, str]] = []
+    found: list[LayerForm] = []
     for name, module in net.named_modules():
         if name in quantised:
             computed = "float32" if container == "grid" or name in inside_float else "int8"
-            found.append((name, quantised[name].conv.bits, computed))
+            half = halves.get(name)
+            told = None if half is None else (half.reach, half.flipped)
+            found.append((name, quantised[name].conv.bits, computed, told))
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            found.append((name, 32, "float32"))
+            found.append((name, 32, "float32", None))
     return tuple(found)
 
 

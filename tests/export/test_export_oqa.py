@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 import edgekit
 from edgekit.bundle import Bundle, read_bundle
+from edgekit.cli import main
 from edgekit.errors import BundleError, OptionError
 from edgekit.export.exporter import Request
 from edgekit.export.exporter import run as export
@@ -42,6 +43,17 @@ def test_the_manifest_says_what_every_layer_stores_and_computes(bundle: Bundle) 
     assert layers["blocks.1.expand"] == (2, "int8")
     assert layers["blocks.3.depthwise"] == (2, "float32"), "before squeeze-and-excitation"
     assert read_bundle(bundle.path).manifest == bundle.manifest
+
+
+def test_inspect_says_what_fp16_makes_of_the_float_graph(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = next(v for v in bundle.manifest.stages[0].variants if v.name == "grid")
+    halves = {layer.name: layer.float16 for layer in grid.layers}
+    assert halves["first"] is None and halves["blocks.1.expand"] is not None
+    assert all(half.reach <= 2048 for half in halves.values() if half is not None), "2 bits"
+    assert main(["inspect", str(bundle.path)]) == 0
+    assert "in FP16, sums are proven exact in" in capsys.readouterr().out
 
 
 def test_two_bit_weights_take_a_tenth_of_float32_at_most(bundle: Bundle) -> None:
@@ -115,8 +127,6 @@ def test_alternatives_share_the_weights_that_coincide(shared: Path, tmp_path: Pa
 
 
 def test_the_command_lists_the_catalogue_with_published_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    from edgekit.cli import main
-
     assert main(["models", "oqa"]) == 0
     text = capsys.readouterr().out
     assert "oqa-b2-64.1" in text and "top-1 (published)" in text
