@@ -2,13 +2,13 @@
 
     python -m benchmarks.oqa [--subnet oqa-b4-71.3 ...] [--checkpoint FILE] [--threads 2] [--quick] [--out FOLDER]
 
-Times are of one picture, model only, in interleaved rounds within one process; the JSON beside the table says the rest.
+With ``--subnet``, what the JSON has of other subnets stays, each with the settings that it was measured with. Times are of one picture, model only, in interleaved rounds within one process; the JSON beside the table says the rest.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -55,15 +55,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    document: dict[str, object] = {
-        "settings": {**machine.describe(args.threads), "boundary": "model", "clock": "perf_counter", "weights": "checkpoint"
-                     if args.checkpoint else "random, steps and statistics from pictures"},
-        "not_run": _not_run(),
-        "subnets": {name: measure(name, args.checkpoint, args.threads, 4 if args.quick else 16)
-                    for name in args.subnet or DEFAULT},
+    settings = {
+        **machine.describe(args.threads), "boundary": "model", "clock": "perf_counter",
+        "weights": "checkpoint" if args.checkpoint else "random, steps and statistics from pictures",
     }  # fmt: skip
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / "oqa.json"
+    kept = json.loads(target.read_text())["subnets"] if args.subnet and target.is_file() else {}
+    measured = {
+        name: {**measure(name, args.checkpoint, args.threads, 4 if args.quick else 16), "settings": settings}
+        for name in args.subnet or DEFAULT
+    }
+    document = {"settings": settings, "not_run": _not_run(), "subnets": {**kept, **measured}}
     target.write_text(json.dumps(document, indent=1) + "\n")
     for what in _not_run():
         print(f"not run: {what}")
@@ -186,9 +189,15 @@ def _figures(times: Times, sizes: dict[str, int], unpacking: dict[str, float]) -
 
 
 def _not_run() -> list[str]:
-    return [
-        f"{name}: not installed" for name in ("brevitas", "qonnx") if importlib.util.find_spec(name) is None
-    ]
+    """What could not be had of those that could express these networks, and why."""
+    reasons = []
+    for name in ("brevitas.nn", "qonnx.core.onnx_exec"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            reasons.append(f"{name.split('.')[0]}: {error}")
+    runs = "a reference executor node by node; no runtime with kernels takes its Quant operators"
+    return [*reasons, f"a QONNX export: nothing to time: QONNX comes with {runs}"]
 
 
 def _print(
