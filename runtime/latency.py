@@ -36,6 +36,8 @@ FEW = 100
 # it, its largest duration is forgotten, if it is farther above the median than is assumed of a stage that has shown nothing: one
 # that has really become slower is then found late once in as many frames, as often as a confidence of 99 % allows.
 FORGET = 100
+# A stage that was cancelled would have taken longer; by how much nobody knows, but the same time must not suffice next time.
+LONGER = 1.1
 
 
 class LatencyModel:
@@ -128,7 +130,7 @@ class LatencyModel:
             usual = self._stages[stage].quantile(0.5)
             expected = usual is not None and duration < usual * self._slowdown
         if not expected:
-            self.learn(stage, duration)
+            self.learn(stage, LONGER * duration)
 
     def predict(self, stage: str, confidence: Optional[float] = None) -> Optional[float]:
         """The duration in ms that ``stage`` stays below with ``confidence``, by default the model's own.
