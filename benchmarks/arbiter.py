@@ -57,7 +57,7 @@ class Cell:
     frames: int
     arbiter: float
     halves: float
-    first_then_rest: float
+    first_then_rest: float | None
     oracle: float | None
     late: int
     late_halves: int
@@ -205,7 +205,7 @@ def live(
                 late_halves += (time.perf_counter() - begun) * 1e3 > budget
                 halves.append(sum_of_halves)
             mean, mean_halves = float(np.mean(ours)), float(np.mean(halves))
-            cells.append(Cell("live", budget, frames, mean, mean_halves, float("nan"), None, late, late_halves,
+            cells.append(Cell("live", budget, frames, mean, mean_halves, None, None, late, late_halves,
                               verdict(mean, mean_halves, float(len(sessions)))))  # fmt: skip
     return cells
 
@@ -221,7 +221,7 @@ def table(title: str, cells: Sequence[Cell]) -> list[str]:
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for cell in cells:
         oracle = "-" if cell.oracle is None else f"{cell.oracle:.3f}"
-        rest = "-" if np.isnan(cell.first_then_rest) else f"{cell.first_then_rest:.3f}"
+        rest = "-" if cell.first_then_rest is None else f"{cell.first_then_rest:.3f}"
         lines.append(
             f"| {cell.condition} | {cell.budget_ms:.1f} | {cell.arbiter:.3f} | {cell.halves:.3f} | {rest} | {oracle} | {cell.late}"
             f" | {cell.late_halves} | {cell.verdict} |"
