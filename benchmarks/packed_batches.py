@@ -74,11 +74,11 @@ def measure(name: str, options: MSDNetOptions, scratch: Path, threads: int, roun
             for start in range(0, PICTURES, PACK):
                 uncut(pictures[start : start + PACK])
 
-        leaving = [result.stage for result in session.infer_batch(pictures)].count("stage1")
+        leaving = [result.stage for result in session.infer_batch(list(pictures))].count("stage1")
         assert leaving == PICTURES // 2, leaving
         contenders = {
             UNCUT: whole(UNCUT, batches),
-            PACKED: whole(PACKED, lambda: session.infer_batch(pictures)),
+            PACKED: whole(PACKED, lambda: session.infer_batch(list(pictures))),
         }
         times: Times = interleave(contenders, rounds, 2)
     share = macs[0] / sum(macs)
