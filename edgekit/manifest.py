@@ -60,11 +60,8 @@ class TensorSpec(NamedTuple):
     unit: Optional[str] = None
 
 
-class Float16(NamedTuple):
-    """A layer in FP16: largest magnitude of a partial sum (exact up to 2048), share of codes flipped when emulated (None: no codes)."""
-
-    reach: int
-    flipped: Optional[float]
+# A layer in FP16: largest magnitude of a partial sum (exact up to 2048), share of codes flipped when emulated (None: no codes).
+Float16 = NamedTuple("Float16", [("reach", int), ("flipped", Optional[float])])
 
 
 class LayerSpec(NamedTuple):
@@ -210,11 +207,9 @@ class Manifest(NamedTuple):
             del document["calibration"]
         for stage in cast(List[Dict[str, List[Dict[str, object]]]], document["stages"]):
             for variant in stage["variants"]:
-                for layer in cast(List[Dict[str, object]], variant["layers"]):
-                    if layer["float16"] is None:
-                        del layer["float16"]
-                if not variant["layers"]:
-                    del variant["layers"]
+                layers = cast(List[Dict[str, object]], variant.pop("layers"))
+                if layers:
+                    variant["layers"] = [{k: v for k, v in one.items() if v is not None} for one in layers]
         for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():
             for key in ("source", "temperature"):
                 if spec[key] is None:
