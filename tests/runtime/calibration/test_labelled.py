@@ -143,7 +143,7 @@ def test_exits_that_tell_different_numbers_of_classes_apart_are_refused(bundle: 
         spec._replace(shape=(1, CLASSES + 1)) if spec.name == last.exit else spec for spec in last.outputs
     )
     stages = (*bundle.manifest.stages[:-1], last._replace(outputs=outputs))
-    with pytest.raises(InputError, match="different numbers of classes.*4.*5"):
+    with pytest.raises(InputError, match=r"different numbers of classes.*4.*5"):
         classes_of(bundle.manifest._replace(stages=stages))
 
 
