@@ -16,7 +16,7 @@ from edgekit.models.classification_batches import Normalise
 from edgekit.models.classification_data import load_data
 from edgekit.models.shipped import WEIGHTS, shipped
 
-FAMILIES = ("msdnet",)
+FAMILIES = ("msdnet", "imta")
 BUILD = {"msdnet": msdnet_stages.build, "imta": imta.build}
 SOME = 1000  # test pictures
 
@@ -58,3 +58,8 @@ def test_an_export_without_a_checkpoint_takes_the_shipped_weights_and_notes_thei
     assert manifest.provenance["checkpoint"] == "shipped"
     assert {name: spec.accuracy for name, spec in manifest.exits.items()} == shipped("msdnet").accuracies()
 
+
+def test_the_card_of_imta_names_the_msdnet_that_it_was_made_from() -> None:
+    recipe = shipped("imta").card["recipe"]
+    assert isinstance(recipe, dict)
+    assert (recipe["exits_from"], recipe["initial"]) == (0, "msdnet.safetensors")
