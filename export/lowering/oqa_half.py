@@ -46,8 +46,8 @@ def in_half(net: OqaNet, size: tuple[int, int]) -> dict[str, HalfLayer]:
     """Every quantised layer by its name, for pictures of ``size``."""
     given = _inputs(net, size)
     readers = {name: (between, reader) for name, between, reader in _readers(net)}
-    found: dict[str, HalfLayer] = {}
-    for name, layer in net.quantised().items():
+    quantised, found = net.quantised(), dict[str, HalfLayer]()
+    for name, layer in quantised.items():
         plan = integer_layer(name, layer)
         flipped = None
         if name in readers:
@@ -57,12 +57,10 @@ def in_half(net: OqaNet, size: tuple[int, int]) -> dict[str, HalfLayer]:
                 rounded = torch.from_numpy(emulated(plan, layer, given[name]).astype(np.float32))
                 if between is not None:
                     exact, rounded = between(exact), _halved(between(rounded))
-                if name.endswith(
-                    "project"
-                ):  # a residual sum may stand between: what goes into the reader, moved by the error
+                if name.endswith("project"):
+                    # A residual sum may stand between: what goes into the reader, moved by the error.
                     exact, rounded = given[reader], _halved(given[reader] + (rounded - exact))
-                conv = net.get_submodule(reader).conv
-                assert isinstance(conv, nn.Module) and callable(conv.input_codes)
+                conv = quantised[reader].conv
                 flipped = float((conv.input_codes(exact) != conv.input_codes(rounded)).float().mean())
         found[name] = HalfLayer(plan.reach, flipped)
     return found

@@ -114,7 +114,7 @@ class FloatDepthwise(nn.Module):
         sums = F.conv2d(x.permute(0, 3, 1, 2), self.weight, None, self.stride, self.padding, 1, self.groups)
         y = sums * self.gain + self.shift
         # Before the transposition, where ONNX Runtime (1.31 with h-swish too) makes one node of it and the convolution.
-        return (y if self.activation is None else self.activation(y)).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+        return (y if self.activation is None else self.activation(y)).permute(0, 2, 3, 1)
 
 
 class Swish(nn.Module):
