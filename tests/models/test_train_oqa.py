@@ -83,9 +83,9 @@ def test_the_weights_are_a_supernet_s_and_its_largest_subnet_is_as_right_as_the_
 
 
 def test_steps_and_weights_learn_on_the_way_down_to_two_bits(tmp_path: Path, float_weights: Path) -> None:
-    four = _train(tmp_path / "four", _lower(4, float_weights))
-    three = _train(tmp_path / "three", _lower(3, four, 4, shrunk_by=0.0))
-    two = load_file(_train(tmp_path / "two", _lower(2, three, 3, shrunk_by=0.0)))
+    four = _train(tmp_path / "four", _lower(4, float_weights, rate=0.001))
+    three = _train(tmp_path / "three", _lower(3, four, 4, shrunk_by=0.0, rate=0.001))
+    two = load_file(_train(tmp_path / "two", _lower(2, three, 3, shrunk_by=0.0, rate=0.001)))
     before = load_file(three)
     for kind in (".sa", ".sw", "conv.weight"):
         moved = [name for name in two if name.endswith(kind) and not torch.equal(two[name], before[name])]
