@@ -92,6 +92,7 @@ def measure(context: Context) -> Section:
 def right_share(session: Any, bundle: Bundle, data: ClassificationData) -> float:
     """Share of the test pictures that a loaded classifier gets right, one after the other."""
     spec = bundle.manifest.inputs[0].preprocessing
+    assert spec is not None  # a classifier's input is a picture
     normalise, right = Normalise(tuple(spec.mean), tuple(spec.std)), 0
     for start in range(0, len(data.test.labels), 500):
         planes = np.ascontiguousarray(data.test.images[start : start + 500].transpose(0, 3, 1, 2))

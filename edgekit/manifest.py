@@ -60,8 +60,11 @@ class TensorSpec(NamedTuple):
     unit: Optional[str] = None
 
 
-# A layer in FP16: largest magnitude of a partial sum (exact up to 2048), share of codes flipped when emulated (None: no codes).
-Float16 = NamedTuple("Float16", [("reach", int), ("flipped", Optional[float])])
+class Float16(NamedTuple):
+    """A layer in FP16: largest partial sum (exact up to 2048), share of codes flipped when emulated (None: it has none)."""
+
+    reach: int
+    flipped: Optional[float]
 
 
 class LayerSpec(NamedTuple):
@@ -312,11 +315,8 @@ def _check_tensors(manifest: Manifest, refuse: Callable[[str], None]) -> None:
             )
         for backend, name in stage.defaults.items():
             if name not in variants:
-                refuse(
-                    "{}'s default for {} is {!r}, it has {}".format(
-                        stage.name, backend, name, ", ".join(variants)
-                    )
-                )
+                there = ", ".join(variants)
+                refuse(f"{stage.name}'s default for {backend} is {name!r}, it has {there}")
     if len(set(known)) < len(known):
         refuse(
             "two tensors have one name: {}".format(

@@ -39,7 +39,9 @@ def keep_calibration(bundle: Bundle, document: Mapping[str, object], network: Op
         document, schema=SCHEMA, bundle=bundle_hash(part), network=part.manifest.name
     )
     measure, thresholds, temperatures = _checked(part, kept, "the calibration")
-    others = {name: one for name, one in _documents(bundle).items() if name not in (network, None)}
+    others: Dict[Optional[str], Mapping[str, object]] = {
+        name: one for name, one in _documents(bundle).items() if name not in (network, None)
+    }
     for name, one in others.items():
         if one["measure"] != measure:
             raise InputError(
