@@ -13,6 +13,8 @@ BEGIN = "<!-- from benchmarks/results/anynet.json by python -m benchmarks.readme
 END = "<!-- end of figures -->"
 FAMILIES_BEGIN = "<!-- from benchmarks/results/{multiexit,condensenet,oqa}.json by python -m benchmarks.readme -->"
 FAMILIES_END = "<!-- end of the other families' figures -->"
+WEIGHTS_BEGIN = "<!-- from benchmarks/results/accuracy.json and imta.json by python -m benchmarks.readme -->"
+WEIGHTS_END = "<!-- end of the shipped weights' figures -->"
 LOW_BIT_BAR = 0.5
 MATCHING = ("StereoSGBM", "StereoSGBM, widened")
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -126,7 +128,25 @@ def updated(readme: str, results: Results) -> str:
     before, rest = readme.split(BEGIN)
     readme = before + section(results) + rest.split(END)[1]
     before, rest = readme.split(FAMILIES_BEGIN)
-    return before + families(read_ratios(), read_low_bits()) + rest.split(FAMILIES_END)[1]
+    readme = before + families(read_ratios(), read_low_bits()) + rest.split(FAMILIES_END)[1]
+    if WEIGHTS_BEGIN not in readme:
+        return readme
+    before, rest = readme.split(WEIGHTS_BEGIN)
+    return before + shipped_weights(read_bars()) + rest.split(WEIGHTS_END)[1]
+
+
+def shipped_weights(bars: list[Figure]) -> str:
+    """The Markdown of what the shipped weights are worth, between its marks."""
+    rows = [f"| {f['what']} | {f['bar']} | {f['measured']} | {_verdict(f['reached'])} |" for f in bars]
+    return "\n".join([WEIGHTS_BEGIN, "", "| | bar | measured | |", "|---|---|---|---|", *rows, "", WEIGHTS_END])
+
+
+def read_bars() -> list[Figure]:
+    """The committed bars of the shipped weights, section by section, and of IMTA's comparison where it was run."""
+    sections: dict[str, dict[str, list[Figure]]] = json.loads((RESULTS.parent / "accuracy.json").read_text())
+    bars = [figure for section in sections.values() for figure in section["figures"]]
+    compared = RESULTS.parent / "imta.json"
+    return bars + (json.loads(compared.read_text())["figures"] if compared.exists() else [])
 
 
 def read_ratios() -> list[Ratio]:
