@@ -12,7 +12,7 @@ import pytest
 
 import edgekit
 from edgekit.bundle import Bundle
-from edgekit.errors import CheckpointError
+from edgekit.errors import EdgekitError
 from edgekit.export.parity import Graphs
 
 
@@ -60,6 +60,8 @@ def test_the_command_says_that_a_training_checkpoint_was_converted(shared: Path,
     assert document["manifest"]["inputs"][0]["shape"] == [1, 3, 32, 32]
 
 
-def test_a_missing_checkpoint_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="give the file of a training"):
-        edgekit.export(model="condensenet", out=tmp_path / "x.edgekit")
+def test_without_a_checkpoint_the_shipped_weights_are_taken_and_their_options_cannot_be_others(tmp_path: Path) -> None:
+    bundle = edgekit.export(model="condensenet", out=tmp_path / "x.edgekit")
+    assert bundle.manifest.provenance["checkpoint"] == "shipped"
+    with pytest.raises(EdgekitError, match="growth"):
+        edgekit.export(model="condensenet", config={"growth": [4, 4, 4]}, out=tmp_path / "y.edgekit")
