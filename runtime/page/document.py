@@ -7,6 +7,7 @@ from typing import Callable, Dict, List, Sequence, Tuple
 import numpy as np
 
 from edgekit import __version__
+from edgekit.runtime.classes import class_name, top_classes
 from edgekit.runtime.colors import color_disparity, disparity_range
 from edgekit.runtime.page.charts import Mark, Series, against_time, bars, distributions, lines, timeline
 from edgekit.runtime.page.findings import KNOWN, WRONG, ExitFound, Findings, quality
@@ -20,7 +21,6 @@ from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE
 from edgekit.runtime.verbs.bench_report import BOUNDARIES
 
 PICTURE = 420  # px that pictures are shrunk to in width
-TOP = 5
 STRATEGIES = (EDGEKIT, MEAN, FULL, ORACLE)
 MATCHING = "OpenCV StereoSGBM"
 
@@ -184,9 +184,11 @@ def answers(one: Findings) -> str:
             shown.append(_figure(color_disparity(e.output, high), said))
         note = f'<p class="soft">Blue is 0 px, red {high:.0f} px and more.</p>'
     else:
-        names = one.bundle.manifest.options.get("classes")
         for e in one.exits:
-            best = {_class(names, int(k)): 100.0 * float(e.output[k]) for k in np.argsort(-e.output)[:TOP]}
+            best = {
+                class_name(one.bundle.manifest, index) or f"class {index}": 100.0 * share
+                for index, share in top_classes(e.output)
+            }
             drawn = bars(best, "%", f"{_named(e)}: the likeliest classes", 100.0)
             shown.append(
                 f"<figure>{drawn}<figcaption>{escape(_named(e))}, {e.times.p50:.3g} ms</figcaption></figure>"
@@ -231,11 +233,6 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _named(e: ExitFound) -> str:
     return e.name if e.network is None else f"{e.name} ({e.network})"
-
-
-def _class(names: object, index: int) -> str:
-    known = isinstance(names, (list, tuple)) and index < len(names)
-    return str(names[index]) if known else f"class {index}"  # type: ignore[index]
 
 
 def _figure(picture: np.ndarray, said: str) -> str:

@@ -2,14 +2,16 @@
 
 import argparse
 import os
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.disparity import DisparityErrors, disparity_errors
 from edgekit.errors import BackendError, OptionError
+from edgekit.runtime.classes import class_name, top_classes
 from edgekit.runtime.colors import color_disparity, disparity_range
+from edgekit.runtime.confidence import softmax
 from edgekit.runtime.guess import told as told_of
 from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png
 from edgekit.runtime.report import milliseconds, print_json, say, table
@@ -32,7 +34,6 @@ from edgekit.runtime.verbs.stream_options import add_stream_options, check_strea
 from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
 Writer = Callable[[str, np.ndarray], None]
-TOP = 5
 
 
 class Answer(NamedTuple):
@@ -223,20 +224,6 @@ def beside(path: str, stage: str) -> str:
     return f"{stem}.{stage}{extension}"
 
 
-def top_classes(logits: np.ndarray) -> List[Tuple[int, float]]:
-    """The most likely classes and their probabilities (softmax)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max())
-    probabilities = shifted / shifted.sum()
-    return [(int(index), float(probabilities[index])) for index in np.argsort(-probabilities)[:TOP]]
-
-
-def class_name(manifest: Manifest, index: int) -> Optional[str]:
-    """What the network's option ``classes``, a list of texts, calls a class; None where it does not."""
-    names = manifest.options.get("classes")
-    known = isinstance(names, (list, tuple)) and index < len(names)
-    return str(names[index]) if known else None  # type: ignore[index]
-
-
 def document(
     bundle: Bundle,
     manifest: Manifest,
@@ -279,7 +266,7 @@ def _exit_json(manifest: Manifest, one: Answer) -> Dict[str, object]:
     if manifest.task == "classification":
         found["top"] = [
             {"class": index, "name": class_name(manifest, index), "probability": share}
-            for index, share in top_classes(output)
+            for index, share in top_classes(softmax(output))
         ]
     else:
         found["range"] = [float(output.min()), float(output.max())]
@@ -340,7 +327,7 @@ def _answer_lines(manifest: Manifest, one: Answer) -> List[str]:
     if manifest.task == "classification":
         rows = [
             [class_name(manifest, index) or index, f"{100 * share:.2f} %"]
-            for index, share in top_classes(output)
+            for index, share in top_classes(softmax(output))
         ]
         return [f"{one.stage}:", *table(["class", "probability"], rows)]
     low, high = float(output.min()), float(output.max())
