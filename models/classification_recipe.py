@@ -32,6 +32,7 @@ class ClassificationRecipe:
         early: share of the training in which pictures are scaled down to ``early_size`` px, for cheaper steps.
         early_size: px, as small as the family's classifiers take.
         precision: of the products in training: ``float32`` or ``bfloat16``.
+        compiled: whether torch.compile fuses the step; slow to begin (about a minute), then faster.
         initial: weights to start from, or empty for a fresh start.
     """
 
@@ -51,6 +52,7 @@ class ClassificationRecipe:
     early: float = 0.0
     early_size: int = 24
     precision: str = "float32"
+    compiled: bool = False
     initial: str = ""
 
     def __post_init__(self) -> None:
@@ -112,6 +114,7 @@ _HELP = {
     "early": "share of the training in which pictures are scaled down to --early-size px, for cheaper steps",
     "early_size": "height and width in px of the early pictures",
     "precision": "of the products in training: float32, or bfloat16 where the processor has it",
+    "compiled": "fuse the step by torch.compile, which needs a C++ compiler: a slow start, then faster steps",
     "initial": "weights to start from instead of random ones",
 }
 

@@ -124,6 +124,8 @@ class ClassifierRun:
             subject.start_from(read_state_dict(recipe.initial), recipe.initial)
         subject.begin(0)
         self.average = deepcopy(subject.net)
+        if recipe.compiled:  # after the copy, which only measures
+            subject.net.compile(dynamic=False)
         self._parameters = {name for name, _ in subject.net.named_parameters()}
         self._sgd = torch.optim.SGD(
             subject.parameter_groups(recipe),
