@@ -1,7 +1,7 @@
 """Between ROS's messages and what a session takes and gives: pictures without cv_bridge, disparities, diagnoses."""
 
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -23,14 +23,14 @@ from edgekit.runtime.stream import Answer, Counts
 
 
 class Encoding(NamedTuple):
-    """How the pixels of an encoding lie in memory: bytes a channel, and the channel that is red, green and blue."""
+    """How the pixels of an encoding lie in memory: bytes a channel, and which of them are red, green and blue."""
 
     bytes: int
     channels: int
-    rgb: Tuple[int, ...]
+    rgb: Union[int, slice]
 
 
-GREY, RGB, BGR = (0,), (0, 1, 2), (2, 1, 0)
+GREY, RGB, BGR = 0, slice(0, 3), slice(2, None, -1)
 ENCODINGS: Dict[str, Encoding] = {
     "mono8": Encoding(1, 1, GREY),
     "8UC1": Encoding(1, 1, GREY),
@@ -66,7 +66,7 @@ def picture(
     bigendian: bool = False,
     bits: int = 16,
 ) -> np.ndarray:
-    """The picture in a ``sensor_msgs/Image``: uint8 (H, W, 3) RGB, or (H, W) where it is grey; no copy if it need not be.
+    """The picture in a ``sensor_msgs/Image``: uint8 (H, W, 3) RGB, or (H, W) where it is grey; 8-bit ones are not copied.
 
     Args:
         encoding: one of `ENCODINGS`.
@@ -98,9 +98,7 @@ def picture(
     )
     if known.bytes == 2:
         pixels = np.minimum(pixels >> (bits - 8), 255).astype(np.uint8)
-    if known.rgb == GREY:
-        return pixels[:, :, 0]
-    return pixels if known.channels == 3 and known.rgb == RGB else pixels[:, :, known.rgb]
+    return pixels[:, :, known.rgb]
 
 
 def geometry(left: Sequence[float], right: Sequence[float]) -> Geometry:

@@ -152,13 +152,22 @@ class StereoNode:
         """End; what runs is cancelled."""
         self.stream.stop()
 
-    def left(self, message: Picture) -> None:
-        """A left picture has come."""
-        self._come(0, message)
-
-    def right(self, message: Picture) -> None:
-        """A right picture has come."""
-        self._come(1, message)
+    def come(self, side: int, message: Picture) -> None:
+        """A picture of the left (0) or right (1) camera has come."""
+        stamp = message.header.stamp.nanoseconds
+        with self._guard:
+            self._received[side] += 1
+            came = self.stream.clock.now()
+            pair = self._pairing.left(stamp, message) if side == 0 else self._pairing.right(stamp, message)
+        if pair is None:
+            return
+        left, right = pair
+        try:
+            inputs = {"left": self._picture(left), "right": self._picture(right)}
+            self.stream.offer(inputs, self._stamp(left.header.stamp), Tag(left.header, came))
+        except EdgekitError as error:
+            self._refused += 1
+            self._report(str(error))
 
     def camera(self, side: int, projection: Sequence[float]) -> None:
         """The projection matrix of the left (0) or right (1) camera has come."""
@@ -187,22 +196,6 @@ class StereoNode:
         ]
         header = Header(time_of(self._seconds()))
         self._publisher.diagnostics(diagnosis(self._name, self._answer, counts, header, more, trouble))
-
-    def _come(self, side: int, message: Picture) -> None:
-        stamp = message.header.stamp.nanoseconds
-        with self._guard:
-            self._received[side] += 1
-            came = self.stream.clock.now()
-            pair = self._pairing.left(stamp, message) if side == 0 else self._pairing.right(stamp, message)
-        if pair is None:
-            return
-        left, right = pair
-        try:
-            inputs = {"left": self._picture(left), "right": self._picture(right)}
-            self.stream.offer(inputs, self._stamp(left.header.stamp), Tag(left.header, came))
-        except EdgekitError as error:
-            self._refused += 1
-            self._report(str(error))
 
     def _picture(self, message: Picture) -> np.ndarray:
         return picture(

@@ -3,11 +3,12 @@
 Needs rospy, stereo_msgs and diagnostic_msgs, which Debian and Ubuntu package for their own python3.
 """
 
+import http.client
 import logging
 import sys
 import threading
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, cast
-from xmlrpc.client import ServerProxy
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, cast
+from xmlrpc.client import ServerProxy, Transport
 
 import diagnostic_msgs.msg
 import rosgraph
@@ -16,9 +17,9 @@ import sensor_msgs.msg
 import std_msgs.msg
 import stereo_msgs.msg
 
-from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.ros import messages
-from edgekit.runtime.ros.node import Options, Picture, Publisher, StereoNode, open_session
+from edgekit.runtime.ros.node import Picture, StereoNode
+from edgekit.runtime.ros.serving import QUEUE, Ros, serve
 
 # What a socket may hold: rospy reads as much at once, and falls behind for good where a picture does not fit.
 BUFFER = 1 << 25
@@ -66,55 +67,37 @@ def picture_of(message: Any) -> Picture:
     )
 
 
-def options() -> Options:
-    """The node's private parameters.
-
-    Raises:
-        OptionError: one is of the wrong kind.
-    """
-    found: Dict[str, object] = {}
-    for name, usual in Options()._asdict().items():
-        value = rospy.get_param("~" + name, usual)
-        kind = type(usual)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not kind:
-            raise OptionError(
-                f"the parameter ~{name} is {value!r}; it must be a {kind.__name__}, such as {usual!r}"
-            )
-        found[name] = value
-    return Options(**found)  # type: ignore[arg-type]
-
-
 class Registration:
     """Notices a master that dies, and registers again with the one that comes after it: rospy itself never does."""
 
     def __init__(self) -> None:
-        self.subscribed: Sequence[Tuple[str, str]] = ()
-        self.published: Sequence[Tuple[str, str]] = ()
+        self.subscribed: List[Tuple[str, str]] = []
+        self.published: List[Tuple[str, str]] = []
         self._lost = False
 
     def check(self) -> Optional[str]:
-        """What is wrong with the master; None if nothing is."""
+        """What is wrong with the master; None if nothing is. It may die at any moment of this, and is waited for `PATIENCE_S`."""
         master = rosgraph.Master(rospy.get_name())
+        master.handle = ServerProxy(master.master_uri, transport=_Impatient())
         try:
-            master.getPid()
-        except Exception as error:  # no socket, no answer, an answer that is none
+            if not self._known(master):
+                self._register(master)
+                rospy.logwarn("edgekit: registered with a ROS master that did not know this node")
+        except Exception as error:  # no socket, no answer in time, an answer that is none
             if not self._lost:
                 self._lost = True
                 rospy.logwarn(
                     "edgekit: the ROS master does not answer (%s); what is connected goes on", error
                 )
             return "the ROS master does not answer"
-        try:
-            known = master.lookupNode(rospy.get_name()) == rospy.get_node_uri()
-        except Exception:  # it knows no such node
-            known = False
-        if not known:
-            self._register(master)
-            rospy.logwarn("edgekit: registered with a ROS master that did not know this node")
         self._lost = False
         return None
+
+    def _known(self, master: Any) -> bool:
+        try:
+            return bool(master.lookupNode(rospy.get_name()) == rospy.get_node_uri())
+        except rosgraph.MasterException:  # its answer is that there is no such node
+            return False
 
     def _register(self, master: Any) -> None:
         uri = rospy.get_node_uri()
@@ -126,63 +109,87 @@ class Registration:
             cast(Any, ServerProxy(uri)).publisherUpdate("/master", topic, publishers)
 
 
+class _Impatient(Transport):
+    """Calls that end: a master that is there and does not answer would hold up the diagnoses for good."""
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """See `Transport.make_connection`."""
+        connection = super().make_connection(host)
+        connection.timeout = PATIENCE_S
+        return connection
+
+
+class Ros1(Ros):
+    """ROS 1, of an initialised rospy."""
+
+    def __init__(self) -> None:
+        self._registration = Registration()
+        self._subscribers: List[Any] = []
+
+    def parameter(self, name: str, usual: object) -> object:
+        """See `Ros.parameter`."""
+        return cast(object, rospy.get_param("~" + name, usual))
+
+    def seconds(self) -> float:
+        """See `Ros.seconds`."""
+        return float(rospy.get_time())
+
+    def say(self, text: str) -> None:
+        """See `Ros.say`."""
+        rospy.loginfo("edgekit: %s", text)
+
+    def warn(self, text: str) -> None:
+        """See `Ros.warn`."""
+        rospy.logwarn("edgekit: %s", text)
+
+    def fail(self, text: str) -> None:
+        """See `Ros.fail`."""
+        rospy.logfatal("edgekit: %s", text)
+
+    def publisher(self, topic: str, kind: messages.MessageType) -> Callable[[messages.Message], object]:
+        """See `Ros.publisher`."""
+        made = rospy.Publisher(topic, KINDS[kind], queue_size=QUEUE)
+        self._registration.published.append((made.resolved_name, made.type))
+
+        def publish(message: messages.Message) -> None:
+            try:
+                made.publish(translated(message))
+            except rospy.ROSException:
+                if not rospy.is_shutdown():  # then nobody hears it any more
+                    raise
+
+        return publish
+
+    def pictures(self, topic: str, take: Callable[[Picture], object]) -> str:
+        """See `Ros.pictures`."""
+        return self._subscribe(topic, sensor_msgs.msg.Image, lambda message: take(picture_of(message)))
+
+    def projections(self, topic: str, take: Callable[[Sequence[float]], object]) -> None:
+        """See `Ros.projections`."""
+        self._subscribe(topic, sensor_msgs.msg.CameraInfo, lambda message: take(message.P))
+
+    def spin(self, node: StereoNode, period_s: float) -> None:
+        """See `Ros.spin`."""
+        over = threading.Event()
+        rospy.on_shutdown(over.set)
+        while not over.wait(period_s):
+            node.diagnose(self._registration.check())
+        for one in self._subscribers:
+            one.unregister()
+
+    def _subscribe(self, topic: str, kind: Any, take: Callable[[Any], object]) -> str:
+        """Every message is taken, and none is dropped here: the node counts them."""
+        made = rospy.Subscriber(topic, kind, take, buff_size=BUFFER, tcp_nodelay=True)
+        self._subscribers.append(made)
+        self._registration.subscribed.append((made.resolved_name, made.type))
+        return str(made.resolved_name)
+
+
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the node until ROS shuts it down."""
     rospy.init_node("edgekit_stereo", argv=None if arguments is None else ["edgekit_stereo", *arguments])
-    logging.getLogger("edgekit").setLevel(logging.ERROR)  # what goes wrong is told to ROS, below
-    try:
-        asked = options()
-        session = open_session(asked)
-    except EdgekitError as error:
-        rospy.logfatal("edgekit: %s", error)
-        return 2
-    disparities = rospy.Publisher("disparity", stereo_msgs.msg.DisparityImage, queue_size=8)
-    diagnoses = rospy.Publisher("/diagnostics", diagnostic_msgs.msg.DiagnosticArray, queue_size=8)
-    publisher = Publisher(
-        lambda message: disparities.publish(translated(message)),
-        lambda message: diagnoses.publish(translated(message)),
-    )
-    with session:
-        node = StereoNode(
-            session,
-            asked,
-            publisher,
-            lambda: float(rospy.get_time()),
-            lambda said: rospy.logwarn("edgekit: %s", said),
-        )
-        node.start()
-        subscribers = _subscribe(node)
-        registration = Registration()
-        registration.subscribed = [(one.resolved_name, one.type) for one in subscribers]
-        registration.published = [(one.resolved_name, one.type) for one in (disparities, diagnoses)]
-        rospy.loginfo(
-            "edgekit: %s answers %s",
-            session.manifest.name,
-            " and ".join(one.resolved_name for one in subscribers[:2]),
-        )
-        over = threading.Event()
-        rospy.on_shutdown(over.set)
-        while not over.wait(1.0 / max(asked.diagnostics_rate, 1e-3)):
-            node.diagnose(registration.check())
-        for one in subscribers:
-            one.unregister()
-        node.stop()
-    return 0
-
-
-def _subscribe(node: StereoNode) -> Sequence[Any]:
-    """Every picture is taken, and none is dropped here: the node counts them."""
-    image, camera = sensor_msgs.msg.Image, sensor_msgs.msg.CameraInfo
-    wanted = (
-        ("left/image_rect", image, lambda message: node.left(picture_of(message))),
-        ("right/image_rect", image, lambda message: node.right(picture_of(message))),
-        ("left/camera_info", camera, lambda message: node.camera(0, message.P)),
-        ("right/camera_info", camera, lambda message: node.camera(1, message.P)),
-    )
-    return [
-        rospy.Subscriber(topic, kind, call, buff_size=BUFFER, tcp_nodelay=True)
-        for topic, kind, call in wanted
-    ]
+    logging.getLogger("edgekit").setLevel(logging.ERROR)  # what goes wrong is told to ROS
+    return serve(Ros1())
 
 
 if __name__ == "__main__":

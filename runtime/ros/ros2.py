@@ -6,7 +6,7 @@ through recordings, is here: parameters, subscriptions, and filling rclpy's mess
 
 import array
 import sys
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, cast
 
 import builtin_interfaces.msg
 import diagnostic_msgs.msg
@@ -16,11 +16,11 @@ import std_msgs.msg
 import stereo_msgs.msg
 from rclpy.qos import qos_profile_sensor_data
 
-from edgekit.errors import EdgekitError
 from edgekit.runtime.ros import messages
-from edgekit.runtime.ros.node import Options, Picture, Publisher, StereoNode, open_session
+from edgekit.runtime.ros.node import Picture, StereoNode
+from edgekit.runtime.ros.serving import QUEUE, Ros, serve
 
-KINDS: Dict[messages.MessageType, Callable[[], Any]] = {
+KINDS: Dict[messages.MessageType, Any] = {
     messages.Time: builtin_interfaces.msg.Time,
     messages.Header: std_msgs.msg.Header,
     messages.Image: sensor_msgs.msg.Image,
@@ -64,49 +64,64 @@ def picture_of(message: Any) -> Picture:
     )
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the node until it is interrupted."""
-    rclpy.init(args=arguments)
-    ros = rclpy.create_node("edgekit_stereo")
-    try:
-        usual = Options()._asdict()
-        asked = Options(**{name: ros.declare_parameter(name, value).value for name, value in usual.items()})
-        session = open_session(asked)
-    except EdgekitError as error:
-        ros.get_logger().fatal(str(error))
-        return 2
-    disparities = ros.create_publisher(stereo_msgs.msg.DisparityImage, "disparity", 8)
-    diagnoses = ros.create_publisher(diagnostic_msgs.msg.DiagnosticArray, "/diagnostics", 8)
-    publisher = Publisher(
-        lambda message: disparities.publish(translated(message)),
-        lambda message: diagnoses.publish(translated(message)),
-    )
-    with session:
-        node = StereoNode(
-            session,
-            asked,
-            publisher,
-            lambda: float(ros.get_clock().now().nanoseconds) * 1e-9,
-            lambda said: ros.get_logger().warning(said),
-        )
-        node.start()
-        image, camera = sensor_msgs.msg.Image, sensor_msgs.msg.CameraInfo
-        for topic, kind, call in (
-            ("left/image_rect", image, lambda message: node.left(picture_of(message))),
-            ("right/image_rect", image, lambda message: node.right(picture_of(message))),
-            ("left/camera_info", camera, lambda message: node.camera(0, message.p)),
-            ("right/camera_info", camera, lambda message: node.camera(1, message.p)),
-        ):
-            ros.create_subscription(kind, topic, call, qos_profile_sensor_data)
-        ros.create_timer(1.0 / max(asked.diagnostics_rate, 1e-3), node.diagnose)
+class Ros2(Ros):
+    """ROS 2, of an initialised rclpy."""
+
+    def __init__(self) -> None:
+        self._node = rclpy.create_node("edgekit_stereo")
+
+    def parameter(self, name: str, usual: object) -> object:
+        """See `Ros.parameter`."""
+        return cast(object, self._node.declare_parameter(name, usual).value)
+
+    def seconds(self) -> float:
+        """See `Ros.seconds`."""
+        return float(self._node.get_clock().now().nanoseconds) * 1e-9
+
+    def say(self, text: str) -> None:
+        """See `Ros.say`."""
+        self._node.get_logger().info(text)
+
+    def warn(self, text: str) -> None:
+        """See `Ros.warn`."""
+        self._node.get_logger().warning(text)
+
+    def fail(self, text: str) -> None:
+        """See `Ros.fail`."""
+        self._node.get_logger().fatal(text)
+
+    def publisher(self, topic: str, kind: messages.MessageType) -> Callable[[messages.Message], object]:
+        """See `Ros.publisher`."""
+        made = self._node.create_publisher(KINDS[kind], topic, QUEUE)
+        return lambda message: made.publish(translated(message))
+
+    def pictures(self, topic: str, take: Callable[[Picture], object]) -> str:
+        """See `Ros.pictures`."""
+        return self._subscribe(topic, sensor_msgs.msg.Image, lambda message: take(picture_of(message)))
+
+    def projections(self, topic: str, take: Callable[[Sequence[float]], object]) -> None:
+        """See `Ros.projections`."""
+        self._subscribe(topic, sensor_msgs.msg.CameraInfo, lambda message: take(message.p))
+
+    def spin(self, node: StereoNode, period_s: float) -> None:
+        """See `Ros.spin`."""
+        self._node.create_timer(period_s, node.diagnose)
         try:
-            rclpy.spin(ros)
+            rclpy.spin(self._node)
         except KeyboardInterrupt:
             pass
         finally:
-            node.stop()
-            ros.destroy_node()
-    return 0
+            self._node.destroy_node()
+
+    def _subscribe(self, topic: str, kind: Any, take: Callable[[Any], object]) -> str:
+        made = self._node.create_subscription(kind, topic, take, qos_profile_sensor_data)
+        return str(made.topic_name)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the node until it is interrupted."""
+    rclpy.init(args=arguments)
+    return serve(Ros2())
 
 
 if __name__ == "__main__":

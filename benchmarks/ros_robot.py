@@ -1,6 +1,6 @@
 """A camera and a listener on a real ROS master: publishes stereo pairs as it is told, prints what came back as JSON.
 
-Run by tests as a process of its own, since rospy starts once in a process: robot.py PACKAGES JSON.
+A process of its own, since rospy starts once in a process: ros_robot.py PACKAGES JSON. It prints a line when it begins.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+# A robot has heard everything when there was no answer for so long.
+REST_S = 0.6
 CHANNELS = {"mono8": 1, "mono16": 1, "rgb8": 3, "bgr8": 3, "bgra8": 4, "bgr16": 3, "bayer_rggb8": 1}
 
 
@@ -94,17 +96,17 @@ class Robot:
         height, width = self.setting.get("size", [48, 64])
         picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         picture[:, :, 1:] = picture[:, :, :1]  # so that grey and colour are the same picture
+        print("begun", flush=True)
         begun = time.perf_counter()
         for number, shot in enumerate(self.setting["shots"]):
             until = begun + number / self.setting.get("rate", 20.0)
             time.sleep(max(until - time.perf_counter(), 0.0))
             self.shoot(picture, shot)
-        time.sleep(self.setting.get("rest_s", 1.5))
+        self.wait_for_rest()
         with self.guard:
             return {
                 "answers": self.answers,
                 "diagnosis": self.diagnoses[-1],
-                "diagnoses": self.diagnoses[-60:],
             }
 
     def shoot(self, picture: np.ndarray, shot: dict[str, Any]) -> None:
@@ -126,6 +128,17 @@ class Robot:
             if side == 0:
                 self.published[stamp] = time.perf_counter()
             publisher.publish(image)
+
+    def wait_for_rest(self) -> None:
+        """Until there is a diagnosis that is later than the last answer and whatever could have come after it."""
+        while True:
+            heard = len(self.answers)
+            time.sleep(REST_S)
+            with self.guard:
+                self.diagnoses.clear()
+            self.wait(lambda: bool(self.diagnoses), "the node publishes no diagnosis any more")
+            if len(self.answers) == heard:
+                return
 
     def wait(self, there: Any, otherwise: str) -> None:
         until = time.monotonic() + 20
