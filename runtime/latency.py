@@ -199,10 +199,10 @@ class Following:
 
 
 class Distribution:
-    """The last durations of one stage, as they would have been at the pace of the measurements it started from."""
+    """The last ``window`` durations of one stage, as they would have been at the pace of the measurements it started from."""
 
-    def __init__(self) -> None:
-        self._order: Deque[float] = deque(maxlen=WINDOW)
+    def __init__(self, window: int = WINDOW) -> None:
+        self._order: Deque[float] = deque(maxlen=window)
         self._sorted: List[float] = []
 
     @property
@@ -210,7 +210,7 @@ class Distribution:
         return len(self._sorted)
 
     def add(self, duration: float) -> None:
-        if len(self._order) == WINDOW:
+        if len(self._order) == self._order.maxlen:
             del self._sorted[bisect_left(self._sorted, self._order[0])]
         self._order.append(duration)
         insort(self._sorted, duration)
