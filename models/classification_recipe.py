@@ -25,6 +25,7 @@ class ClassificationRecipe:
         rate: greatest step size of SGD with Nesterov's momentum, reached after the share ``warmup`` of the training.
         schedule: how it falls from there: ``cosine``, or ``linear``, to 0.
         decay: weight decay of the convolutions and matrices.
+        clip: greatest length of the gradient, of all parameters together; 0 for no limit.
         smoothing: of the labels.
         averaging: decay per step of the running average of the weights that is measured and shipped; 0 for none.
         margin: px that the pictures are shifted by at most; 0 for no crops.
@@ -45,6 +46,7 @@ class ClassificationRecipe:
     schedule: str = "cosine"
     momentum: float = 0.9
     decay: float = 5e-4
+    clip: float = 0.0
     smoothing: float = 0.0
     averaging: float = 0.998
     margin: int = 4
@@ -62,6 +64,8 @@ class ClassificationRecipe:
         for name in ("warmup", "momentum", "smoothing", "averaging", "early"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 0 and below 1")
+        if not self.clip >= 0:
+            raise OptionError(f"clip={self.clip}: must be 0 or more")
         for name, known in (("schedule", ("cosine", "linear")), ("precision", ("float32", "bfloat16"))):
             if getattr(self, name) not in known:
                 raise OptionError(f"{name}={getattr(self, name)!r}: must be {' or '.join(known)}")
@@ -107,6 +111,7 @@ _HELP = {
     "schedule": "how the step size falls: cosine or linear",
     "momentum": "Nesterov's momentum",
     "decay": "weight decay",
+    "clip": "greatest length of the gradient, longer ones are shortened to it; 0 for no limit",
     "smoothing": "of the labels",
     "averaging": "decay of the running average of the weights that is shipped; 0 for none",
     "margin": "px that pictures are shifted by at most",

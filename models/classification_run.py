@@ -191,6 +191,8 @@ class ClassifierRun:
             lesson = subject.lesson(batch, self.progress)
         self._sgd.zero_grad(set_to_none=True)
         lesson.loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip:
+            torch.nn.utils.clip_grad_norm_(subject.net.parameters(), recipe.clip)
         self._sgd.step()
         self.step += 1
         self._follow()
@@ -294,7 +296,8 @@ class ClassifierRun:
             CheckpointError: it cannot be read.
         """
         tensors, facts = read_training(path)
-        refuse_other_recipe(path, self.recipe_facts(), facts["recipe"])
+        usual = asdict(type(self.recipe)())  # what an option that is younger than the checkpoint was then
+        refuse_other_recipe(path, self.recipe_facts(), {**usual, **facts["recipe"]})
         try:
             self.subject.net.load_state_dict(part(tensors, "net."))
             self.average.load_state_dict(part(tensors, "average."))

@@ -8,6 +8,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgekit.models.classification_data import ClassificationData, load_data
 from edgekit.models.classification_recipe import ClassificationRecipe, Training, recipe_of, training_of
 from edgekit.models.classification_run import ClassifierRun, Subject, halvable
 from edgekit.models.training_checkpoint import write_atomically
+from edgekit.models.training_compile import check_compiler, compiling
 from edgekit.models.training_log import TrainingLog
 from edgekit.models.training_loop import CHECKPOINT, LOG, begin, carry_out
 from edgekit.models.training_plot import plot_log
@@ -29,11 +31,13 @@ def train(training: Training, recipe: ClassificationRecipe, make: Make) -> Path:
     """Train what ``make(recipe, data)`` builds, and return the path of its weights, or of its checkpoint if it was stopped.
 
     Raises:
-        OptionError: the data is absent or does not fit; ``out`` holds a training already and ``resume`` is off; or the
-            checkpoint's recipe differs.
+        OptionError: the data is absent or does not fit; ``out`` holds a training already and ``resume`` is off; the
+            checkpoint's recipe differs; or the step is to be compiled and cannot be.
         CheckpointError: the checkpoint cannot be read, or cannot be written (the last one stays as it was).
         KeyboardInterrupt: after the current state was saved.
     """
+    if recipe.compiled:
+        check_compiler()
     data = load_data(training.data, recipe.seed)
     torch.manual_seed(recipe.seed)
     run = ClassifierRun(make(recipe, data), data, recipe, training)
@@ -44,7 +48,8 @@ def train(training: Training, recipe: ClassificationRecipe, make: Make) -> Path:
         if run.step % every == 0 and run.progress < 1:
             _report(run, log)
 
-    carry_out(run, run.works(training.stop_after), training.out, log, training.save_every, measure)
+    with compiling(training.out) if recipe.compiled else nullcontext():
+        carry_out(run, run.works(training.stop_after), training.out, log, training.save_every, measure)
     if run.progress < 1:
         return training.out / CHECKPOINT
     return finish(run, training, log)

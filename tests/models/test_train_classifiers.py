@@ -21,6 +21,7 @@ from edgekit.errors import CheckpointError, EdgekitError, OptionError
 from edgekit.models.classification_batches import Batches, Normalise
 from edgekit.models.classification_data import load_data
 from edgekit.models.classification_recipe import ClassificationRecipe, Training
+from edgekit.models.classification_run import ClassifierRun
 from edgekit.models.classification_sources import Labelled
 from edgekit.models.classification_training import train
 from edgekit.models.imta import build as build_imta
@@ -28,6 +29,7 @@ from edgekit.models.msdnet_stages import build as build_msdnet
 from edgekit.models.train_imta import IMTARecipe
 from edgekit.models.train_imta import make as make_imta
 from edgekit.models.train_msdnet import MSDNetRecipe, make
+from edgekit.models.training_checkpoint import read_training, save_training
 from edgekit.models.training_loop import CHECKPOINT, LOG
 from tests.models.toy_pictures import CLASSES, write_pictures
 
@@ -299,6 +301,33 @@ def test_an_unknown_option_of_a_family_is_named_with_what_was_meant(
 ) -> None:
     assert main(["train", "msdnet", "--epoch", "3"]) == 2
     assert "there is no option --epoch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_a_clipped_gradient_moves_the_weights_by_no_more_than_its_greatest_length(
+    clip: float, tmp_path: Path, pictures: Path
+) -> None:
+    recipe = replace(RECIPE, rate=1.0, momentum=0.0, warmup=0.0, decay=0.0, clip=clip)
+    data = load_data(str(pictures), recipe.seed)
+    run = ClassifierRun(make(recipe, data), data, recipe, _training(tmp_path / "out", pictures))
+    before = [parameter.detach().clone() for parameter in run.subject.net.parameters()]
+    run.advance(next(run.works()))
+    moved = [after - one for after, one in zip(run.subject.net.parameters(), before, strict=True)]
+    length = float(torch.stack([one.norm() for one in moved]).norm())
+    assert length == pytest.approx(0.01, rel=1e-3) if clip else length > 0.1
+
+
+def test_a_checkpoint_from_before_an_option_is_resumed_with_what_is_usual(
+    tmp_path: Path, pictures: Path
+) -> None:
+    train(_training(tmp_path / "out", pictures, stop_after=2), RECIPE, make)
+    checkpoint = tmp_path / "out" / CHECKPOINT
+    tensors, facts = read_training(checkpoint)
+    del facts["recipe"]["clip"]
+    save_training(checkpoint, tensors, facts)
+    with pytest.raises(OptionError, match=r"clip was 0\.0, now 1\.0"):
+        train(_training(tmp_path / "out", pictures, resume=True), replace(RECIPE, clip=1.0), make)
+    train(_training(tmp_path / "out", pictures, resume=True, stop_after=3), RECIPE, make)
 
 
 def test_the_step_size_rises_and_falls_to_nothing() -> None:
