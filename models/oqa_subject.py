@@ -40,7 +40,7 @@ class OqaSubject(Subject):
     def __init__(self, options: SupernetOptions, recipe: OqaRecipe, data: ClassificationData) -> None:
         self._recipe, self._settings = recipe, options
         self._quantised = recipe.bits != 32
-        self.net = TrainingSupernet(options, self._quantised)
+        self.net = TrainingSupernet(options, self._quantised, recipe.rectified)
         lay_out(self.net)
         self._spaces = spaces(options)
         every = max(1, len(data.train.labels) // RECALIBRATED_ON)
@@ -55,7 +55,7 @@ class OqaSubject(Subject):
         options = (
             self._settings if bits == 32 else SupernetOptions(**{**asdict(self._settings), "bits": bits})
         )
-        teacher = TrainingSupernet(options, quantised=bits != 32)
+        teacher = TrainingSupernet(options, bits != 32, recipe.rectified)
         load_weights(teacher.supernet, read_state_dict(recipe.initial), recipe.initial)
         lay_out(teacher)
         teacher.eval().requires_grad_(False)

@@ -72,12 +72,15 @@ class TrainingSupernet(nn.Module):
 
     Attributes:
         quantised: False trains the float network that quantisation starts from and is compared with.
+        rectified: whether the convolutions of a float network read ``max(x, 0)``. Activations have no sign once they are
+            quantised, and a network that never learned to do without loses more by that than by 4 bits.
     """
 
-    def __init__(self, options: SupernetOptions, quantised: bool = True) -> None:
+    def __init__(self, options: SupernetOptions, quantised: bool = True, rectified: bool = False) -> None:
         super().__init__()
         self.options = options
         self.quantised = quantised
+        self.rectified = rectified
         self.supernet = Supernet(options)
         for module in self.supernet.modules():
             if isinstance(module, LsqConv2d):
@@ -174,6 +177,8 @@ class _Forward:
             x = Quantise.apply(x, conv.sa, low, high, (x[0].numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
             low, high = weight_levels(bits)
             weight = Quantise.apply(weight, conv.sw, low, high, (weight.numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
+        elif self._net.rectified:
+            x = x.clamp(min=0)
         return F.conv2d(x, weight, None, stride, kernel // 2, 1, groups)
 
     def _norm(self, layer: nn.Module, x: Tensor) -> Tensor:

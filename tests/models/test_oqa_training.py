@@ -84,6 +84,22 @@ def test_steps_begin_where_lsq_begins_them() -> None:
         assert float(conv.sa.detach()) not in (0, 1)
 
 
+def test_a_rectified_float_network_is_what_a_quantised_one_becomes_with_many_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for levels, lowest in (("activation_levels", 0), ("weight_levels", -(2**20))):
+        monkeypatch.setattr(f"edgekit.models.oqa_training.{levels}", lambda _bits, low=lowest: (low, 2**20))
+    fine = _net()
+    fine.begin_steps(_pictures())
+    wanted = fine.eval()(_pictures(), largest(OPTIONS))
+    apart = {}
+    for rectified in (True, False):
+        net = TrainingSupernet(OPTIONS, False, rectified).eval()
+        net.supernet.load_state_dict(fine.supernet.state_dict())
+        apart[rectified] = float((net(_pictures(), largest(OPTIONS)) - wanted).detach().norm())
+    assert apart[True] < 0.05 * apart[False]
+
+
 def test_inheriting_from_one_bit_more_keeps_the_weights_and_doubles_every_step() -> None:
     upper, lower = _net(bits=4), _net(bits=3)
     upper.begin_steps(_pictures())
