@@ -2,8 +2,7 @@
 
 import os
 import threading
-from types import TracebackType
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from edgekit.runtime.backends import Backend
 from edgekit.runtime.batches import Batches
 from edgekit.runtime.budget import check_budget, check_deadline, check_opening, check_overrun, check_sure
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.closing import Closing
 from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
@@ -34,7 +34,7 @@ from edgekit.runtime.warmup import prepare_model
 SURE, EVEN = 0.99, 0.5
 
 
-class Session:
+class Session(Closing):
     """A bundle that is ready to run. Its methods may be called from several threads: frames take turns.
 
     Attributes:
@@ -269,17 +269,6 @@ class Session:
         self._returning.worker.close()
         with self.turn:
             self.backend.close()
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def begin(
         self,

@@ -2,8 +2,7 @@
 
 import threading
 from collections import deque
-from types import TracebackType
-from typing import Deque, Mapping, NamedTuple, Optional, Sequence, Type, Union
+from typing import Deque, Mapping, NamedTuple, Optional, Sequence, Union
 
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
@@ -13,6 +12,7 @@ from edgekit.runtime.arbiter.shared import SharedResult
 from edgekit.runtime.arbiter.worth import Utilities
 from edgekit.runtime.budget import check_budget, check_deadline
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.closing import Closing
 from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.latency import Distribution
 from edgekit.runtime.priority import Priority
@@ -38,7 +38,7 @@ class Share(NamedTuple):
     utilities: Utilities = None
 
 
-class Arbiter:
+class Arbiter(Closing):
     """Answers frames with several networks at once. Frames from several threads take turns.
 
     Args:
@@ -111,17 +111,6 @@ class Arbiter:
             self.clock.notify_all(self._changed)
         if thread is not None:
             thread.join()
-
-    def __enter__(self) -> "Arbiter":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def _infer(
         self,

@@ -2,18 +2,47 @@
 
 import os
 from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Mapping, Optional, Tuple, Type
+from typing import Dict, Iterable, Mapping, Tuple, TypeVar
 
 import numpy as np
 
 from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError
+from edgekit.runtime.closing import Closing
 from edgekit.runtime.fingerprint import Fingerprint
+
+Stage = TypeVar("Stage")
 
 
 class StageCancelled(BackendError):
     """A stage was stopped by `Frame.cancel` before it had finished, or not started because of it."""
+
+
+class Loaded(Dict[str, Stage]):
+    """The stages that a backend has loaded, by name.
+
+    Raises:
+        BackendError: the one that is asked for is not loaded, or the backend was closed.
+    """
+
+    def __missing__(self, name: str) -> Stage:
+        raise BackendError(f"{name} is not loaded; was the session closed?")
+
+
+def check_tensors(stage: StageSpec, reads: Iterable[str], writes: Iterable[str], source: str) -> None:
+    """That the graph or engine ``source`` reads and writes what the manifest says of ``stage``.
+
+    Raises:
+        BackendError: it does not.
+    """
+    for what, found, wanted in (
+        ("reads", list(reads), list(stage.inputs)),
+        ("writes", list(writes), [spec.name for spec in stage.outputs]),
+    ):
+        if sorted(found) != sorted(wanted):
+            raise BackendError(
+                f"{source}: {stage.name} {what} {', '.join(found)}, the manifest says {', '.join(wanted)}"
+            )
 
 
 class Frame(ABC):
@@ -54,7 +83,7 @@ class Frame(ABC):
         """Nobody runs or reads this frame any more: what it holds may serve the next one."""
 
 
-class Backend(ABC):
+class Backend(Closing):
     """Executes the stages of one bundle.
 
     Attributes:
@@ -93,7 +122,7 @@ class Backend(ABC):
         """An array for a network input that the processor reads and writes as fast as any."""
         return np.empty(spec.shape, spec.dtype)
 
-    def prepare(self, bundle: Bundle) -> None:  # noqa: B027
+    def prepare(self, bundle: Bundle) -> None:
         """Make what `read` would miss on this device, which may take minutes; most backends need nothing.
 
         Raises:
@@ -111,18 +140,3 @@ class Backend(ABC):
     @abstractmethod
     def start(self, inputs: Mapping[str, np.ndarray]) -> Frame:
         """A frame with these network inputs, which must stay unchanged as long as stages read them."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back everything; may be called twice."""
-
-    def __enter__(self) -> "Backend":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
+from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
 
 CPU = "CPUExecutionProvider"
 # Each session has worker threads of its own, and those of the stage that has just run go on spinning for a while: on two
@@ -91,7 +91,7 @@ class OnnxRuntime(Backend):
         for name, value in config.items():
             self._options.add_session_config_entry(name, value)
         self.views = _gives_views(library)
-        self._stages: Dict[str, _Stage] = {}
+        self.stages: Loaded[_Stage] = Loaded()
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`."""
@@ -103,19 +103,9 @@ class OnnxRuntime(Backend):
             raise BackendError(
                 f"{source}: ONNX Runtime {self.version} refuses this graph: {_said(error)}"
             ) from error
-        for kind, found, wanted in (
-            ("reads", [entry.name for entry in session.get_inputs()], list(stage.inputs)),
-            (
-                "writes",
-                [entry.name for entry in session.get_outputs()],
-                [spec.name for spec in stage.outputs],
-            ),
-        ):
-            if sorted(found) != sorted(wanted):
-                raise BackendError(
-                    f"{source}: {stage.name} {kind} {', '.join(found)}, the manifest says {', '.join(wanted)}"
-                )
-        self._stages[stage.name] = _Stage(session, stage.inputs, tuple(spec.name for spec in stage.outputs))
+        reads, writes = session.get_inputs(), session.get_outputs()
+        check_tensors(stage, [entry.name for entry in reads], [entry.name for entry in writes], source)
+        self.stages[stage.name] = _Stage(session, stage.inputs, tuple(spec.name for spec in stage.outputs))
 
     def start(self, inputs: Mapping[str, np.ndarray]) -> "OnnxRuntimeFrame":
         """See `Backend.start`."""
@@ -123,20 +113,9 @@ class OnnxRuntime(Backend):
         values = {name: wrap(array) for name, array in inputs.items()}
         return OnnxRuntimeFrame(self, values, self._library.RunOptions)
 
-    def stage(self, name: str) -> _Stage:
-        """A loaded stage.
-
-        Raises:
-            BackendError: it is not loaded, or the backend was closed.
-        """
-        try:
-            return self._stages[name]
-        except KeyError:
-            raise BackendError(f"{name} is not loaded; was the session closed?") from None
-
     def close(self) -> None:
         """See `Backend.close`."""
-        self._stages.clear()
+        self.stages.clear()
 
 
 class OnnxRuntimeFrame(Frame):
@@ -152,7 +131,7 @@ class OnnxRuntimeFrame(Frame):
 
     def run(self, stage: str) -> None:
         """See `Frame.run`."""
-        loaded = self._backend.stage(stage)
+        loaded = self._backend.stages[stage]
         options = self._new_options()
         options.log_severity_level = QUIET
         with self._guard:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
+from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
 from edgekit.runtime.backends.cuda import Cuda, SharedArray
 from edgekit.runtime.backends.cuda_graph import CudaGraphs
 from edgekit.runtime.backends.tensorrt_engine import Engine, open_engine
@@ -87,7 +87,7 @@ class TensorRT(Backend):
         if os.environ.get(GRAPHS) == "1":
             self._graphs = CudaGraphs()
             self.settings["cuda_graphs"] = {"refused": self._graphs.refused}
-        self._stages: Dict[str, _Stage] = {}
+        self.stages: Loaded[_Stage] = Loaded()
         self._views: Dict[int, SharedArray] = {}  # by the array's own address
         self._free: List[Addresses] = []
         self._placed: Dict[int, np.ndarray] = {}  # the array behind an address, where memory is shared
@@ -116,22 +116,13 @@ class TensorRT(Backend):
         """See `Backend.load`; ``graph`` is a plan."""
         with self.cuda:
             engine = open_engine(self.library, graph, source)
-            for what, found, wanted in (
-                ("reads", [one.name for one in engine.tensors if one.is_input], list(stage.inputs)),
-                (
-                    "writes",
-                    [one.name for one in engine.tensors if not one.is_input],
-                    [one.name for one in stage.outputs],
-                ),
-            ):
-                if sorted(found) != sorted(wanted):
-                    raise BackendError(
-                        f"{source}: {stage.name} {what} {', '.join(found)}, the manifest says {', '.join(wanted)}"
-                    )
+            reads = [one.name for one in engine.tensors if one.is_input]
+            writes = [one.name for one in engine.tensors if not one.is_input]
+            check_tensors(stage, reads, writes, source)
             self._lend(engine)
         keys = tuple((one.name, one.shape, one.dtype.str) for one in engine.tensors)
         inputs = tuple(key for key, one in zip(keys, engine.tensors) if one.is_input)
-        self._stages[stage.name] = _Stage(engine, keys, inputs)
+        self.stages[stage.name] = _Stage(engine, keys, inputs)
 
     def input_view(self, spec: InputSpec) -> np.ndarray:
         """See `Backend.input_view`: page-locked memory, which the GPU of a Jetson reads where it is."""
@@ -148,17 +139,6 @@ class TensorRT(Backend):
         """See `Backend.start`; nothing is copied before a stage reads it."""
         return TensorRTFrame(self, inputs)
 
-    def stage(self, name: str) -> _Stage:
-        """A loaded stage.
-
-        Raises:
-            BackendError: it is not loaded, or the backend was closed.
-        """
-        try:
-            return self._stages[name]
-        except KeyError:
-            raise BackendError(f"{name} is not loaded; was the session closed?") from None
-
     def close(self) -> None:
         """See `Backend.close`."""
         if not self._closed:
@@ -167,7 +147,7 @@ class TensorRT(Backend):
                 self.cuda.wait()
                 if self._graphs is not None:
                     self._graphs.forget()
-                self._stages.clear()
+                self.stages.clear()
                 for address in self._allocated:
                     self.cuda.free(address)
                 if self._scratch is not None:
@@ -225,7 +205,7 @@ class TensorRT(Backend):
             if self._graphs is not None:
                 self._graphs.forget()
             self._scratch = self.cuda.allocate(size), size
-            for stage in self._stages.values():
+            for stage in self.stages.values():
                 stage.engine.lend(*self._scratch)
             if former is not None:
                 self.cuda.free(former[0])
@@ -248,7 +228,7 @@ class TensorRTFrame(Frame):
     def run(self, stage: str) -> None:
         """See `Frame.run`: returns when the results are there."""
         backend = self._backend
-        loaded = backend.stage(stage)
+        loaded = backend.stages[stage]
         if self._cancelled:
             raise StageCancelled(f"{stage} was cancelled before it began")
         cuda = backend.cuda

@@ -6,11 +6,11 @@ Messages are kept in chunks, which are written about once a second: of a run tha
 import os
 import struct
 import zlib
-from types import TracebackType
-from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import BinaryIO, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from edgekit import __version__
 from edgekit.errors import EdgekitError
+from edgekit.runtime.closing import Closing
 from edgekit.runtime.ros.cdr import definition, encode
 from edgekit.runtime.ros.messages import Message, MessageType, type_name
 
@@ -39,7 +39,7 @@ class _Chunk(NamedTuple):
     size: int
 
 
-class Recording:
+class Recording(Closing):
     """A file that messages are added to; use it as a context manager, or call `close`.
 
     Args:
@@ -94,17 +94,6 @@ class Recording:
             self._end()
         finally:
             self._file.close()
-
-    def __enter__(self) -> "Recording":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
     def _channel(self, topic: str, kind: MessageType) -> _Channel:
         found = self._channels.get(topic)

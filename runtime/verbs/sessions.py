@@ -1,13 +1,13 @@
 """The sessions that together run every stage of a bundle: one, or one for each of its networks."""
 
 import argparse
-from types import TracebackType
-from typing import Dict, List, Mapping, Optional, Type
+from typing import Dict, List, Mapping, Optional
 
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest
 from edgekit.errors import BackendError, OptionError
+from edgekit.runtime.closing import Closing
 from edgekit.runtime.measurement import Frame
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs.options import providers_of
@@ -44,8 +44,8 @@ def check_one_network(option: str, args: argparse.Namespace, manifest: Manifest)
         raise OptionError(f"{option} is for one network: add --network NAME, which is one of {names}")
 
 
-class Sessions:
-    """One session a network, which take turns; every frame runs every stage. A context manager."""
+class Sessions(Closing):
+    """One session a network, which take turns; every frame runs every stage."""
 
     def __init__(
         self,
@@ -94,17 +94,6 @@ class Sessions:
         """Close all of them."""
         for session in self.each:
             session.close()
-
-    def __enter__(self) -> "Sessions":
-        return self
-
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
-        self.close()
 
 
 def run_frame(session: Session, inputs: Mapping[str, np.ndarray]) -> Frame:
