@@ -12,7 +12,7 @@ from edgekit.runtime.execution import Plan
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.policies import Reached
 from edgekit.runtime.postprocess import answer
-from edgekit.runtime.preprocess import Placement, Preprocessor
+from edgekit.runtime.preprocess import Placement, Preprocessor, as_array
 from edgekit.runtime.result import Result
 
 # Samples a stage runs at once where its graph takes any number: from there on, more win little and hold more memory.
@@ -127,10 +127,10 @@ class Batches:
             number, image = next(coming, (-1, None))
             if number < 0:
                 return False
-            array = np.asarray(image)
-            if array.dtype.kind == "f" and array.ndim == len(shape) - 1:
-                array = array[None]
             try:
+                array = as_array(name, image)
+                if array.dtype.kind == "f" and array.ndim == len(shape) - 1:
+                    array = array[None]
                 prepared = self._preprocessor.prepare({name: array})
             except InputError as error:
                 raise InputError(f"picture {number} (the first is 0): {error}") from error

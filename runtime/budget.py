@@ -72,7 +72,7 @@ def check_sure(confidence: Optional[float]) -> Optional[float]:
     Raises:
         OptionError: what it must be.
     """
-    if confidence is not None and not 0.5 <= confidence < 1:
+    if confidence is not None and not 0.5 <= _number(confidence) < 1:
         raise OptionError(f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99")
     return confidence
 
@@ -82,5 +82,5 @@ def _number(value: object) -> float:
         return math.nan
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan

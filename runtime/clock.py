@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Optional
 
+LONGEST_WAIT = 86_400.0  # s; whoever waits looks at the clock afterwards and waits again
+
 
 class Clock:
     """The system's monotonic clock."""
@@ -17,7 +19,8 @@ class Clock:
 
     def wait(self, condition: threading.Condition, until: Optional[float]) -> None:
         """Sleep on ``condition``, which the caller holds, until it is notified or the instant ``until`` has come."""
-        condition.wait(None if until is None else max((until - self.now()) * 1e-3, 0.0))
+        seconds = None if until is None else min(max((until - self.now()) * 1e-3, 0.0), LONGEST_WAIT)
+        condition.wait(seconds)
 
     def notify_all(self, condition: threading.Condition) -> None:
         """Wake whoever waits on ``condition``, which the caller holds."""

@@ -1,6 +1,6 @@
 """One frame's way through the stages: runs what the scheduler allows, and keeps what was reached for anyone to read."""
 
-from typing import Callable, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -85,6 +85,9 @@ class Execution:
         self._frame = frame
         self._release = release
         self._stopped: Optional[str] = None
+        self._given: Dict[
+            str, np.ndarray
+        ] = {}  # copies of exits, by stage, in the results of a frame that went on
         self._exits = {stage.name: stage.exit for stage in plan.manifest.stages}
         self._numbers = {name: number for number, name in enumerate(self._exits, 1)}
 
@@ -176,7 +179,10 @@ class Execution:
                 self._plan.stages.end(now)
                 for policy in self._plan.scheduler.policies:
                     policy.over(now - self.call.started)
-            release, self._release = self._release, _nothing  # it knows this frame: neither is to keep the other alive
+            release, self._release = (
+                self._release,
+                _nothing,
+            )  # it knows this frame: neither is to keep the other alive
             release()
             self._frame.end()
 
@@ -194,12 +200,14 @@ class Execution:
         if progress.error is not None and not progress.exits:
             raise BackendError(progress.error)
         began = plan.clock.now()
-        output = None
-        if progress.exits:
-            output = answer(plan.manifest.task, progress.exits[-1][1], call.placement)
-        stage = progress.exits[-1][0] if progress.exits else None
-        cut = progress.cut
         exits = dict(progress.exits)
+        if (
+            progress.reason is None and reason is None
+        ):  # later stages read them: what the caller does to his is his alone
+            exits = {name: self._copied(name, array) for name, array in exits.items()}
+        stage = progress.exits[-1][0] if progress.exits else None
+        output = None if stage is None else answer(plan.manifest.task, exits[stage], call.placement)
+        cut = progress.cut
         stage_ms = {name: duration for name, _, duration in progress.stages}
         begun_ms = {name: begun - call.started for name, begun, _ in progress.stages}
         predicted_ms = {
@@ -232,6 +240,14 @@ class Execution:
             cut=None if cut is None else (cut[0], cut[1] - call.started, cut[2]),
             network=None if stage is None else plan.manifest.network_of(stage),
         )
+
+    def _copied(self, stage: str, array: np.ndarray) -> np.ndarray:
+        """An exit that a frame which goes on can give away; the last one is read by nobody else."""
+        if self._numbers[stage] == len(self._numbers):
+            return array
+        if stage not in self._given:
+            self._given[stage] = array.copy()
+        return self._given[stage]
 
     def _prepared(self, stage: str, begun: float) -> float:
         now = self._plan.clock.now()

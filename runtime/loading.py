@@ -20,6 +20,10 @@ def choose_variants(
     Raises:
         OptionError: a stage or variant that is wanted does not exist.
     """
+    if wanted is not None and not isinstance(wanted, Mapping):
+        raise OptionError(
+            f'variants={wanted!r}: must say which graph a stage takes, such as {{"stage2": "plain"}}'
+        )
     stages = {stage.name: stage for stage in manifest.stages}
     for name, variant in (wanted or {}).items():
         if name not in stages:

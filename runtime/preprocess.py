@@ -87,7 +87,7 @@ class Preprocessor:
         missing = [name for name in self._inputs if given.get(name) is None]
         if missing:
             raise InputError(f"{', '.join(missing)} is missing; this network takes {names}")
-        arrays = {name: _array(name, given[name]) for name in self._inputs}
+        arrays = {name: as_array(name, given[name]) for name in self._inputs}
         placements = {name: self._place(name, arrays[name]) for name in self._inputs}
         first = next(iter(placements))
         for name, placement in placements.items():
@@ -144,10 +144,17 @@ class Preprocessor:
 
     def _fill(self, name: str, array: np.ndarray, placement: Optional[Placement], copy: bool) -> np.ndarray:
         spec = self._inputs[name]
-        if array.dtype.kind == "f" and not self._allow_nonfinite:
-            _check_finite(name, array)
+        if array.dtype.kind == "f":
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes Inf, which is refused below
+                array = (
+                    np.array(array, np.float32, order="C", copy=True)
+                    if copy
+                    else np.ascontiguousarray(array, np.float32)
+                )
+            if not self._allow_nonfinite:
+                _check_finite(name, array)
         if placement is None:
-            return np.array(array, np.float32, order="C") if copy else np.ascontiguousarray(array, np.float32)
+            return array
         recipe = spec.preprocessing
         assert recipe is not None  # a placement comes from a recipe
         tensor = self._buffer(name)
@@ -254,7 +261,12 @@ def _check_finite(name: str, array: np.ndarray) -> None:
             )
 
 
-def _array(name: str, value: object) -> np.ndarray:
+def as_array(name: str, value: object) -> np.ndarray:
+    """What was given as the input ``name``, as an array.
+
+    Raises:
+        InputError: it is a file name, or nothing that numpy reads.
+    """
     if isinstance(value, (str, bytes)) or hasattr(value, "__fspath__"):
         raise InputError(
             f"{name} is a file name; read the picture first, with edgekit.runtime.pictures.read_picture"

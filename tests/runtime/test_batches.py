@@ -47,7 +47,9 @@ def test_every_sample_leaves_where_it_would_alone_with_the_answer_it_would_get_a
     assert len(results) == count
     for k, result in enumerate(results):
         own = logits[:, k]
-        sure = [np.exp(one - one.max()).max() / np.exp(one - one.max()).sum() for one in own.astype(np.float64)]
+        sure = [
+            np.exp(one - one.max()).max() / np.exp(one - one.max()).sum() for one in own.astype(np.float64)
+        ]
         if min(abs(sure[0] - 0.7), abs(sure[1] - 0.6)) < 1e-5:
             continue  # rounding decides
         leaves = 0 if sure[0] >= 0.7 else 1 if sure[1] >= 0.6 else 2
@@ -111,12 +113,16 @@ def test_those_that_stay_are_packed_densely(tmp_path: Path, monkeypatch: pytest.
         ran = watched(session, monkeypatch)
         results = session.infer_batch(images)
     assert [result.stage for result in results] == ["stage3", "stage1"] * 8
-    counts = {stage: [count for name, count in ran if name == stage] for stage in ("stage1", "stage2", "stage3")}
+    counts = {
+        stage: [count for name, count in ran if name == stage] for stage in ("stage1", "stage2", "stage3")
+    }
     assert counts == {"stage1": [4] * 4, "stage2": [4] * 2, "stage3": [4] * 2}  # and not half full ones
     assert ran.index(("stage3", 4)) < len(ran) - 3  # later stages do not wait for the last picture
 
 
-def test_the_last_pack_of_a_graph_for_just_so_many_is_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_pack_of_a_graph_for_just_so_many_is_filled_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = write_exits(str(tmp_path / "four.edgekit"), EXITS, CLASSES, batch=4)
     with Session.open(bundle.path, threads=1) as session:
         ran = watched(session, monkeypatch)
@@ -124,7 +130,9 @@ def test_the_last_pack_of_a_graph_for_just_so_many_is_filled_up(tmp_path: Path, 
     assert {count for _, count in ran} == {4}
 
 
-def test_graphs_for_any_number_get_no_more_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_for_any_number_get_no_more_than_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = write_exits(str(tmp_path / "any.edgekit"), EXITS, CLASSES, batch=None)
     with Session.open(bundle.path, threads=1) as session:
         ran = watched(session, monkeypatch)
@@ -179,7 +187,9 @@ def open_slowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OpenSlowed:
     return opened
 
 
-def test_within_a_budget_every_sample_is_answered_before_any_is_answered_better(open_slowed: OpenSlowed) -> None:
+def test_within_a_budget_every_sample_is_answered_before_any_is_answered_better(
+    open_slowed: OpenSlowed,
+) -> None:
     session = open_slowed({"stage1": 10.0, "stage2": 10.0, "stage3": 10.0})
     results = session.infer_batch(tensors(12), budget_ms=55)
     assert [result.stage for result in results] == ["stage2"] * 8 + ["stage1"] * 4
@@ -197,11 +207,15 @@ def test_the_first_answers_come_even_if_they_are_late(open_slowed: OpenSlowed) -
     session.close()
 
 
-def test_a_stage_that_fails_leaves_the_answers_before_it(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_fails_leaves_the_answers_before_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Session.open(bundle.path, threads=1) as session:
         _break(session.backend, "stage2", monkeypatch)
         results = session.infer_batch(tensors(6))
-        assert {(one.stage, one.reason, one.error) for one in results} == {("stage1", "error", "stage2 broke")}
+        assert {(one.stage, one.reason, one.error) for one in results} == {
+            ("stage1", "error", "stage2 broke")
+        }
         _break(session.backend, "stage1", monkeypatch)
         with pytest.raises(BackendError, match="stage1 broke"):
             session.infer_batch(tensors(6))
@@ -228,6 +242,8 @@ def _break(backend: Backend, stage: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_picture_that_cannot_be_used_is_named(session: Session) -> None:
     with pytest.raises(InputError, match=r"picture 2 \(the first is 0\)"):
         session.infer_batch([*tensors(2), np.zeros((3, SIDE, SIDE), np.int64)])
+    with pytest.raises(InputError, match=r"picture 0 .*cannot be read as an array"):
+        session.infer_batch([[[1], [2, 3]]])
     with pytest.raises(InputError, match=r"picture 1 .*NaN"):
         session.infer_batch([tensors(1)[0], np.full((3, SIDE, SIDE), np.nan, np.float32)])
 

@@ -149,6 +149,12 @@ def test_large_but_finite_values_are_not_taken_for_infinite_ones() -> None:
     assert prepare(tensor).tensors["left"] is tensor
 
 
+@pytest.mark.parametrize("size", [TENSOR, MEANT])
+def test_values_that_float32_cannot_hold_are_refused_as_infinite_ones(size: Tuple[int, int]) -> None:
+    with pytest.raises(InputError, match="NaN or Inf"):
+        prepare(np.full((1, 3) + size, 1e300))
+
+
 # --- Refused ----------------------------------------------------------------------------------------------------------
 
 

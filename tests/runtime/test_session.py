@@ -79,6 +79,16 @@ def test_anytime_gives_one_result_an_exit_and_the_last_one_says_why_it_is_the_la
     assert [result.reason for result in results] == ["partial", "partial", "final"]
 
 
+def test_what_is_done_to_an_answer_on_the_way_changes_no_later_one(session: Session) -> None:
+    expected = [result.exits for result in session.anytime(**golden(session))]
+    for result, exits in zip(session.anytime(**golden(session)), expected):
+        assert result.output is not None
+        np.testing.assert_array_equal(result.exits[str(result.stage)], exits[str(result.stage)])
+        result.output[...] = np.nan
+        for exit_array in result.exits.values():
+            exit_array[...] = -1
+
+
 def test_an_anytime_loop_that_is_left_early_does_not_stop_the_session(session: Session) -> None:
     for result in session.anytime(**golden(session)):
         assert result.stage == "stage1"
@@ -303,7 +313,7 @@ def test_an_anytime_loop_hears_of_a_failed_stage(virtual: MakeSession) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("budget", [0, -1, float("nan"), "fast", True, [30]])
+@pytest.mark.parametrize("budget", [0, -1, float("nan"), "fast", True, [30], 10**400])
 @pytest.mark.parametrize("method", ["infer", "anytime", "submit"])
 def test_a_budget_that_is_no_positive_number_is_refused_at_the_call(
     session: Session, method: str, budget: object
@@ -314,6 +324,10 @@ def test_a_budget_that_is_no_positive_number_is_refused_at_the_call(
 
 def test_an_infinite_budget_is_no_budget(session: Session) -> None:
     assert session.infer(budget_ms=float("inf"), **golden(session)).budget_ms is None
+
+
+def test_a_budget_beyond_what_the_system_can_wait_for_is_one_nevertheless(session: Session) -> None:
+    assert session.infer(budget_ms=1e300, **golden(session)).reason == "final"
 
 
 def test_load_hands_every_option_on(stereo_bundle: Bundle) -> None:
@@ -342,8 +356,11 @@ def test_unknown_options_are_refused_with_what_there_is(stereo_bundle: Bundle, s
         Session.open(stereo_bundle.path, variants={"stage2": "fast"})
     with pytest.raises(OptionError, match="warmup"):
         Session.open(stereo_bundle.path, warmup=-1)
-    with pytest.raises(OptionError, match="confidence"):
-        Session.open(stereo_bundle.path, confidence=1.0)
+    with pytest.raises(OptionError, match=r'variants=.* such as \{"stage2": "plain"\}'):
+        Session.open(stereo_bundle.path, variants=["swapped"])  # type: ignore[arg-type]
+    for confidence in (1.0, "sure"):
+        with pytest.raises(OptionError, match="confidence"):
+            Session.open(stereo_bundle.path, confidence=confidence)  # type: ignore[arg-type]
 
 
 def test_after_a_refused_input_the_session_goes_on(session: Session) -> None:
