@@ -12,31 +12,18 @@ import numpy as np
 from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
+from edgekit.runtime.backends.onnxruntime_settings import session_config
 
 CPU = "CPUExecutionProvider"
-# Each session has worker threads of its own, and those of the stage that has just run go on spinning for a while: on two
-# cores they made a chain of three stages 2.9 times as slow as the same graph uncut. Told to stop spinning at the end of a
-# run, the chain takes 1.03 times as long; threads that never spin take 1.25 times as long.
-# Where other processes want all cores too, threads that spin inside a run wait for others that do not run. Without a bound,
-# one neighbour on two cores makes that 58 ms a frame, and 26 ms without spinning; a bound of 20 us makes it 31 ms, and keeps
-# all of the speed where there is no neighbour, which a bound of 10 us does not (AnyNet at 368 x 1232; ONNX Runtime 1.31).
-STOP_SPINNING = ("session.force_spinning_stop", "1")
-BOUND_SPINNING = ("session.intra_op.spin_duration_us", "20")
-NEVER_SPIN = ("session.intra_op.allow_spinning", "0")
-# Between frames threads sleep, and a kernel may wake two of a stage's on one core and leave them there for some ms: in frames
-# that came 30 times a second, stages took 1.2 to 1.7 times as long as in frames without a pause between them, and did not
-# where all but the thread that calls had a core each. So they have, where they take every core anyway.
-PIN = "session.intra_op_thread_affinities"
-FIRST_TO_STOP_SPINNING = (1, 14)
-FIRST_TO_PIN = (1, 14)
-FIRST_TO_BOUND_SPINNING = (1, 26)
-# Stages run one after the other: what one has used as scratch memory is in the cache for the next.
-SHARE_MEMORY = ("session.use_env_allocators", "1")
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
+# OrtValues by name and RunOptions to a stage's OrtValues. The package is imported only when it is used, and untyped before 1.17.
+Run = Callable[[Dict[str, Any], Any], Sequence[Any]]
+
+
 class _Stage(NamedTuple):
-    session: Any  # onnxruntime.InferenceSession: the package is imported only when it is used, and is untyped before 1.17
+    run: Run
     inputs: Tuple[str, ...]
     outputs: Tuple[str, ...]
 
@@ -82,7 +69,7 @@ class OnnxRuntime(Backend):
     def __init__(self, library: Any, providers: Sequence[str], threads: int, spin: bool) -> None:
         self._library = library
         self.version = str(library.__version__)
-        config = dict(_spinning(self.version) if spin else [NEVER_SPIN], **_pinning(self.version, threads))
+        config = session_config(library, threads, spin)
         self.settings = {"providers": list(providers), "threads": threads, "session_config": config}
         self._options = library.SessionOptions()
         self._options.intra_op_num_threads = threads
@@ -105,7 +92,28 @@ class OnnxRuntime(Backend):
             ) from error
         reads, writes = session.get_inputs(), session.get_outputs()
         check_tensors(stage, [entry.name for entry in reads], [entry.name for entry in writes], source)
-        self.stages[stage.name] = _Stage(session, stage.inputs, tuple(spec.name for spec in stage.outputs))
+        outputs = tuple(spec.name for spec in stage.outputs)
+        self.stages[stage.name] = _Stage(self._runner(session, outputs), stage.inputs, outputs)
+
+    def _runner(self, session: Any, outputs: Sequence[str]) -> Run:
+        """How to run a session.
+
+        Its own ``run_with_ort_values`` reads the list of results to its end, which costs 26 us from 1.13 on: there, the end is a
+        C++ exception. What is below it gives them by their number; for other providers than the CPU's it is left alone, since
+        it knows what to do when one of them fails.
+        """
+        # Not an I/O binding: ONNX Runtime 1.10 ignores the terminate flag there.
+        below = getattr(session, "_sess", None)
+        if below is None or self.settings["providers"] != [CPU]:
+            return lambda inputs, options: session.run_with_ort_values(outputs, inputs, options)  # type: ignore[no-any-return]
+        wrap, numbers = self._library.OrtValue, range(len(outputs))
+
+        def run(inputs: Dict[str, Any], options: Any) -> Sequence[Any]:
+            bare = {name: value._ortvalue for name, value in inputs.items()}
+            found = below.run_with_ort_values(bare, outputs, options)
+            return [wrap(found[number]) for number in numbers]
+
+        return run
 
     def start(self, inputs: Mapping[str, np.ndarray]) -> "OnnxRuntimeFrame":
         """See `Backend.start`."""
@@ -139,9 +147,7 @@ class OnnxRuntimeFrame(Frame):
                 raise StageCancelled(f"{stage} was cancelled before it began")
             self._running = options
         try:
-            # Not an I/O binding: ONNX Runtime 1.10 ignores the terminate flag there.
-            inputs = {name: self._values[name] for name in loaded.inputs}
-            outputs = loaded.session.run_with_ort_values(loaded.outputs, inputs, options)
+            outputs = loaded.run({name: self._values[name] for name in loaded.inputs}, options)
         except Exception as error:  # ONNX Runtime's errors have no common class below Exception
             if self._cancelled:
                 raise StageCancelled(f"{stage} was cancelled") from error
@@ -195,44 +201,10 @@ _DTYPES = {
 }
 
 
-def _spinning(version: str) -> Dict[str, str]:
-    """The session's settings with which threads spin inside a run, as far as this version can do it sensibly."""
-    number = _number(version)
-    if number < FIRST_TO_STOP_SPINNING:
-        return dict([NEVER_SPIN])
-    return dict([STOP_SPINNING, BOUND_SPINNING] if number >= FIRST_TO_BOUND_SPINNING else [STOP_SPINNING])
-
-
-def _pinning(version: str, threads: int) -> Dict[str, str]:
-    """The session's setting that gives a core to each of its own threads, where they are to take all that this process may use."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if _number(version) < FIRST_TO_PIN or not 1 < threads == len(cores):
-        return {}
-    return {PIN: ";".join(str(core + 1) for core in cores[1:])}  # ONNX Runtime counts from 1
-
-
-def _number(version: str) -> Tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
 def _gives_views(library: Any) -> bool:
     """Whether this version's OrtValues give their memory as arrays without a copy, which is quicker than to ask where it is."""
     value = library.OrtValue.ortvalue_from_numpy(np.zeros(1, np.float32))
     return bool(value.numpy().ctypes.data == value.data_ptr())
-
-
-def _share_memory(library: Any) -> bool:
-    """Let this process have one arena for all sessions that ask for it; whether it has one."""
-    try:
-        kind = library.OrtMemoryInfo(
-            "Cpu", library.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, library.OrtMemType.DEFAULT
-        )
-        library.create_and_register_allocator(kind, None)
-    except AttributeError:  # a build without this part of the interface
-        return False
-    except Exception as error:  # ONNX Runtime's errors have no common class below Exception
-        return "already" in str(error)
-    return True
 
 
 def _import() -> Any:

@@ -157,6 +157,37 @@ def test_threads_spin_only_while_a_stage_runs_and_only_where_that_can_be_bounded
     assert ("session.intra_op.spin_duration_us" in config) == (version >= (1, 26))
 
 
+def test_stages_of_all_backends_work_in_one_arena() -> None:
+    with open_backend("onnxruntime") as one, open_backend("onnxruntime") as another:
+        for backend in (one, another):  # the second finds the arena of the first
+            config = backend.settings["session_config"]
+            assert isinstance(config, dict) and config["session.use_env_allocators"] == "1"
+
+
+def test_a_version_that_hides_what_is_below_its_sessions_is_asked_by_its_public_methods(
+    stereo_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    real = onnxruntime.InferenceSession
+
+    class Hidden:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            session = real(*arguments, **options)
+            self.get_inputs, self.get_outputs = session.get_inputs, session.get_outputs
+            self.run_with_ort_values = session.run_with_ort_values
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Hidden)
+    inputs, exits = read_golden(stereo_bundle)
+    with open_backend("onnxruntime") as backend:
+        load(backend, stereo_bundle)
+        frame = backend.start(inputs)
+        for stage in stereo_bundle.manifest.stages:
+            frame.run(stage.name)
+            if stage.exit is not None:
+                np.testing.assert_allclose(frame.read(stage.exit), exits[stage.name], atol=1e-6)
+
+
 def test_an_unknown_backend_is_refused_with_what_there_is() -> None:
     with pytest.raises(OptionError, match="onnxruntime"):
         open_backend("tensorflow")
