@@ -11,9 +11,10 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,49 +23,24 @@ from benchmarks import scheduler_live
 from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
-from benchmarks.scheduler_figures import LIVE, LIVING, SIMULATION, rows, show
-from benchmarks.scheduler_live import Floor, LiveCell, Soak
+from benchmarks.scheduler_ceiling import Ceiling
+from benchmarks.scheduler_figures import LIVE, LIVING, rows, show
+from benchmarks.scheduler_live import RATE, Floor, LiveCell, Soak
+from benchmarks.scheduler_simulated import Recovery, SimulatedCell, find_ceilings, recover, simulate_all
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
 from edgekit.runtime.priority import Priority
 from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.outcomes import Figures, recovery_beside
 from edgekit.runtime.simulation.recording import Recorder, Recording, read_recording, write_recording
-from edgekit.runtime.simulation.simulate import Outcomes
-from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, answer_all, compare, strategies
+from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, compare
 from edgekit.runtime.simulation.workload import (
-    QUIET,
-    Conditions,
-    Every,
-    Slowdown,
-    modelled,
     read_durations,
     recorded,
 )
 
 SIZE = (368, 1232)
 SMALL = (64, 192)  # a hundred thousand frames of it take ten minutes
-RATE = 30.0
-SIMULATED: Mapping[str, Conditions] = {
-    "quiet": QUIET,
-    "a neighbour switching on and off": Conditions(neighbour=Every(1.8, 50)),
-    "a neighbour, outliers and pauses": Conditions(
-        neighbour=Every(1.8, 50), outliers=Every(5.0, 0.002), idle=Every(1.5, 200)
-    ),
-}
-STEP = Slowdown(2.0, 200, 400)
 MEASURED = "measured.jsonl"  # in --out: the frames that are simulated
-
-
-@dataclass(frozen=True)
-class SimulatedCell:
-    """One strategy at one budget under one condition."""
-
-    condition: str
-    overrun: str
-    budget_ms: float
-    strategy: str
-    figures: Figures
 
 
 @dataclass(frozen=True)
@@ -75,17 +51,6 @@ class Relived:
     budget_ms: float
     late: int
     late_of_mean: int
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """Frames until answers have settled after everything took twice as long, and after that was over; None: never."""
-
-    where: str  # simulated, or live: there, everything takes twice as long on one core
-    overrun: str
-    budget_ms: float
-    after_step: int | None
-    after_end: int | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,18 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     floors: list[Floor] = []
     soaked: Soak | None = None
     relived: list[Relived] = []
+    ceilings: list[Ceiling] = []
     if not options.decisions:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = open_bundle(options.bundle, Path(scratch))
-            kept = options.out / "measured.json"  # a run that goes on must ask for the same budgets
+            before = options.out / "measured.json"  # a run that goes on must ask for the same budgets
             recording: Recording | None
-            if options.resume and kept.exists():
-                document = json.loads(kept.read_text())
+            if options.resume and before.exists():
+                document = json.loads(before.read_text())
                 measured = {name: tuple(took) for name, took in document["stages"].items()}
                 around, recording = document["around_ms"], read_recording(str(options.out / MEASURED))
             else:
                 measured, around, recording = durations(bundle, options.profile, options.threads, options.quick)
-                kept.write_text(json.dumps({"stages": measured, "around_ms": around}) + "\n")
+                before.write_text(json.dumps({"stages": measured, "around_ms": around}) + "\n")
                 write_recording(str(options.out / MEASURED), recording)
             if options.profile is not None or options.spread is not None:
                 recording = None
@@ -145,22 +111,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.live:
                 live_budgets = [round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)]
                 live, floors = run_live(Path(bundle.path), live_budgets, options)
-                small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(Path(scratch) / "small.edgekit"))
-                for budget in live_budgets[1:]:
-                    for overrun in ("return", "finish"):
-                        found_back = scheduler_live.recover(Path(bundle.path), options.threads, overrun, budget)
-                        recoveries.append(Recovery(LIVING, overrun, budget, *found_back))
+                recoveries += recover_live(Path(bundle.path), live_budgets[1:], options)
                 relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
-                soaked = scheduler_live.soak(Path(small.path), options.soak_frames)
+                soaked = soak(Path(scratch), options)
             simulated = list(simulate_all(bundle.manifest, measured, recording, budgets, options.frames))
+            ceilings = find_ceilings(bundle.manifest, measured, recording, budgets, options.frames)
             recoveries += [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
-    found = rows(simulated, recoveries, live, decisions, soaked, relived)
+    found = rows(simulated, recoveries, live, decisions, soaked, relived, ceilings)
     report.update(
         simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
         recoveries=[asdict(one) for one in recoveries],
         live=[cell.to_json() for cell in live],
         floors=[asdict(one) for one in floors],
         relived=[asdict(one) for one in relived],
+        ceilings=[asdict(one) for one in ceilings],
         soak=None if soaked is None else asdict(soaked),
         figures=[asdict(row) for row in found],
     )  # fmt: skip
@@ -211,55 +175,6 @@ def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[
     return [round(float(one), 2) for one in np.linspace(usual[0] * 1.1, sum(usual) * 1.2, count)]
 
 
-def simulate_all(
-    manifest: Manifest,
-    measured: Mapping[str, Sequence[float]],
-    recording: Recording | None,
-    given: Sequence[float],
-    frames: int,
-) -> list[SimulatedCell]:
-    """Every strategy at every budget, under every condition and in both modes.
-
-    The frames of ``recording`` come as they came: what stages of a frame, and frames after each other, have in common is what
-    can be predicted. Without one, every stage of every frame is drawn anew.
-    """
-    stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
-    cells = []
-    for condition, conditions in SIMULATED.items():
-        budgets = list(given)
-        if recording is None:
-            work = modelled(stages, measured, frames, rate(measured), 0, conditions)
-        else:
-            work = recorded(recording, frames, rate(measured), 0, conditions)
-            budgets = [round(budget + float(np.median(work.ready_ms)), 2) for budget in given]
-        for overrun in ("return", "finish"):
-            print(f"simulating: {condition}, overrun={overrun}", file=sys.stderr)
-            for budget in budgets:
-                found = compare(manifest, work, budget, overrun)
-                cells += [SimulatedCell(condition, overrun, budget, name, one) for name, one in found.items()]
-    return cells
-
-
-def rate(measured: Mapping[str, Sequence[float]]) -> float:
-    """Frames a second that even a slowed network keeps up with, so that utility compares frames and not queues."""
-    return min(RATE, 1e3 / (3 * sum(float(np.median(took)) for took in measured.values())))
-
-
-def recover(
-    manifest: Manifest, measured: Mapping[str, Sequence[float]], budget: float, overrun: str
-) -> Recovery:
-    """How many frames a step to twice the durations and its end cost, beside one who never knew it otherwise."""
-    stages = [(stage.name, stage.exit is not None) for stage in manifest.stages]
-
-    def answered(*slowdowns: Slowdown) -> Outcomes:
-        work = modelled(stages, measured, 600, rate(measured), 0, Conditions(slowdowns=slowdowns))
-        return answer_all(manifest, work, budget, strategies(stages, overrun)[EDGEKIT])
-
-    stepped, always, never, end = answered(STEP), answered(STEP._replace(first=0, end=None)), answered(), STEP.end or 0
-    after_step = recovery_beside(stepped, always, STEP.first, end)
-    return Recovery(SIMULATION, overrun, budget, after_step, recovery_beside(stepped, never, end, 600))
-
-
 def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> tuple[list[LiveCell], list[Floor]]:
     """Every condition at every budget on this machine, those with a bar first; and how late a thread is woken under each."""
     folder = options.out / "live"
@@ -276,9 +191,9 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
     cells, floors = [], []
     for number, (condition, overrun, priority, budget) in enumerate(wanted, 1):
         name = file_name(condition, overrun, priority, budget, options.live_frames)
-        kept = folder / f"{name}.json"
-        if options.resume and kept.exists():
-            cells.append(LiveCell.from_json(json.loads(kept.read_text())))
+        path = folder / f"{name}.json"
+        if options.resume and path.exists():
+            cells.append(LiveCell.from_json(json.loads(path.read_text())))
             continue
         print(f"live, {number} of {len(wanted)}: {condition}, {budget:g} ms, overrun={overrun}, priority={priority}", file=sys.stderr)
         try:
@@ -290,11 +205,48 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
             continue
         cells.append(cell)
         write_recording(str(folder / f"{name}.jsonl"), recording)
-        kept.write_text(json.dumps(cell.to_json(), indent=1) + "\n")
+        path.write_text(json.dumps(cell.to_json(), indent=1) + "\n")
     for condition in scheduler_live.CONDITIONS:
         with contextlib.suppress(Missing):
-            floors.append(scheduler_live.floor(condition, options.live_frames // 3))
+            found = kept(
+                options, f"floor-{condition}", lambda: asdict(scheduler_live.floor(condition, options.live_frames // 3))  # noqa: B023
+            )
+            floors.append(Floor(**found))
     return cells, floors
+
+
+def recover_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> list[Recovery]:
+    """How many frames a step to one core and its end cost on this machine, in both modes."""
+    found = []
+    for budget in budgets:
+        for overrun in ("return", "finish"):
+            after = kept(
+                options,
+                f"recovery-{overrun}-{budget:g}",
+                lambda: {"frames": scheduler_live.recover(bundle, options.threads, overrun, budget)},  # noqa: B023
+            )
+            found.append(Recovery(LIVING, overrun, budget, *after["frames"]))
+    return found
+
+
+def soak(scratch: Path, options: argparse.Namespace) -> Soak:
+    """What very many frames leave behind."""
+
+    def measured() -> dict[str, Any]:
+        small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(scratch / "small.edgekit"))
+        return asdict(scheduler_live.soak(Path(small.path), options.soak_frames))
+
+    return Soak(**kept(options, f"soak-{options.soak_frames}", measured))
+
+
+def kept(options: argparse.Namespace, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured under ``name`` before, if this run goes on with one that was broken off; else what is ``measured`` now."""
+    path = options.out / "live" / f"{name.replace(' ', '-')}.json"
+    if not (options.resume and path.exists()):
+        print(f"live: {name}", file=sys.stderr)
+        path.write_text(json.dumps(measured()) + "\n")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> Relived | None:

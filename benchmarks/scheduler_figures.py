@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, cast
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN
 
 if TYPE_CHECKING:
-    from benchmarks.scheduler import Recovery, Relived, SimulatedCell
+    from benchmarks.scheduler import Relived
+    from benchmarks.scheduler_ceiling import Ceiling
     from benchmarks.scheduler_live import Floor, LiveCell, Soak
+    from benchmarks.scheduler_simulated import Recovery, SimulatedCell
 
-REACHED, NOT_REACHED, NOT_MEASURED = "reached", "NOT REACHED", "not measured"
+REACHED, NOT_REACHED, NOT_MEASURED, COMPARED = "reached", "NOT REACHED", "not measured", "its ceiling"
 SWITCHING = "switching"
 SIMULATION, LIVING = "simulated", "live"
+UTILITY = {"quiet": 0.97, "neighbour switching": 0.92}  # share of the oracle's, by a part of the condition's name
 LIVE = (("return", "realtime"), ("return", "normal"), ("finish", "normal"))  # overrun and priority
 
 
@@ -35,11 +38,12 @@ def rows(
     decisions: Sequence[Mapping[str, object]],
     soaked: Soak | None,
     relived: Sequence[Relived],
+    ceilings: Sequence[Ceiling],
 ) -> list[Row]:
     """Every bar; those that this run says nothing about are marked as not measured."""
     return [
         *_live_rows(live),
-        *_utility(simulated, live),
+        *_utility(simulated, live, ceilings),
         *_recovery(recoveries),
         *_decisions(decisions),
         _soak(soaked),
@@ -79,8 +83,10 @@ def _cells(live: Sequence[LiveCell], part: str, overrun: str, priority: str) -> 
     return [cell for cell in live if part in cell.condition and (cell.overrun, cell.priority) == (overrun, priority)]
 
 
-def _utility(simulated: Sequence[SimulatedCell], live: Sequence[LiveCell]) -> Iterator[Row]:
-    for part, bar in (("quiet", 0.97), ("neighbour switching", 0.92)):
+def _utility(
+    simulated: Sequence[SimulatedCell], live: Sequence[LiveCell], ceilings: Sequence[Ceiling]
+) -> Iterator[Row]:
+    for part, bar in UTILITY.items():
         for overrun in ("return", "finish"):
             what = f"exits reached against the oracle, simulated, {part}, overrun={overrun}"
             shares = [
@@ -89,9 +95,20 @@ def _utility(simulated: Sequence[SimulatedCell], live: Sequence[LiveCell]) -> It
                 if part in cell.condition and cell.strategy == EDGEKIT and cell.overrun == overrun
             ]
             yield _share(what, bar, shares)
+        yield from (_ceiling(one) for one in ceilings if part in one.condition)
         for overrun, priority in LIVE:
             what = f"exits reached against the oracle, live (estimated), {part}, overrun={overrun}, priority={priority}"
             yield _share(what, bar, [cell.of_oracle for cell in _cells(live, part, overrun, priority)])
+
+
+def _ceiling(one: Ceiling) -> Row:
+    bought = "never" if one.late_at_bar is None else f"with {100 * one.late_at_bar:.2f} % late"
+    return Row(
+        f"the same of a regression fitted to these very frames, simulated, {one.condition}, overrun=finish",
+        "<= 0.1 % late",
+        f"{100 * one.of_oracle:.1f} % with {100 * one.late_share:.2f} % late; {100 * one.bar:g} % {bought}",
+        COMPARED,
+    )
 
 
 def _share(what: str, bar: float, shares: Sequence[float]) -> Row:
