@@ -9,7 +9,7 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.execution import Execution
-from edgekit.runtime.returning import MOST_RESERVED
+from edgekit.runtime.returning import MOST_RESERVED, SPENT
 from edgekit.runtime.session import Session
 from tests.runtime.conftest import MakeSession
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -34,20 +34,20 @@ def test_what_comes_back_late_once_in_many_frames_is_waited_for_until_it_is_long
     inputs = session.golden()[0]
     returns = session._returning._returns
     for number in range(1024):
-        returns.add(2.5 if number in (1000, 1001) else 0.2)
-    assert session.infer(budget_ms=60, **inputs).reserve_ms == 2.5
+        returns.add(2.4 if number in (1000, 1001) else 0.2)
+    assert session.infer(budget_ms=60, **inputs).reserve_ms == 2.4
     for _ in range(1024):
         returns.add(0.2)
     assert session.infer(budget_ms=60, **inputs).reserve_ms == pytest.approx(0.2)
 
 
-def test_a_stall_of_the_machine_takes_no_more_than_a_twentieth_of_the_time_of_all_frames(
+def test_a_stall_of_the_machine_takes_no_more_than_a_small_share_of_all_frames_time(
     virtual: MakeSession,
 ) -> None:
     session = virtual(MS)
     for number in range(1024):
         session._returning._returns.add(50.0 if number in (1000, 1001) else 0.2)
-    assert session.infer(budget_ms=60, **session.golden()[0]).reserve_ms == pytest.approx(3.0)
+    assert session.infer(budget_ms=60, **session.golden()[0]).reserve_ms == pytest.approx(60 * SPENT)
 
 
 def test_a_caller_comes_back_late_about_as_seldom_as_is_allowed_whatever_the_machine_does(
@@ -57,7 +57,7 @@ def test_a_caller_comes_back_late_about_as_seldom_as_is_allowed_whatever_the_mac
     returning, late = session._returning, 0
     for frame in range(10_000):
         back = 0.2 * (1 + random.pareto(3)) * (2 if frame >= 5000 else 1)  # from then on, on a busier machine
-        late += back > returning.reserve_ms(200.0, True)
+        late += back > returning.reserve_ms(300.0, True)
         returning._note(back)
     assert late <= 25
 
