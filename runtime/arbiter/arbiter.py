@@ -7,7 +7,7 @@ from typing import Deque, Mapping, NamedTuple, Optional, Sequence, Union
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
 from edgekit.runtime.arbiter.pace import Pace
-from edgekit.runtime.arbiter.round import OnExit, Round
+from edgekit.runtime.arbiter.round import LEAST_MS, OnExit, Round
 from edgekit.runtime.arbiter.shared import SharedResult
 from edgekit.runtime.arbiter.worth import Utilities
 from edgekit.runtime.budget import check_budget, check_deadline
@@ -101,13 +101,32 @@ class Arbiter(Closing):
         started = self.clock.now()
         return self._infer(started, check_deadline(deadline, started), on_exit, inputs)
 
+    def answer_by(
+        self, deadline: Optional[float], on_exit: Optional[OnExit] = None, **inputs: Inputs
+    ) -> SharedResult:
+        """`infer_by` for a stream of frames: without any answer at the deadline, the first one is waited for.
+
+        At the return, nothing of the frame runs any more. The deadline may have passed; None is without one.
+
+        Raises:
+            OptionError, InputError, EdgekitError: as `infer_by`.
+        """
+        started = self.clock.now()
+        left = None if deadline is None else max(check_deadline(deadline, started), LEAST_MS)
+        return self._infer(started, left, on_exit, inputs, lasting=True)
+
+    def cancel(self) -> None:
+        """End the frames that run and those that wait; whoever asked gets what they have reached. From any thread."""
+        with self._changed:
+            for asked in list(self._waiting) + ([] if self._current is None else [self._current]):
+                asked.round.stop("cancelled")
+
     def close(self) -> None:
         """Cancel what runs and join the thread; the sessions stay open. May be called twice."""
         with self._changed:
             self._closed = True
             thread = self._thread
-            for asked in list(self._waiting) + ([] if self._current is None else [self._current]):
-                asked.round.stop("cancelled")
+            self.cancel()
             self.clock.notify_all(self._changed)
         if thread is not None:
             thread.join()
@@ -118,6 +137,7 @@ class Arbiter(Closing):
         budget_ms: Optional[float],
         on_exit: Optional[OnExit],
         inputs: Mapping[str, Inputs],
+        lasting: bool = False,
     ) -> SharedResult:
         known = [member.name for member in self.members]
         for name in inputs:
@@ -127,7 +147,10 @@ class Arbiter(Closing):
         if not members:
             raise OptionError(f"no inputs were given; give those of {', '.join(known)}, each as a dictionary")
         reserve = self._reserve_ms(budget_ms, members)
-        asked = _Asked(Round(members, self._pace, inputs, self.clock, started, budget_ms, reserve, on_exit))
+        frame = Round(
+            members, self._pace, inputs, self.clock, started, budget_ms, reserve, on_exit, lasting=lasting
+        )
+        asked = _Asked(frame, lasting)
         with self._priority.waiting():
             self._run(asked)
             if asked.error is not None:
@@ -151,7 +174,7 @@ class Arbiter(Closing):
             until = frame.exit_by
             self._wait(asked, until)
             if until is not None and not asked.over and not frame.answered and frame.budget_ms is not None:
-                until = frame.started + frame.budget_ms
+                until = None if asked.lasting else frame.started + frame.budget_ms
                 asked.watched = True
                 self._wait(asked, until, answered=True)
             if until is not None:
@@ -161,6 +184,8 @@ class Arbiter(Closing):
                 self._waiting.remove(asked)
             if not asked.over:
                 frame.stop("budget")
+                if asked.lasting:
+                    self._wait(asked, None)
 
     def _wait(self, asked: "_Asked", until: Optional[float], answered: bool = False) -> None:
         while not asked.over and not (answered and asked.round.answered):
@@ -206,8 +231,11 @@ class Arbiter(Closing):
 class _Asked:
     """A frame that somebody waits for."""
 
-    def __init__(self, frame: Round) -> None:
+    def __init__(self, frame: Round, lasting: bool) -> None:
         self.round = frame
+        self.lasting = (
+            lasting  # its caller needs an answer however late, and returns when nothing runs any more
+        )
         self.over = False
         self.watched = False  # its caller waits for the first answer, whatever network's
         self.error: Optional[Exception] = None

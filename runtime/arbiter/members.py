@@ -11,7 +11,7 @@ from edgekit.runtime.alternatives import ladder
 from edgekit.runtime.arbiter.choosing import Claim, Option
 from edgekit.runtime.arbiter.worth import Utilities, check_minimum, utilities_of
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
-from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.latency import Distribution
 from edgekit.runtime.policies import Reached
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
@@ -20,6 +20,11 @@ from edgekit.runtime.scheduler import Decision, Scheduler
 # another one could have had a better one: at an even chance, two networks were seen to reach less than with half of the budget
 # each where durations scatter widely. It costs something where a stage just fits; docs/arbiter.md has the figures.
 SURELY = 0.9
+
+# What is left, frame by frame, of what making inputs ready was seen to take, while a network does not get to do it. The first
+# time takes long, and a network that was left out for that would never be seen to take less. What is half forgotten is not
+# counted any more once there is something newer.
+REMEMBERED = 0.97
 
 Inputs = Mapping[str, object]
 # Starts a frame of a network: the instant of the call, its budget, its inputs, and the plan to run it by.
@@ -109,12 +114,14 @@ class Member:
         self.utilities = {exit_name: terms.weight * value for exit_name, value in worth.items()}
         exits = [way.exit for way in self.ways]
         self.enough = set(exits if terms.minimum is None else exits[exits.index(terms.minimum) :])
-        self._preparing = LatencyModel(("preparing",))
+        self._preparing = Distribution()
+        self._left_out = 0  # frames since it last got to make its inputs ready
 
     @property
     def preparing_ms(self) -> float:
         """What making the inputs ready takes at most; 0 as long as nobody knows."""
-        return self._preparing.predict("preparing", self.trying) or 0.0
+        known = self._preparing.quantile(self.trying) or 0.0
+        return known * REMEMBERED**self._left_out
 
     @property
     def answering_ms(self) -> float:
@@ -127,7 +134,14 @@ class Member:
 
     def prepared(self, took: float) -> None:
         """Take in how long making the inputs ready has just taken."""
-        self._preparing.learn("preparing", took)
+        if REMEMBERED**self._left_out < 0.5:
+            self._preparing = Distribution()
+        self._preparing.add(took)
+        self._left_out = 0
+
+    def passed_over(self) -> None:
+        """A frame in which it had inputs is over, and they were not even made ready."""
+        self._left_out += 1
 
     def stage_ms(self, stage: str) -> Optional[float]:
         """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran."""

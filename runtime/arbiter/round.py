@@ -10,7 +10,8 @@ from edgekit.runtime.result import Result
 
 OnExit = Callable[[str, Result], object]
 
-
+# What is left for a first answer that is needed however late.
+LEAST_MS = 1e-3
 # What is run before a network's first stage, by its name in the records.
 INPUTS = "inputs"
 
@@ -35,6 +36,7 @@ class Round:
         budget_ms: from then on; None runs every stage that gains anything.
         reserve_ms: what of the budget the stages must leave, for waking whoever waits and for making the answers.
         on_exit: called with a network's name and its result, at every exit.
+        lasting: without any answer, the time for one is never up.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Round:
         budget_ms: Optional[float],
         reserve_ms: float = 0.0,
         on_exit: Optional[OnExit] = None,
+        lasting: bool = False,
     ) -> None:
         self.started = started
         self.budget_ms = budget_ms
@@ -58,6 +61,7 @@ class Round:
         self._clock = clock
         self._pace = pace
         self._on_exit = on_exit
+        self._lasting = lasting
         self._stopped: Optional[str] = None
 
     @property
@@ -110,6 +114,7 @@ class Round:
             for turn in self.turns.values():
                 if turn.execution is None:
                     turn.member.plan.stages.end(now)
+                    turn.member.passed_over()
             self._pace.over()
             self.reason, self.reached = reason, now
 
@@ -121,7 +126,10 @@ class Round:
         return [turn.claim(self._pace.factor(name)) for name, turn in self.turns.items()]
 
     def _left(self, now: float) -> Optional[float]:
-        return None if self.exit_by is None else self.exit_by - now
+        if self.exit_by is None:
+            return None
+        left = self.exit_by - now
+        return max(left, LEAST_MS) if self._lasting and not self.answered else left
 
     def _note(self, now: float, choice: Choice, ran: Optional[str]) -> None:
         after = self._clock.now()

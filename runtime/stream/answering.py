@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from typing import Callable, List, Mapping, Optional, Tuple
+from typing import Callable, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from edgekit.runtime.result import Result
 from edgekit.runtime.returning import MOST_RESERVED
 from edgekit.runtime.session import Session
 
-Tell = Callable[[Result], object]
+# Takes an exit's result and, where there are several networks, the name of the one whose it is.
+Tell = Callable[..., object]
 
 # A frame whose time is up before it begins still gets its first exit, and a session wants a budget above 0.
 LEAST_MS = 1e-3
@@ -26,15 +27,17 @@ class Answerer(ABC):
 
     Attributes:
         clock: what its deadlines are instants of.
-        exits: the stages that may answer, in rising order; () if that is not known.
+        exits: the stages that may answer, in rising order; () if that is not known. By network, where there are several.
     """
 
     clock: Clock
-    exits: Tuple[str, ...] = ()
+    exits: Union[Tuple[str, ...], Mapping[str, Tuple[str, ...]]] = ()
 
     @abstractmethod
-    def answer(self, inputs: Mapping[str, np.ndarray], deadline: Optional[float], tell: Tell) -> Result:
-        """Answer a frame and return once nothing of it runs any more; how it ended is the result.
+    def answer(
+        self, inputs: Mapping[str, np.ndarray], deadline: Optional[float], tell: Tell
+    ) -> Union[Result, Mapping[str, Result]]:
+        """Answer a frame and return once nothing of it runs any more; how it ended is the result, or that of every network.
 
         Args:
             inputs: by name.
@@ -61,17 +64,15 @@ class SessionAnswerer(Answerer):
         self._guard = threading.Lock()
         self._job: Optional[Job] = None
         self._stopped = False
-        self._overrun = (
-            Distribution()
-        )  # of stages that were cancelled: from the instant to be ended at to their end
+        self._overrun = Overrun()
 
     def answer(self, inputs: Mapping[str, np.ndarray], deadline: Optional[float], tell: Tell) -> Result:
         """See `Answerer.answer`."""
         told: List[Result] = []
-        until = None if deadline is None else deadline - self._reserve_ms(deadline - self.clock.now())
+        until = None if deadline is None else self._overrun.earlier(deadline, self.clock.now())
 
         def on_exit(result: Result) -> None:
-            told.append(_against(result, deadline))
+            told.append(against(result, deadline))
             tell(told[-1])
             # The first exit may come so late that nothing else should begin.
             if until is not None and self.clock.now() >= until:
@@ -95,11 +96,11 @@ class SessionAnswerer(Answerer):
                     job.stop("budget")
                 job.wait(None)
                 if cancelled:
-                    self._overrun.add(max(self.clock.now() - until, 0.0))
+                    self._overrun.add(self.clock.now() - until)
         with self._guard:
             self._job = None
         if not told or job.ended is None:
-            return _against(job.result(), deadline)
+            return against(job.result(), deadline)
         # What was told is not made again, which takes a while for a big picture, and was there when it was told.
         reason, error = job.ended
         return told[-1]._replace(reason=reason, error=error)
@@ -109,20 +110,32 @@ class SessionAnswerer(Answerer):
         self._stopped = True
         self._end("cancelled")
 
-    def _reserve_ms(self, left: float) -> float:
-        """How much earlier than the deadline a stage is to be cancelled.
-
-        Until this thread is woken, and the stage has come to the end of an operator, the next frame cannot begin.
-        """
-        return max(min(self._overrun.quantile(USUALLY) or 0.0, MOST_RESERVED * left), 0.0)
-
     def _end(self, reason: str) -> None:
         with self._guard:
             if self._job is not None:
                 self._job.stop(reason)
 
 
-def _against(result: Result, deadline: Optional[float]) -> Result:
+class Overrun:
+    """How much earlier than the deadline a stage is to be cancelled, from how long those that were took to end.
+
+    Until whoever waits is woken, and the stage has come to the end of an operator, the next frame cannot begin.
+    """
+
+    def __init__(self) -> None:
+        self._took = Distribution()
+
+    def add(self, took_ms: float) -> None:
+        """One that was cancelled ended so long after the instant at which it was to be."""
+        self._took.add(max(took_ms, 0.0))
+
+    def earlier(self, deadline: float, now: float) -> float:
+        """The instant at which a frame with this deadline is to be ended."""
+        left = deadline - now
+        return deadline - max(min(self._took.quantile(USUALLY) or 0.0, MOST_RESERVED * left), 0.0)
+
+
+def against(result: Result, deadline: Optional[float]) -> Result:
     """The result as seen from the frame's deadline, which is later than what the session was told."""
     if deadline is None:
         return result

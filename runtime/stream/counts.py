@@ -60,7 +60,7 @@ class Counts(NamedTuple):
         failed: frames that could not be answered.
         absent: instants at which the rate wanted a frame and there was none.
         vanished: times that the source went away.
-        exits: by stage, the frames whose best answer was its.
+        exits: by stage (of several networks, such as ``depth stage4``), the frames whose best answer was its.
         first_ages, best_ages: how old a frame was when its first and its best answer were handed on.
         renewed_ages: how old the newest answer had become when that of a newer frame was handed on, or no more came.
         behind: whenever a frame came, how many frames back the newest answered one was, and how often.
@@ -133,11 +133,13 @@ class Tally:
                 self._renewed.add(answer.published - self._newest.stamp)
             self._newest = answer.frame
 
-    def over(self, best: Answer) -> None:
-        """A frame will have no better answer than this one."""
+    def over(self, best: Answer, network: Optional[str] = None) -> None:
+        """A frame will have no better answer than this one; of several networks, from that one."""
         with self._guard:
             self._best.add(best.age_ms)
             stage = best.stage or "none"
+            if network is not None:
+                stage = f"{network} {stage}"
             self._exits[stage] = self._exits.get(stage, 0) + 1
 
     def counts(self, seconds: float, skipped: Mapping[str, int], trouble: Optional[str]) -> Counts:

@@ -34,12 +34,14 @@ class Answer(NamedTuple):
         published: the instant at which it was handed on.
         final: no better answer to this frame will come. Where one was announced and its stage then failed or was cancelled,
             the last answer comes once more, and that one is final.
+        network: of several networks that answer the frame side by side, the one whose answer this is; None with one.
     """
 
     frame: Frame
     result: Result
     published: float
     final: bool
+    network: Optional[str] = None
 
     @property
     def stage(self) -> Optional[str]:

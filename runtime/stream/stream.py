@@ -8,7 +8,6 @@ import numpy as np
 
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.budget import check_budget
-from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from edgekit.runtime.stream.answering import Answerer, SessionAnswerer
 from edgekit.runtime.stream.capturing import Capture, Gate
@@ -18,7 +17,8 @@ from edgekit.runtime.stream.intake import Intake
 from edgekit.runtime.stream.mailbox import Mailbox
 from edgekit.runtime.stream.pace import Pace
 from edgekit.runtime.stream.source import Source
-from edgekit.runtime.stream.subscription import OnAnswer, Subscription, check_stages
+from edgekit.runtime.stream.subscription import OnAnswer, Subscription, check_wanted
+from edgekit.runtime.stream.telling import Telling
 from edgekit.runtime.stream.thread import StreamThread
 from edgekit.runtime.stream.trouble import OnTrouble, Trouble
 
@@ -80,7 +80,7 @@ class Stream:
         self._ended = False
         self._begun: Optional[float] = None
         self._until: Optional[float] = None
-        self._latest: Optional[Answer] = None
+        self._latest: Dict[Optional[str], Answer] = {}
 
     def subscribe(
         self,
@@ -89,6 +89,7 @@ class Stream:
         keep: int = 1,
         stages: Optional[Sequence[str]] = None,
         final_only: bool = False,
+        network: Optional[str] = None,
     ) -> Subscription:
         """Call ``callback`` with every answer, on a thread of its own; before or after `start`.
 
@@ -99,23 +100,28 @@ class Stream:
             name: for reports; by default the function's.
             keep: how many answers may wait; older ones are skipped.
             stages: the exits that are wanted; by default all.
-            final_only: of every frame, only the last answer.
+            final_only: of every frame, only the last answer; of several networks, that of each.
+            network: of several, the one whose answers are wanted; by default all.
 
         Raises:
-            OptionError: no stage of that name can answer.
+            OptionError: no network or no stage of that name can answer.
         """
         called = str(getattr(callback, "__name__", "subscriber")) if name is None else name
-        return self._add(called, callback, keep, stages, final_only)
+        return self._add(called, callback, keep, stages, final_only, network)
 
     def answers(
-        self, keep: int = 1, stages: Optional[Sequence[str]] = None, final_only: bool = False
+        self,
+        keep: int = 1,
+        stages: Optional[Sequence[str]] = None,
+        final_only: bool = False,
+        network: Optional[str] = None,
     ) -> Subscription:
         """Answers for a loop on the caller's own thread: ``for answer in stream.answers(): ...``, which ends with the stream.
 
         Raises:
             OptionError: as `subscribe`.
         """
-        return self._add("answers", None, keep, stages, final_only)
+        return self._add("answers", None, keep, stages, final_only, network)
 
     def offer(
         self, inputs: Mapping[str, np.ndarray], stamp: Optional[float] = None, tag: object = None
@@ -134,9 +140,9 @@ class Stream:
             raise EdgekitError("this stream takes no frames: it was not started, or is over")
         return self._intake.accept(inputs, stamp, tag)
 
-    def latest(self) -> Optional[Answer]:
-        """The newest answer to the newest frame that has one, at any moment; None before the first. Never waits."""
-        return self._latest
+    def latest(self, network: Optional[str] = None) -> Optional[Answer]:
+        """The newest answer, of ``network`` or of any, at any moment; None before the first. Never waits."""
+        return self._latest.get(network)
 
     def counts(self) -> Counts:
         """What it has done so far."""
@@ -247,11 +253,13 @@ class Stream:
         keep: int,
         stages: Optional[Sequence[str]],
         final_only: bool,
+        network: Optional[str],
     ) -> Subscription:
-        check_stages(stages, self._answerer.exits, name)
+        exits = self._answerer.exits
+        check_wanted(name, network, stages, exits if isinstance(exits, Mapping) else {None: exits})
         if keep < 1:
             raise OptionError(f"keep={keep}: at least one answer must be able to wait")
-        added = Subscription(name, self.clock, self._trouble, callback, keep, stages, final_only)
+        added = Subscription(name, self.clock, self._trouble, callback, keep, stages, final_only, network)
         with self._guard:
             self._subscriptions = self._subscriptions + [added]
         if self._begun is not None:
@@ -276,34 +284,20 @@ class Stream:
 
     def _answer(self, frame: Frame) -> None:
         deadline = None if self._budget_ms is None else frame.arrived + self._budget_ms
-        told: Dict[str, Answer] = {}
-
-        def tell(result: Result) -> None:
-            answer = Answer(frame, result, self.clock.now(), result.reason != "partial")
-            if not told:
-                self._tally.first(answer, deadline is not None and answer.published > deadline)
-            told["last"] = answer
-            self._publish(answer)
-
+        telling = Telling(frame, deadline, self.clock, self._tally, self._trouble, self._publish)
         try:
-            result = self._answerer.answer(frame.inputs, deadline, tell)
+            ended = self._answerer.answer(frame.inputs, deadline, telling.tell)
         except Exception as error:  # whatever answers may be the user's own; the next frame is another try
             if not self._gate.closed:
                 self._tally.add("failed")
                 kind = "" if isinstance(error, EdgekitError) else f"{type(error).__name__}: "
                 self._trouble.report("failed", f"frame {frame.number} could not be answered: {kind}{error}")
             return
-        last = told.get("last")
-        if last is None or result.stage != last.stage:
-            if result.output is None:
-                return
-            tell(result._replace(reason="final" if result.reason == "partial" else result.reason))
-        elif not last.final:
-            # A better answer was announced and did not come: its readers must know that this was the last one.
-            self._publish(Answer(frame, result, self.clock.now(), True))
-        self._tally.over(told["last"])
+        for network, result in ended.items() if isinstance(ended, Mapping) else ((None, ended),):
+            telling.end(result, network)
+        telling.count()
 
     def _publish(self, answer: Answer) -> None:
-        self._latest = answer
+        self._latest[None] = self._latest[answer.network] = answer
         for subscription in self._subscriptions:
             subscription.put(answer)

@@ -1,6 +1,6 @@
 """Who wants a stream's answers: a function on a thread of its own, or a loop that takes them; neither can hold up the stream."""
 
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Callable, Iterator, Mapping, Optional, Sequence
 
 from edgekit.errors import OptionError
 from edgekit.runtime.clock import Clock
@@ -33,6 +33,7 @@ class Subscription:
         keep: int = 1,
         stages: Optional[Sequence[str]] = None,
         final_only: bool = False,
+        network: Optional[str] = None,
     ) -> None:
         self.name = name
         self.skipped = 0
@@ -42,6 +43,7 @@ class Subscription:
         self._callback = callback
         self._stages = None if stages is None else frozenset(stages)
         self._final_only = final_only
+        self._network = network
         self._mailbox: Mailbox[Answer] = Mailbox(clock, keep)
         self._busy_since: Optional[float] = None
         self._thread = None if callback is None else StreamThread(f"edgekit-{name}", self._work, clock)
@@ -53,9 +55,11 @@ class Subscription:
 
     def put(self, answer: Answer) -> None:
         """Leave an answer for it, if it wants one like this. Never waits."""
-        if (self._final_only and not answer.final) or (
-            self._stages is not None and answer.stage not in self._stages
-        ):
+        if self._final_only and not answer.final:
+            return
+        if self._stages is not None and answer.stage not in self._stages:
+            return
+        if self._network is not None and answer.network != self._network:
             return
         self.skipped += self._mailbox.put(answer)
         since = self._busy_since
@@ -102,14 +106,30 @@ class Subscription:
                 self._busy_since = None
 
 
-def check_stages(stages: Optional[Sequence[str]], exits: Sequence[str], name: str) -> None:
-    """That every stage a subscriber wants can answer.
+def check_wanted(
+    name: str,
+    network: Optional[str],
+    stages: Optional[Sequence[str]],
+    exits: Mapping[Optional[str], Sequence[str]],
+) -> None:
+    """That the network a subscriber wants is there, and every stage it wants can answer.
+
+    Args:
+        name: the subscriber's.
+        network, stages: what it wants; None for all.
+        exits: the stages that can answer, by network; of one network by None, empty if nobody knows.
 
     Raises:
         OptionError: one cannot.
     """
+    if network is not None and network not in exits:
+        known = ", ".join(one for one in exits if one is not None)
+        there = f"this stream's are {known}" if known else "this stream has one network, without a name"
+        raise OptionError(f"subscriber {name} wants answers of {network!r}; {there}")
+    listed = [exits[network]] if network is not None else list(exits.values())
+    possible = list(dict.fromkeys(stage for one in listed for stage in one))
     for stage in stages or ():
-        if exits and stage not in exits:
+        if possible and stage not in possible:
             raise OptionError(
-                f"subscriber {name} wants the exit of {stage!r}, and this network answers at {', '.join(exits)}"
+                f"subscriber {name} wants the exit of {stage!r}, and {network or 'this network'} answers at {', '.join(possible)}"
             )

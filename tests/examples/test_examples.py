@@ -43,6 +43,12 @@ def test_two_networks_share_every_frame(tmp_path: Path) -> None:
     assert "0 of 2 frames late" in said
 
 
+def test_one_camera_feeds_two_networks(tmp_path: Path) -> None:
+    said = run(tmp_path, "one_camera.py", "--budget-ms", "2000", "--seconds", "2", "--rate", "4")
+    assert "depth by stage1" in said and "depth by stage4" in said and "sign " in said
+    assert "0 late" in said.splitlines()[-1] and "by signs stage2" in said.splitlines()[-1]
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: path.name)
 def test_an_example_says_how_it_is_run(path: Path) -> None:
     assert f"python examples/{path.relative_to(EXAMPLES)}" in path.read_text()
