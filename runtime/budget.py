@@ -7,7 +7,7 @@ from edgekit.errors import OptionError
 
 OVERRUN = ("return", "finish")
 # A deadline farther away than this was taken from another clock, or is in seconds.
-AN_HOUR = 3_600_000.0
+AN_HOUR, A_MINUTE = 3_600_000.0, 60_000.0
 
 
 def check_budget(budget_ms: Optional[float]) -> Optional[float]:
@@ -26,6 +26,20 @@ def check_budget(budget_ms: Optional[float]) -> Optional[float]:
     return None if math.isinf(budget) else budget
 
 
+def check_timeout(timeout_ms: Optional[float]) -> Optional[float]:
+    """A time to wait, in ms; None is as long as it takes, and what is negative or 0 is no time.
+
+    Raises:
+        OptionError: it is no number, or NaN.
+    """
+    if timeout_ms is None:
+        return None
+    timeout = _number(timeout_ms)
+    if math.isnan(timeout):
+        raise OptionError(f"timeout_ms={timeout_ms!r}: must be a number of milliseconds, or None")
+    return None if timeout == math.inf else timeout
+
+
 def check_deadline(deadline: float, now: float) -> float:
     """What is left until ``deadline``, in ms; negative if it has passed.
 
@@ -37,7 +51,9 @@ def check_deadline(deadline: float, now: float) -> float:
         raise OptionError(
             f"deadline={deadline!r}: must be an instant in milliseconds, session.clock.now() + ms"
         )
-    if abs(left) > AN_HOUR:
+    # Soon after a device has started, an instant in seconds is less than an hour before now.
+    in_seconds = left < -A_MINUTE and abs(left + now - now / 1000) < A_MINUTE
+    if abs(left) > AN_HOUR or in_seconds:
         raise OptionError(
             f"deadline={deadline!r} is {left / 1000:.0f} s from now on the session's clock: it must be an instant of that "
             "very clock, in milliseconds: session.clock.now() + ms"
@@ -75,6 +91,16 @@ def check_sure(confidence: Optional[float]) -> Optional[float]:
     if confidence is not None and not 0.5 <= _number(confidence) < 1:
         raise OptionError(f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99")
     return confidence
+
+
+def check_callback(on_exit: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        OptionError: what it must be.
+    """
+    if on_exit is not None and not callable(on_exit):
+        raise OptionError(f"on_exit={on_exit!r}: must be a function that takes a Result, or None")
 
 
 def _number(value: object) -> float:

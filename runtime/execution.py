@@ -1,5 +1,6 @@
 """One frame's way through the stages: runs what the scheduler allows, and keeps what was reached for anyone to read."""
 
+import logging
 from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from edgekit.runtime.postprocess import answer
 from edgekit.runtime.preprocess import Placement
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
+
+log = logging.getLogger("edgekit")
 
 # What else takes time of a budget, by its name in a latency model: making the answer from an exit.
 ANSWERING = "answering"
@@ -177,8 +180,7 @@ class Execution:
             self.progress = self.progress._replace(reason=reason, error=error, reached=now)
             if self.progress.decisions:  # else it never began
                 self._plan.stages.end(now)
-                for policy in self._plan.scheduler.policies:
-                    policy.over(now - self.call.started)
+                self._tell_policies(now - self.call.started)
             release, self._release = (
                 self._release,
                 _nothing,
@@ -255,6 +257,13 @@ class Execution:
         span = stage, begun, now - begun
         self.progress = self.progress._replace(prepared=self.progress.prepared + (span,))
         return now
+
+    def _tell_policies(self, elapsed_ms: float) -> None:
+        for policy in self._plan.scheduler.policies:
+            try:
+                policy.over(elapsed_ms)
+            except Exception:  # it may be the user's own, and the answer is there
+                log.exception("%s.over raised", type(policy).__name__)
 
     def _cut(self, stage: str, begun: float) -> None:
         self.progress = self.progress._replace(cut=(stage, begun, self._plan.clock.now() - begun))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Tuple
 
 from edgekit.errors import EdgekitError
+from edgekit.runtime.budget import check_timeout
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.priority import Priority
@@ -21,7 +22,11 @@ TAKING_S = 2e-3
 
 
 class Job:
-    """A submitted frame. Its methods may be called from any thread, at any time; in asyncio, ``await job`` is its result."""
+    """A submitted frame. Its methods may be called from any thread, at any time; in asyncio, ``await job`` is its result.
+
+    Attributes:
+        worker: whose turn to run it is awaited; None before it was given to one.
+    """
 
     def __init__(self, execution: Execution, clock: Clock, on_exit: Optional[OnExit] = None) -> None:
         self._execution = execution
@@ -33,6 +38,7 @@ class Job:
         self._taken = threading.Lock()  # held until he who watched has it
         self._final: Optional[Result] = None
         self._when_over: List[Callable[[], object]] = []
+        self.worker: Optional[Worker] = None
 
     def best(self) -> Optional[Result]:
         """The best exit so far; None if there is none. Never waits."""
@@ -56,7 +62,10 @@ class Job:
 
     def cancel(self) -> None:
         """Stop now: what was reached stays; nothing happens if the job is done."""
-        self.stop("cancelled")
+        if self.worker is None:
+            self.stop("cancelled")
+        else:
+            self.worker.withdraw(self, "cancelled")
 
     def stop(self, reason: str) -> None:
         """Cancel for another reason."""
@@ -67,14 +76,16 @@ class Job:
 
         Raises:
             TimeoutError: nothing was reached within ``timeout_ms``; the job goes on.
+            OptionError: ``timeout_ms`` is no number.
             BackendError: the first stage failed.
         """
+        timeout_ms = check_timeout(timeout_ms)
         self.wait(None if timeout_ms is None else self._clock.now() + timeout_ms)
         if self._over:
             return self._end()
         best = self.best()
         if best is None:
-            raise TimeoutError(f"no exit within {timeout_ms} ms; the job goes on: wait longer, or cancel it")
+            raise TimeoutError(f"no exit within {timeout_ms:g} ms; the job goes on: wait longer, or cancel it")
         return best
 
     def wait(self, until: Optional[float]) -> bool:
@@ -213,6 +224,7 @@ class Worker:
                 replaced = list(self._waiting)
                 self._waiting.clear()
             self._waiting.append(job)
+            job.worker = self
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
@@ -231,8 +243,8 @@ class Worker:
         else:
             job.stop(reason)
 
-    def close(self) -> None:
-        """Cancel the job that runs, drop those that wait, and join the thread."""
+    def close(self, then: Callable[[], object] = lambda: None) -> None:
+        """Cancel the job that runs, drop those that wait, join the thread, and do ``then`` when nobody runs a stage."""
         with self._changed:
             self._closed = True
             dropped, thread = list(self._waiting), self._thread
@@ -242,8 +254,17 @@ class Worker:
             self._clock.notify_all(self._changed)
         for job in dropped:
             job.drop("cancelled")
-        if thread is not None and thread is not threading.current_thread():
+        if self.is_current():  # closed by a callback, between two stages: it is this thread's turn
+            then()
+            return
+        if thread is not None:
             thread.join()
+        with self._turn:
+            then()
+
+    def is_current(self) -> bool:
+        """Whether the calling thread is this worker's, as in `Job`'s callbacks."""
+        return self._thread is threading.current_thread()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -268,7 +289,12 @@ class Worker:
                 return False
             job = self._current = self._waiting.popleft()
         with self._turn:
-            job.work()
+            try:
+                job.work()
+            except (
+                Exception
+            ):  # such as an observer's: those that wait for the frames after it do not deserve it
+                log.exception("a frame ended with an error")
         with self._changed:
             self._current = None
         return True

@@ -38,8 +38,27 @@ class Policy:
     def stop(self, reached: Reached) -> Optional[str]:
         """A word for the result's ``reason`` to stop here; None to go on."""
 
+    def stop_each(self, reached: Sequence[Reached]) -> Sequence[Optional[str]]:
+        """`stop` for samples of a batch that have come to the same exit, in their order."""
+        return [self.stop(one) for one in reached]
+
     def over(self, elapsed_ms: float) -> None:
         """A frame is over, ``elapsed_ms`` after its call."""
+
+
+def check_policies(policies: Sequence[Policy], manifest: Manifest) -> None:
+    """Have every policy look at the network.
+
+    Raises:
+        OptionError: one cannot work with it, or is no policy.
+    """
+    several = isinstance(policies, Sequence) and not isinstance(policies, str)
+    if not several or not all(isinstance(policy, Policy) for policy in policies):
+        raise OptionError(
+            f"policies={policies!r}: must be a list of policies, such as [FixedStage('stage2')]"
+        )
+    for policy in policies:
+        policy.check(manifest)
 
 
 class FixedStage(Policy):
@@ -110,6 +129,8 @@ class Confidence(Policy):
                 raise OptionError(
                     f"{manifest.name} has no calibrated thresholds; give your own, one for each exit"
                 )
+        if not isinstance(given, (Mapping, Sequence, np.ndarray)) or isinstance(given, str):
+            raise OptionError(f"thresholds={given!r}: give one number for each exit, as a list or by stage")
         if not isinstance(given, Mapping):
             if len(given) not in (len(exits), len(exits) - 1):
                 raise OptionError(
@@ -121,18 +142,24 @@ class Confidence(Policy):
                 raise OptionError(
                     f"thresholds: {name!r} has no exit; the stages with one are {', '.join(exits)}"
                 )
-            if not 0 <= value <= 1:
+            if not (_is_number(value) and 0 <= value <= 1):
                 raise OptionError(f"thresholds: {name}={value!r} must be from 0 to 1")
         self.thresholds = dict(given)
 
     def stop(self, reached: Reached) -> Optional[str]:
         """See `Policy.stop`."""
-        stage, logits = reached.exits[-1]
+        return self.stop_each([reached])[0]
+
+    def stop_each(self, reached: Sequence[Reached]) -> Sequence[Optional[str]]:
+        """See `Policy.stop_each`."""
+        stage = reached[0].exits[-1][0] if reached else ""
         threshold = self.thresholds.get(stage)
         if threshold is None:
-            return None
-        sure = float(confidence(logits.ravel(), self._measure, self._temperatures.get(stage, 1.0)))
-        return "confident" if _log_odds(sure) >= _log_odds(threshold) + self.shift else None
+            return [None] * len(reached)
+        logits = np.stack([one.exits[-1][1].ravel() for one in reached])
+        sure = confidence(logits, self._measure, self._temperatures.get(stage, 1.0))
+        enough = _log_odds(threshold) + self.shift
+        return ["confident" if _log_odds(one) >= enough else None for one in sure.tolist()]
 
 
 def calibrated_policies(manifest: Manifest) -> Tuple[Policy, ...]:
@@ -153,10 +180,14 @@ class AverageBudget(Policy):
     """
 
     def __init__(self, mean_ms: float, confidence: Confidence, window: int = 100) -> None:
-        if not (mean_ms > 0 and math.isfinite(mean_ms)):
+        if not (_is_number(mean_ms) and mean_ms > 0 and math.isfinite(mean_ms)):
             raise OptionError(f"mean_ms={mean_ms!r}: must be a positive number of milliseconds")
-        if window < 2:
-            raise OptionError(f"window={window!r}: must be at least 2 frames")
+        if not isinstance(window, int) or window < 2:
+            raise OptionError(f"window={window!r}: must be a whole number of frames, at least 2")
+        if not isinstance(confidence, Confidence):
+            raise OptionError(
+                f"confidence={confidence!r}: must be the Confidence whose thresholds are to be moved"
+            )
         self.mean_ms = mean_ms
         self.confidence = confidence
         self._elapsed: Deque[float] = deque(maxlen=window)
@@ -182,6 +213,10 @@ class AverageBudget(Policy):
 # Log odds that a window of frames of twice the mean moves the thresholds by, and how far they may go: at 12, a threshold of
 # one half has become one of 6e-6, or of 1 - 6e-6.
 GAIN, FARTHEST = 4.0, 12.0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _log_odds(share: float) -> float:

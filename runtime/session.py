@@ -11,7 +11,14 @@ from edgekit.errors import EdgekitError
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.batches import Batches
-from edgekit.runtime.budget import check_budget, check_deadline, check_opening, check_overrun, check_sure
+from edgekit.runtime.budget import (
+    check_budget,
+    check_callback,
+    check_deadline,
+    check_opening,
+    check_overrun,
+    check_sure,
+)
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.entrance import Entrance
@@ -22,7 +29,7 @@ from edgekit.runtime.job import Job, OnExit
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
-from edgekit.runtime.policies import Policy, calibrated_policies
+from edgekit.runtime.policies import Policy, calibrated_policies, check_policies
 from edgekit.runtime.priority import Priority
 from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
@@ -67,8 +74,7 @@ class Session(Closing):
         check_opening(warmup, confidence)
         self._manifest = bundle.manifest if network is None else bundle.manifest.only(network)
         policies = calibrated_policies(self._manifest) if policies is None else policies
-        for policy in policies:
-            policy.check(self._manifest)
+        check_policies(policies, self._manifest)
         self.bundle = bundle
         self.network = network
         self.backend = backend
@@ -230,6 +236,7 @@ class Session(Closing):
         started = self.clock.now()
         budget_ms = check_budget(budget_ms)
         sure = check_sure(confidence)
+        check_callback(on_exit)
         execution = self.begin(started, budget_ms, inputs, True, cheapest_first=True, confidence=sure)
         job = Job(execution, self.clock, on_exit)
         self._returning.worker.add(job, latest)
@@ -266,9 +273,7 @@ class Session(Closing):
     def close(self) -> None:
         """Cancel what runs in the background, join its thread and give everything back; may be called twice."""
         self._closed = True
-        self._returning.worker.close()
-        with self.turn:
-            self.backend.close()
+        self._returning.worker.close(self.backend.close)
 
     def begin(
         self,
@@ -284,6 +289,10 @@ class Session(Closing):
         """A frame whose inputs are ready and of which nothing has run; ``plan`` in place of the session's own."""
         if self._closed:
             raise EdgekitError("the session is closed; load the bundle again")
+        if not copy and self._returning.worker.is_current():
+            raise EdgekitError(
+                "on_exit runs on the session's own thread, which cannot wait for itself: submit() the frame"
+            )
         entered = self._entrance.enter(inputs, copy)
         reserve = self._returning.reserve_ms(budget_ms, returning)
         confidence = self.trying if returning else confidence

@@ -58,6 +58,23 @@ def test_a_cancelled_job_keeps_what_it_reached(virtual: MakeSession) -> None:
     assert session.infer(**golden(session)).reason == "final"
 
 
+def test_a_job_that_waits_for_its_turn_is_over_as_soon_as_it_is_cancelled(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    jobs = [session.submit(**golden(session)) for _ in range(3)]
+    jobs[1].cancel()
+    result = jobs[1].result()
+    assert (result.reason, result.output, jobs[0].done()) == ("cancelled", None, False)
+    assert [jobs[k].result().reason for k in (0, 2)] == ["final", "final"]
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "soon", [1], True])
+def test_a_time_to_wait_that_is_no_number_is_refused(session: Session, timeout: object) -> None:
+    job = session.submit(**golden(session))
+    with pytest.raises(OptionError, match=r"timeout_ms=.* must be a number of milliseconds"):
+        job.result(timeout_ms=timeout)  # type: ignore[arg-type]
+    assert job.result(timeout_ms=float("inf")).reason == "final"
+
+
 def test_a_job_with_a_budget_stops_at_what_is_expected_to_fit(virtual: MakeSession) -> None:
     session = virtual(MS)
     result = session.submit(budget_ms=30, **golden(session)).result()
@@ -132,6 +149,54 @@ def test_a_callback_that_raises_stops_neither_its_frame_nor_the_next(
     assert session.submit(on_exit=broken, **golden(session)).result().reason == "final"
     assert "on_exit raised" in caplog.text
     assert session.submit(**golden(session)).result().reason == "final"
+
+
+def test_a_callback_that_cannot_be_called_is_refused_at_the_call(session: Session) -> None:
+    with pytest.raises(OptionError, match="on_exit=5: must be a function"):
+        session.submit(on_exit=5, **golden(session))  # type: ignore[arg-type]
+
+
+def test_a_callback_that_closes_its_session_ends_the_frame_and_the_thread(
+    classifier_bundle: Bundle,
+) -> None:
+    before = threading.active_count()
+    session = Session.open(classifier_bundle.path, threads=1)
+    job = session.submit(on_exit=lambda result: session.close(), **golden(session))
+    assert (job.result(20_000).stage, job.result().reason) == ("stage1", "cancelled")
+    session.close()
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("method", ["infer", "anytime"])
+def test_a_callback_that_would_wait_for_its_own_thread_is_told_so_instead(
+    session: Session, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    def ask(result: Result) -> None:
+        getattr(session, method)(**golden(session))
+
+    assert session.submit(on_exit=ask, **golden(session)).result(20_000).reason == "final"
+    assert "cannot wait for itself: submit() the frame" in caplog.text
+
+
+def test_a_callback_may_submit_the_next_frame(session: Session) -> None:
+    next_ones: List[Job] = []
+    session.submit(
+        on_exit=lambda result: next_ones.append(session.submit(**golden(session))), **golden(session)
+    ).result()
+    assert next_ones and all(job.result().reason == "final" for job in next_ones)
+
+
+def test_an_observer_that_raises_stops_no_frame_after_it(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(execution: object) -> None:
+        raise ZeroDivisionError("mine")
+
+    session.observe(broken)
+    for _ in range(2):
+        assert session.submit(**golden(session)).result(20_000).reason == "final"
+    assert session.infer(budget_ms=20_000, **golden(session)).reason == "final"
+    assert "a frame ended with an error" in caplog.text
 
 
 def test_the_latest_frame_replaces_those_that_have_not_begun(virtual: MakeSession) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import pytest
@@ -47,6 +47,18 @@ def checked(policy: Confidence, manifest: Manifest) -> Confidence:
 
 
 # --- Confidence -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measure", sorted(MEASURES))
+def test_a_batch_is_told_what_its_samples_are_told_one_by_one(classifier: Manifest, measure: str) -> None:
+    policy = checked(Confidence({"stage1": 0.4}, measure), classifier)
+    policy.shift = 0.1
+    samples = [reached(p) for p in np.linspace(0.1, 0.999, 50)]
+    told = policy.stop_each(samples)
+    assert list(told) == [policy.stop(one) for one in samples]
+    assert None in told and "confident" in told
+    fixed: Policy = FixedStage("stage1")
+    assert list(fixed.stop_each([reached(0.5), reached(0.5, 0.5)])) == ["fixed", None]
 
 
 def test_a_frame_stops_at_the_first_exit_that_is_sure_enough(classifier: Manifest) -> None:
@@ -116,6 +128,9 @@ def test_the_measure_and_the_temperatures_of_the_calibration_are_taken(classifie
         ({"stage7": 0.5}, "'stage7' has no exit; the stages with one are stage1, stage2"),
         ([1.5], "must be from 0 to 1"),
         ([float("nan")], "must be from 0 to 1"),
+        (["high"], "stage1='high' must be from 0 to 1"),
+        (0.5, "one number for each exit"),
+        ("high", "one number for each exit"),
     ],
 )
 def test_thresholds_that_do_not_fit_are_refused(
@@ -198,6 +213,27 @@ def test_a_policy_that_raises_leaves_the_answer_and_the_next_frame(stereo_bundle
             assert session.infer(budget_ms=budget, **session.golden()[0]).reason == "final"
 
 
+@pytest.mark.parametrize("given", [FixedStage("stage1"), "fixed", [FixedStage], ["fixed"], [None], 5])
+def test_what_is_no_list_of_policies_is_refused_with_an_example(stereo_bundle: Bundle, given: object) -> None:
+    with pytest.raises(OptionError, match=r"must be a list of policies, such as \[FixedStage\('stage2'\)\]"):
+        Session.open(stereo_bundle.path, policies=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{}, {"budget_ms": 10_000}, {"budget_ms": 10_000, "overrun": "finish"}])
+def test_a_policy_that_raises_when_a_frame_is_over_costs_neither_its_answer_nor_the_next(
+    stereo_bundle: Bundle, options: Dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Policy):
+        def over(self, elapsed_ms: float) -> None:
+            raise ZeroDivisionError("mine")
+
+    with Session.open(stereo_bundle.path, policies=[Broken()]) as session:
+        for _ in range(2):
+            assert session.infer(**options, **session.golden()[0]).reason == "final"
+        assert session.submit(**session.golden()[0]).result(20_000).reason == "final"
+    assert "Broken.over raised" in caplog.text
+
+
 # --- The average budget -----------------------------------------------------------------------------------------------
 
 
@@ -242,11 +278,14 @@ def test_a_mean_that_cannot_be_held_does_not_wind_the_thresholds_up(classifier: 
 
 def test_an_average_budget_of_nonsense_is_refused() -> None:
     bad: Dict[str, float] = {"zero": 0.0, "nan": float("nan"), "inf": float("inf"), "negative": -1.0}
-    for value in bad.values():
+    for value in [*bad.values(), "20", None, True]:
         with pytest.raises(OptionError, match="mean_ms"):
-            AverageBudget(value, Confidence([0.5]))
-    with pytest.raises(OptionError, match="window"):
-        AverageBudget(10.0, Confidence([0.5]), window=1)
+            AverageBudget(value, Confidence([0.5]))  # type: ignore[arg-type]
+    for window in (1, 2.5, "many"):
+        with pytest.raises(OptionError, match="window"):
+            AverageBudget(10.0, Confidence([0.5]), window=window)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="confidence=None: must be the Confidence"):
+        AverageBudget(10.0, None)  # type: ignore[arg-type]
 
 
 def test_the_policy_of_ones_own_in_the_documentation_works(repository: Path, stereo_bundle: Bundle) -> None:

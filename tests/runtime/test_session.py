@@ -251,6 +251,19 @@ def test_a_deadline_of_another_clock_is_refused(virtual: MakeSession, ahead: flo
         session.infer_by("soon", **golden(session))  # type: ignore[arg-type]
 
 
+def test_a_deadline_in_seconds_is_refused_even_soon_after_the_device_has_started(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS)
+    assert isinstance(session.clock, JumpingClock)
+    session.clock.advance(1_200_000.0)  # twenty minutes
+    with pytest.raises(OptionError, match="that very clock, in milliseconds"):
+        session.infer_by(session.clock.now() / 1000 + 0.03, **golden(session))
+    assert session.infer_by(
+        session.clock.now() - 50_000, **golden(session)
+    ).missed  # a minute late is only late
+
+
 def test_if_there_is_no_answer_in_time_the_last_one_is_given_with_its_age_if_asked_for(
     virtual: MakeSession,
 ) -> None:
