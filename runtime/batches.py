@@ -1,15 +1,16 @@
 """Many pictures at once: samples leave at their own exit, and those that stay are packed densely for the next stage."""
 
 import threading
-from collections import deque
-from typing import Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from edgekit.bundle import InputSpec
 from edgekit.errors import BackendError, InputError, OptionError
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.execution import Plan
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.packing import Chunk, Rows, Waiting, after, dense
 from edgekit.runtime.policies import Reached
 from edgekit.runtime.postprocess import answer
 from edgekit.runtime.preprocess import Placement, Preprocessor, as_array
@@ -19,22 +20,14 @@ from edgekit.runtime.result import Result
 PACK = 32
 
 
-class _Row(NamedTuple):
-    """A sample's part of a tensor that a pack of samples shares."""
-
-    array: np.ndarray
-    number: int
-
-
 class _Sample:
     """One picture on its way through the stages."""
 
-    def __init__(
-        self, number: int, tensors: Mapping[str, np.ndarray], placement: Optional[Placement]
-    ) -> None:
+    __slots__ = ("answered", "error", "exits", "number", "placement", "reason", "stages")
+
+    def __init__(self, number: int, placement: Optional[Placement]) -> None:
         self.number = number
         self.placement = placement
-        self.tensors = {name: _Row(array, 0) for name, array in tensors.items()}
         self.exits: List[Tuple[str, np.ndarray]] = []
         self.stages: List[Tuple[str, float, float]] = []
         self.answered = 0.0  # the instant of the last exit
@@ -51,8 +44,8 @@ class Batches:
         self._turn = turn
         manifest = plan.manifest
         self._size = PACK if manifest.batch is None else manifest.batch
-        singly = [spec._replace(shape=(1, *spec.shape[1:])) for spec in manifest.inputs]
-        self._preprocessor = Preprocessor(singly, allow_nonfinite)
+        self._singly = [spec._replace(shape=(1, *spec.shape[1:])) for spec in manifest.inputs]
+        self._allow_nonfinite = allow_nonfinite
         names = [stage.name for stage in manifest.stages]
         # Graphs that take any number of samples take longer for a pack than for one frame.
         self._model = LatencyModel(names) if manifest.batch is None else plan.stages
@@ -95,88 +88,107 @@ class Batches:
                 )
             )
         deadline = None if budget_ms is None else started + budget_ms
-        waiting: List[Deque[_Sample]] = [deque() for _ in manifest.stages]
-        coming = iter(enumerate(images))
-        ended: Dict[int, _Sample] = {}
+        waiting: List[Waiting[_Sample]] = [Waiting() for _ in manifest.stages]
+        coming = self._packs(images)
+        ended: List[_Sample] = []
         more = True
-        while more or any(waiting):
+        while more or any(queue.count for queue in waiting):
             # With a deadline, every sample gets its first answer before any gets its second; without one, the stage
             # farthest on that can run a full pack does, so that few tensors wait.
-            full = [k for k, queue in enumerate(waiting) if len(queue) >= self._size]
+            full = [k for k, queue in enumerate(waiting) if queue.count >= self._size]
             if more and (deadline is not None or not full):
-                more = self._enter(coming, waiting[0])
-                if deadline is not None and not waiting[0]:
+                chunk = next(coming, None)
+                more = chunk is not None
+                if chunk is not None:
+                    waiting[0].add(chunk)
+                elif deadline is not None and not waiting[0].count:
                     continue
             if full and deadline is None:
                 stage = full[-1]
             else:
-                queued = [k for k, queue in enumerate(waiting) if queue]
+                queued = [k for k, queue in enumerate(waiting) if queue.count]
                 if not queued:
                     continue
                 stage = queued[0]
-            pack = [waiting[stage].popleft() for _ in range(min(self._size, len(waiting[stage])))]
-            for sample in self._step(stage, pack, deadline):
-                waiting[stage + 1].append(sample)
-            ended.update({sample.number: sample for sample in pack if sample.reason})
-        return [self._result(ended[number], started, budget_ms) for number in sorted(ended)]
+            pack = waiting[stage].take(self._size)
+            for chunk in self._step(stage, pack, deadline):
+                waiting[stage + 1].add(chunk)
+            ended += [sample for chunk in pack for sample in chunk.samples if sample.reason]
+        ended.sort(key=lambda sample: sample.number)
+        return [self._result(sample, started, budget_ms) for sample in ended]
 
-    def _enter(self, coming: "Iterator[Tuple[int, object]]", queue: "Deque[_Sample]") -> bool:
-        """Prepare the next pack of pictures; False if there are no more."""
-        name, shape = self._plan.manifest.inputs[0].name, self._plan.manifest.inputs[0].shape
-        while len(queue) < self._size:
-            number, image = next(coming, (-1, None))
-            if number < 0:
-                return False
-            try:
-                array = as_array(name, image)
-                if array.dtype.kind == "f" and array.ndim == len(shape) - 1:
-                    array = array[None]
-                prepared = self._preprocessor.prepare({name: array})
-            except InputError as error:
-                raise InputError(f"picture {number} (the first is 0): {error}") from error
-            queue.append(_Sample(number, prepared.tensors, prepared.placement))
-        return True
+    def _packs(self, images: Sequence[object]) -> "Iterator[Chunk[_Sample]]":
+        """The pictures as the network's input, as many together as a graph takes."""
+        spec = self._singly[0]
+        pack = np.empty(0, np.float32)
+        row = 0
 
-    def _step(self, stage: int, pack: List[_Sample], deadline: Optional[float]) -> List[_Sample]:
+        def place(wanted: InputSpec) -> np.ndarray:
+            return pack[row : row + 1]  # a picture is converted into its place
+
+        preprocessor = Preprocessor(self._singly, self._allow_nonfinite, place)
+        for begin in range(0, len(images), self._size):
+            some = images[begin : begin + self._size]
+            pack = np.empty((len(some),) + spec.shape[1:], np.float32)
+            samples = []
+            for row, image in enumerate(some):
+                try:
+                    array = as_array(spec.name, image)
+                    if array.dtype.kind == "f" and array.ndim == len(spec.shape) - 1:
+                        array = array[None]
+                    prepared = preprocessor.prepare({spec.name: array})
+                except InputError as error:
+                    raise InputError(f"picture {begin + row} (the first is 0): {error}") from error
+                tensor = prepared.tensors[spec.name]
+                if not np.shares_memory(tensor, pack):
+                    pack[row] = tensor[0]
+                samples.append(_Sample(begin + row, prepared.placement))
+            yield Chunk(samples, {spec.name: Rows(pack)})
+
+    def _step(
+        self, stage: int, pack: "List[Chunk[_Sample]]", deadline: Optional[float]
+    ) -> "List[Chunk[_Sample]]":
         """Run one stage for a pack, and return those samples that go on."""
         clock, spec = self._plan.clock, self._plan.manifest.stages[stage]
+        samples = [sample for chunk in pack for sample in chunk.samples]
         if (
             deadline is not None
-            and pack[0].exits
-            and not self._fits(stage, len(pack), deadline - clock.now())
+            and samples[0].exits
+            and not self._fits(stage, len(samples), deadline - clock.now())
         ):
-            return _end(pack, "budget")
+            return _end(samples, "budget")
+        size = len(samples) if self._plan.manifest.batch is None else self._size
+        inputs = {name: dense(pack, name, size) for name in spec.inputs}
         try:
             with self._turn:
                 begun = clock.now()
-                outputs = self._run(stage, pack)
+                outputs = self._run(stage, inputs, len(samples))
                 now = clock.now()
         except BackendError as error:
-            if not pack[0].exits:
+            if not samples[0].exits:
                 raise
-            for sample in pack:
+            for sample in samples:
                 sample.error = str(error)
-            return _end(pack, "error")
-        if len(pack) == self._size:
+            return _end(samples, "error")
+        if len(samples) == self._size:
             self._model.learn(spec.name, now - begun)
-        staying = []
-        for row, sample in enumerate(pack):
-            sample.stages.append((spec.name, begun, now - begun))
-            if spec.exit is not None:
-                sample.exits.append((spec.name, outputs[spec.exit][row : row + 1]))
+        ran = (spec.name, begun, now - begun)
+        for sample in samples:
+            sample.stages.append(ran)
+        if spec.exit is not None:
+            logits = outputs[spec.exit]
+            for row, sample in enumerate(samples):
+                sample.exits.append((spec.name, logits[row : row + 1]))
                 sample.answered = now
-            tensors = {name: _Row(array, row) for name, array in outputs.items()}
-            sample.tensors = {
-                name: kept
-                for name, kept in {**sample.tensors, **tensors}.items()
-                if name in self._needed[stage + 1]
+        self._end_some(samples, stage, deadline)
+        made = {name: array[: len(samples)] for name, array in {**inputs, **outputs}.items()}
+        needed = self._needed[stage + 1]
+        for chunk in pack:
+            chunk.tensors = {
+                name: rows for name, rows in chunk.tensors.items() if name in needed and name not in made
             }
-            reason = self._why_end(sample, stage, deadline)
-            if reason is None:
-                staying.append(sample)
-            else:
-                _end([sample], reason)
-        return staying
+        made = {name: array for name, array in made.items() if name in needed}
+        return after(pack, made, [sample.reason is None for sample in samples])
 
     def _fits(self, stage: int, count: int, left: float) -> bool:
         """Whether the next answer of ``count`` samples will be there before ``left`` ms have passed."""
@@ -191,38 +203,28 @@ class Batches:
             needed += packed if packed is not None else count * (single or 0.0)
         return needed <= left
 
-    def _run(self, stage: int, pack: Sequence[_Sample]) -> Dict[str, np.ndarray]:
-        """The outputs of one stage, with one row a sample."""
-        manifest = self._plan.manifest
-        spec = manifest.stages[stage]
-        missing = 0 if manifest.batch is None else self._size - len(pack)
-        inputs = {}
-        for name in spec.inputs:
-            packed = _packed([sample.tensors[name] for sample in pack])
-            if (
-                missing
-            ):  # the graph takes just so many: the last sample once more costs nothing and is dropped
-                packed = np.concatenate((packed, np.repeat(packed[-1:], missing, axis=0)))
-            inputs[name] = packed
+    def _run(self, stage: int, inputs: Mapping[str, np.ndarray], count: int) -> Dict[str, np.ndarray]:
+        """The outputs of one stage of which anything is read, with one row for each of the first ``count`` samples."""
+        spec = self._plan.manifest.stages[stage]
         frame = self._backend.start(inputs)
         try:
             frame.run(spec.name)
             wanted = self._needed[stage + 1] | ({spec.exit} if spec.exit is not None else set())
-            return {one.name: frame.read(one.name)[: len(pack)] for one in spec.outputs if one.name in wanted}
+            return {one.name: frame.read(one.name)[:count] for one in spec.outputs if one.name in wanted}
         finally:
             frame.end()
 
-    def _why_end(self, sample: _Sample, stage: int, deadline: Optional[float]) -> Optional[str]:
-        """Why ``stage`` was the last one for ``sample``; None if it was not."""
+    def _end_some(self, samples: Sequence[_Sample], stage: int, deadline: Optional[float]) -> None:
+        """End those samples for which ``stage`` was the last one."""
         if self._next_exit[stage + 1] is None:
-            return "final"
-        if self._plan.manifest.stages[stage].exit is not None:
-            reached = Reached(self._plan.clock.now(), deadline, sample.exits)
+            _end(samples, "final")
+        elif self._plan.manifest.stages[stage].exit is not None:
+            now = self._plan.clock.now()
             for policy in self._plan.scheduler.policies:
-                enough = policy.stop(reached)
-                if enough is not None:
-                    return enough
-        return None
+                asked = [sample for sample in samples if sample.reason is None]
+                told = policy.stop_each([Reached(now, deadline, sample.exits) for sample in asked])
+                for sample, enough in zip(asked, told):
+                    sample.reason = enough
 
     def _result(self, sample: _Sample, started: float, budget_ms: Optional[float]) -> Result:
         manifest = self._plan.manifest
@@ -246,18 +248,8 @@ class Batches:
         )
 
 
-def _packed(rows: Sequence[_Row]) -> np.ndarray:
-    """The samples' rows as one array; without a copy where they are a whole pack in its order."""
-    first = rows[0].array
-    if all(row.array is first for row in rows):
-        numbers = [row.number for row in rows]
-        return first if numbers == list(range(len(first))) else first[numbers]
-    return np.stack([row.array[row.number] for row in rows])
-
-
-def _end(pack: Sequence[_Sample], reason: str) -> List[_Sample]:
+def _end(samples: Sequence[_Sample], reason: str) -> "List[Chunk[_Sample]]":
     """End samples; none of them goes on."""
-    for sample in pack:
+    for sample in samples:
         sample.reason = reason
-        sample.tensors = {}
     return []

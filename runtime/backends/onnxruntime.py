@@ -13,6 +13,7 @@ from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
 from edgekit.runtime.backends.onnxruntime_settings import session_config
+from edgekit.runtime.backends.onnxruntime_threads import DTYPES, SMALL, quicker_alone
 
 CPU = "CPUExecutionProvider"
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
@@ -69,31 +70,44 @@ class OnnxRuntime(Backend):
     def __init__(self, library: Any, providers: Sequence[str], threads: int, spin: bool) -> None:
         self._library = library
         self.version = str(library.__version__)
-        config = session_config(library, threads, spin)
-        self.settings = {"providers": list(providers), "threads": threads, "session_config": config}
-        self._options = library.SessionOptions()
-        self._options.intra_op_num_threads = threads
-        self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = QUIET
-        for name, value in config.items():
-            self._options.add_session_config_entry(name, value)
+        self._providers, self._threads, self._spin = list(providers), threads, spin
+        self._alone: List[str] = []  # the stages that run on one thread
+        self.settings = {
+            "providers": self._providers,
+            "threads": threads,
+            "session_config": session_config(library, threads, spin),
+            "one_thread": self._alone,
+        }
         self.views = _gives_views(library)
         self.stages: Loaded[_Stage] = Loaded()
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`."""
-        try:
-            session = self._library.InferenceSession(
-                graph, self._options, providers=self.settings["providers"]
-            )
-        except Exception as error:  # ONNX Runtime's errors have no common class below Exception
-            raise BackendError(
-                f"{source}: ONNX Runtime {self.version} refuses this graph: {_said(error)}"
-            ) from error
+        session = self._open(graph, self._threads, source)
+        if self._threads > 1 and stage.macs <= SMALL and self._providers == [CPU]:
+            alone = self._open(graph, 1, source)
+            if quicker_alone(alone, session):
+                session = alone
+                self._alone.append(stage.name)
         reads, writes = session.get_inputs(), session.get_outputs()
         check_tensors(stage, [entry.name for entry in reads], [entry.name for entry in writes], source)
         outputs = tuple(spec.name for spec in stage.outputs)
         self.stages[stage.name] = _Stage(self._runner(session, outputs), stage.inputs, outputs)
+
+    def _open(self, graph: bytes, threads: int, source: str) -> Any:
+        """A session on ``threads`` threads."""
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = QUIET
+        for name, value in session_config(self._library, threads, self._spin).items():
+            options.add_session_config_entry(name, value)
+        try:
+            return self._library.InferenceSession(graph, options, providers=self._providers)
+        except Exception as error:  # ONNX Runtime's errors have no common class below Exception
+            raise BackendError(
+                f"{source}: ONNX Runtime {self.version} refuses this graph: {_said(error)}"
+            ) from error
 
     def _runner(self, session: Any, outputs: Sequence[str]) -> Run:
         """How to run a session.
@@ -104,8 +118,8 @@ class OnnxRuntime(Backend):
         """
         # Not an I/O binding: ONNX Runtime 1.10 ignores the terminate flag there.
         below = getattr(session, "_sess", None)
-        if below is None or self.settings["providers"] != [CPU]:
-            return lambda inputs, options: session.run_with_ort_values(outputs, inputs, options)  # type: ignore[no-any-return]
+        if below is None or self._providers != [CPU]:
+            return lambda inputs, options: session.run_with_ort_values(outputs, inputs, options)
         wrap, numbers = self._library.OrtValue, range(len(outputs))
 
         def run(inputs: Dict[str, Any], options: Any) -> Sequence[Any]:
@@ -171,7 +185,7 @@ class OnnxRuntimeFrame(Frame):
         value = self._values[name]
         if self._backend.views or value.device_name() != "cpu":
             return value.numpy()  # type: ignore[no-any-return]
-        dtype, shape = _DTYPES.get(value.data_type()), value.shape()
+        dtype, shape = DTYPES.get(value.data_type()), value.shape()
         if dtype is None or 0 in shape:
             return value.numpy()  # type: ignore[no-any-return]
         return np.asarray(_Memory(value, shape, dtype))
@@ -188,17 +202,6 @@ class _Memory:
             "typestr": np.dtype(dtype).str,
             "version": 3,
         }
-
-
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-}
 
 
 def _gives_views(library: Any) -> bool:
