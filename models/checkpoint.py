@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from edgekit.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_DEEPEST = 8  # wrappers around each other; a dictionary that holds itself has no end
+_TAR_MAGIC = slice(257, 262)
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -28,9 +30,11 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    weights = _find_weights(loaded)
+    weights = _find_weights(loaded, path)
     if not weights:
-        raise CheckpointError(f"{path}: holds no weights (looked at the top level and under {', '.join(_WRAPPERS)})")
+        raise CheckpointError(
+            f"{path}: holds no weights (looked at the top level and under {', '.join(_WRAPPERS)})"
+        )
     while all(name.startswith("module.") for name in weights):
         weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
     return weights
@@ -49,24 +53,52 @@ def _read_safetensors(path: Path) -> object:
 def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+    except Exception as error:  # what torch raises of a damaged file depends on where the damage is
+        if not _begins_as_torch(path):
+            raise CheckpointError(
+                f"{path}: no torch checkpoint, nor a .safetensors file: perhaps a page that was saved in its place, a git-lfs "
+                "pointer, or compressed; get the file itself"
+            ) from error
+        if isinstance(error, UnpicklingError) and (
+            "weights_only" in str(error) or "Unsupported" in str(error)
+        ):
             raise CheckpointError(
                 f"{path}: refused, it contains more than tensors and plain values, and reading that could run code; "
                 "load it where you trust it and save only its state_dict"
             ) from error
-        raise CheckpointError(f"{path}: damaged or not a torch checkpoint ({error}); copy it again") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{path}: damaged or not a torch checkpoint ({error}); copy it again") from error
+        raise CheckpointError(
+            f"{path}: damaged or not a torch checkpoint ({error or type(error).__name__}); copy it again"
+        ) from error
 
 
-def _find_weights(loaded: object) -> dict[str, Tensor]:
-    if not isinstance(loaded, Mapping):
-        return {}
-    for key in _WRAPPERS:
-        if isinstance(loaded.get(key), Mapping):
-            return _find_weights(loaded[key])
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+def _begins_as_torch(path: Path) -> bool:
+    """Whether the file is a zip archive, a pickle, or (torch before 0.1.10) a tar archive."""
+    with open(path, "rb") as file:
+        begin = file.read(_TAR_MAGIC.stop)
+    return begin.startswith((b"PK\x03\x04", b"\x80")) or begin[_TAR_MAGIC] == b"ustar"
+
+
+def _find_weights(loaded: object, path: Path) -> dict[str, Tensor]:
+    for _ in range(_DEEPEST):
+        if not isinstance(loaded, Mapping):
+            return {}
+        inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
+        if inner is None:
+            break
+        loaded = inner
+    weights = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}  # type: ignore[attr-defined]
+    for name, tensor in weights.items():
+        if (
+            tensor.layout != torch.strided
+            or tensor.is_quantized
+            or tensor.is_complex()
+            or tensor.device.type != "cpu"
+        ):
+            raise CheckpointError(
+                f"{path}: {name} is no plain tensor of numbers ({tensor.layout}, {tensor.dtype}, {tensor.device.type}); "
+                "save it as a dense one"
+            )
+    return weights
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -90,7 +122,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
                 f"{source}: {name} is {tuple(weights[name].shape)}, these options need {tuple(expected[name].shape)}"
             )
         if not torch.isfinite(weights[name]).all():
-            raise CheckpointError(f"{source}: {name} holds NaN or Inf; the file is damaged or its training diverged")
+            raise CheckpointError(
+                f"{source}: {name} holds NaN or Inf; the file is damaged or its training diverged"
+            )
     model.load_state_dict({name: weights.get(name, tensor) for name, tensor in expected.items()})
 
 
