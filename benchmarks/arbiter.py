@@ -1,4 +1,4 @@
-"""The arbiter against sharing by halves: python -m benchmarks.arbiter [--live] [--quick] [--frames N] [--out FILE].
+"""The arbiter against sharing by halves: python -m benchmarks.arbiter [--live] [--quick] [--out FILE].
 
 Two networks, AnyNet with the shipped weights and an MSDNet, share budgets. Simulated from the stages' durations measured here,
 on a virtual clock, over budgets and conditions; with --live also on this machine, which must be idle otherwise.
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,11 +21,13 @@ import torch
 
 import edgekit
 from benchmarks.machine import describe
+from edgekit.errors import OptionError
 from edgekit.models.msdnet import MSDNet, MSDNetOptions
 from edgekit.runtime import Arbiter, Share
 from edgekit.runtime.arbiter.members import Terms
 from edgekit.runtime.arbiter.simulated import SharedOutcomes, SimulatedNetwork, arbitrate, best, in_turns
 from edgekit.runtime.arbiter.worth import utilities_of
+from edgekit.runtime.priority import Priority
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.workload import QUIET, Conditions, Every, modelled
 
@@ -62,6 +65,8 @@ class Cell:
     late: int
     late_halves: int
     verdict: str  # higher, equal (both have everything, or nothing), equal by chance, lower
+    worst_ms: float | None = None  # live: after the deadline, of the latest frame
+    worst_halves_ms: float | None = None
 
 
 def verdict(arbiter: float, halves: float, whole: float) -> str:
@@ -88,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 2000")
     parser.add_argument("--live-frames", type=int, help="of a live cell and way to share; default 200")
+    parser.add_argument(
+        "--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("arbiter.json"))
     options = parser.parse_args(arguments)
@@ -95,16 +103,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     live_frames = options.live_frames or (20 if options.quick else 200)
     with tempfile.TemporaryDirectory() as scratch:
         bundles = export(Path(scratch))
-        sessions = {name: Session.open(path, threads=options.threads) for name, path in bundles.items()}
-        try:
+        with ExitStack() as stack:
+            sessions = opened(stack, bundles, options.threads, "normal")
             measured = {
                 name: durations(session, 20 if options.quick else 200) for name, session in sessions.items()
             }
             cells = simulated(sessions, measured, frames, 4 if options.quick else 12)
-            lived = live(sessions, measured, live_frames) if options.live else []
-        finally:
-            for session in sessions.values():
-                session.close()
+        lived: list[Cell] = []
+        for priority in priorities(options.live_priority) if options.live else ():
+            with ExitStack() as stack:
+                lived += live(
+                    opened(stack, bundles, options.threads, priority), measured, live_frames, priority
+                )
     report = {
         "machine": describe(options.threads),
         "settings": {"frames": frames, "live_frames": live_frames, "size": SIZE, "rate": RATE, "utilities": UTILITIES,
@@ -116,7 +126,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.write_text(json.dumps(report, indent=1) + "\n")
     for title, found in (("simulated", cells), ("live", lived)):
         print("\n".join(table(title, found)))
-    return int(any(cell.verdict == "lower" or cell.late for cell in cells))
+    urgent = [cell for cell in lived if "realtime" in cell.condition]
+    return int(any(cell.verdict == "lower" or cell.late for cell in [*cells, *urgent]))
+
+
+def priorities(only: str | None) -> list[str]:
+    """Those of live cells; realtime is left out, and said, where this process may not have it."""
+    wanted = ["realtime", "normal"] if only is None else [only]
+    if "realtime" in wanted:
+        try:
+            Priority("realtime")
+        except OptionError as error:
+            print(f"realtime is left out: {error}", file=sys.stderr)
+            wanted.remove("realtime")
+    return wanted
+
+
+def opened(stack: ExitStack, bundles: Mapping[str, Path], threads: int, priority: str) -> dict[str, Session]:
+    """A session of each bundle, which ``stack`` closes."""
+    return {
+        name: stack.enter_context(Session.open(path, threads=threads, priority=priority))
+        for name, path in bundles.items()
+    }
 
 
 def export(folder: Path) -> dict[str, Path]:
@@ -175,26 +206,29 @@ def simulated(
 
 
 def live(
-    sessions: Mapping[str, Session], measured: Mapping[str, Mapping[str, Sequence[float]]], frames: int
+    sessions: Mapping[str, Session],
+    measured: Mapping[str, Mapping[str, Sequence[float]]],
+    frames: int,
+    priority: str,
 ) -> list[Cell]:
     """The same on this machine: arbiter and halves take turns, frame by frame, so that both see the same machine."""
     inputs = {name: session.golden()[0] for name, session in sessions.items()}
     worth = {name: utilities_of(session.manifest, UTILITIES[name]) for name, session in sessions.items()}
     whole = sum(float(np.median(took)) for its in measured.values() for took in its.values())
     cells = []
-    with Arbiter(
-        {name: Share(session, utilities=UTILITIES[name]) for name, session in sessions.items()}
-    ) as arbiter:
+    shares = {name: Share(session, utilities=UTILITIES[name]) for name, session in sessions.items()}
+    with Arbiter(shares, priority=priority) as arbiter:
         for _ in range(10):
             arbiter.infer(1e4, None, **inputs)
         for share in (0.4, 0.7, 1.0):
             budget = round(share * whole, 2)
-            ours, halves, late, late_halves = [], [], 0, 0
+            ours, halves, over, over_halves = [], [], [], []
             for _ in range(frames):
                 time.sleep(0.02)  # a stage that was cancelled is over by then
+                begun = time.perf_counter()
                 shared = arbiter.infer(budget, None, **inputs)
+                over.append((time.perf_counter() - begun) * 1e3 - budget)
                 ours.append(shared.utility)
-                late += shared.missed
                 time.sleep(0.02)
                 begun, sum_of_halves = time.perf_counter(), 0.0
                 for name, session in sessions.items():
@@ -202,11 +236,12 @@ def live(
                         budget_ms=budget / len(sessions), overrun="return", reuse=False, **inputs[name]
                     )
                     sum_of_halves += worth[name][result.stage] if result.stage is not None else 0.0
-                late_halves += (time.perf_counter() - begun) * 1e3 > budget
+                over_halves.append((time.perf_counter() - begun) * 1e3 - budget)
                 halves.append(sum_of_halves)
             mean, mean_halves = float(np.mean(ours)), float(np.mean(halves))
-            cells.append(Cell("live", budget, frames, mean, mean_halves, None, None, late, late_halves,
-                              verdict(mean, mean_halves, float(len(sessions)))))  # fmt: skip
+            cells.append(Cell(f"live, {priority} priority", budget, frames, mean, mean_halves, None, None,
+                              int(np.sum(np.array(over) > 0)), int(np.sum(np.array(over_halves) > 0)),
+                              verdict(mean, mean_halves, float(len(sessions))), max(over), max(over_halves)))  # fmt: skip
     return cells
 
 
@@ -224,13 +259,18 @@ def table(title: str, cells: Sequence[Cell]) -> list[str]:
         rest = "-" if cell.first_then_rest is None else f"{cell.first_then_rest:.3f}"
         lines.append(
             f"| {cell.condition} | {cell.budget_ms:.1f} | {cell.arbiter:.3f} | {cell.halves:.3f} | {rest} | {oracle} | {cell.late}"
-            f" | {cell.late_halves} | {cell.verdict} |"
+            f" | {cell.late_halves} | {cell.verdict}{_worst(cell)} |"
         )
     counted = {
         one: sum(cell.verdict == one for cell in cells)
         for one in dict.fromkeys(cell.verdict for cell in cells)
     }
     return [*lines, ", ".join(f"{number} cells {name}" for name, number in counted.items())]
+
+
+def _worst(cell: Cell) -> str:
+    """How late the latest frame was, where any was."""
+    return f"; latest by {cell.worst_ms:.2f} ms" if cell.late and cell.worst_ms is not None else ""
 
 
 def _cell(

@@ -50,6 +50,21 @@ class Priority:
         return Raised(WORKING if self._realtime else 0, not inherited)
 
 
+def raise_all() -> None:
+    """Raise every thread of this process that is scheduled in turns, for good, as those that wait for answers are.
+
+    For a process whose threads do little else than carry pictures in and answers out: where others want the processor, one that
+    is not raised has an answer in its hands and waits for its turn.
+    """
+    for task in os.listdir("/proc/self/task"):
+        try:
+            if os.sched_getscheduler(int(task)) & ~os.SCHED_RESET_ON_FORK == os.SCHED_OTHER:
+                urgent = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+                os.sched_setscheduler(int(task), urgent, os.sched_param(WAITING))
+        except ProcessLookupError:  # it has ended meanwhile
+            continue
+
+
 class Raised:
     """The calling thread's priority, raised until the block is left; ``tidy``: garbage is not collected before that."""
 

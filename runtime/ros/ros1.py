@@ -18,7 +18,7 @@ import std_msgs.msg
 import stereo_msgs.msg
 
 from edgekit.runtime.ros import messages
-from edgekit.runtime.ros.node import Picture, StereoNode
+from edgekit.runtime.ros.node import Picture
 from edgekit.runtime.ros.serving import QUEUE, Ros, serve
 
 # What a socket may hold: rospy reads as much at once, and falls behind for good where a picture does not fit.
@@ -168,12 +168,12 @@ class Ros1(Ros):
         """See `Ros.projections`."""
         self._subscribe(topic, sensor_msgs.msg.CameraInfo, lambda message: take(message.P))
 
-    def spin(self, node: StereoNode, period_s: float) -> None:
+    def spin(self, diagnose: Callable[[Optional[str]], object], period_s: float) -> None:
         """See `Ros.spin`."""
         over = threading.Event()
         rospy.on_shutdown(over.set)
         while not over.wait(period_s):
-            node.diagnose(self._registration.check())
+            diagnose(self._registration.check())
         for one in self._subscribers:
             one.unregister()
 

@@ -17,7 +17,7 @@ import stereo_msgs.msg
 from rclpy.qos import qos_profile_sensor_data
 
 from edgekit.runtime.ros import messages
-from edgekit.runtime.ros.node import Picture, StereoNode
+from edgekit.runtime.ros.node import Picture
 from edgekit.runtime.ros.serving import QUEUE, Ros, serve
 
 KINDS: Dict[messages.MessageType, Any] = {
@@ -103,9 +103,9 @@ class Ros2(Ros):
         """See `Ros.projections`."""
         self._subscribe(topic, sensor_msgs.msg.CameraInfo, lambda message: take(message.p))
 
-    def spin(self, node: StereoNode, period_s: float) -> None:
+    def spin(self, diagnose: Callable[[Optional[str]], object], period_s: float) -> None:
         """See `Ros.spin`."""
-        self._node.create_timer(period_s, node.diagnose)
+        self._node.create_timer(period_s, lambda: diagnose(None))
         try:
             rclpy.spin(self._node)
         except KeyboardInterrupt:

@@ -4,9 +4,10 @@ import gc
 import sys
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import Callable, Dict, Sequence
+from typing import Callable, Dict, Optional, Sequence
 
 from edgekit.errors import EdgekitError, OptionError
+from edgekit.runtime.priority import raise_all
 from edgekit.runtime.ros.messages import DiagnosticArray, DisparityImage, Message, MessageType
 from edgekit.runtime.ros.node import Options, Picture, Publisher, StereoNode, open_session
 
@@ -54,8 +55,8 @@ class Ros(ABC):
         """Call ``take`` with the projection matrix of every ``sensor_msgs/CameraInfo`` on ``topic``."""
 
     @abstractmethod
-    def spin(self, node: StereoNode, period_s: float) -> None:
-        """Let messages come, and the node diagnose itself after every period, until ROS ends it."""
+    def spin(self, diagnose: Callable[[Optional[str]], object], period_s: float) -> None:
+        """Let messages come, and call ``diagnose`` with what is wrong with ROS after every period, until ROS ends it."""
 
 
 def serve(ros: Ros) -> int:
@@ -79,7 +80,13 @@ def serve(ros: Ros) -> int:
                 ros.projections(f"{name}/camera_info", partial(node.camera, side))
             ros.say(f"{session.manifest.name} answers {' and '.join(topics)}")
             _be_prompt()
-            ros.spin(node, 1.0 / max(asked.diagnostics_rate, 1e-3))
+
+            def diagnose(trouble: Optional[str]) -> None:
+                if asked.priority == "realtime":
+                    raise_all()  # ROS makes threads for everybody who connects
+                node.diagnose(trouble)
+
+            ros.spin(diagnose, 1.0 / max(asked.diagnostics_rate, 1e-3))
         finally:
             node.stop()
     return 0

@@ -2,13 +2,14 @@
 
 import gc
 import os
+import threading
 from typing import Dict, List, Tuple
 
 import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import OptionError
-from edgekit.runtime.priority import Priority
+from edgekit.runtime.priority import WAITING, Priority, raise_all
 from edgekit.runtime.session import Session
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no SCHED_FIFO")
@@ -98,3 +99,32 @@ def test_who_collects_no_garbage_is_left_alone(kernel: List[Tuple[int, int]]) ->
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_all_threads_of_a_process_are_raised_but_those_that_are_in_real_time_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = {int(task) for task in os.listdir("/proc/self/task")}
+    there = dict.fromkeys(own, os.SCHED_OTHER)
+    there[os.getpid()] = os.SCHED_FIFO  # the main thread
+    raised: Dict[int, Tuple[int, int]] = {}
+
+    def change(thread: int, policy: int, parameters: os.sched_param) -> None:
+        raised[thread] = policy & ~os.SCHED_RESET_ON_FORK, parameters.sched_priority
+
+    def ask(thread: int) -> int:
+        if thread not in there:
+            raise ProcessLookupError("it has ended")
+        return there[thread]
+
+    over = threading.Event()
+    waiting = threading.Thread(target=over.wait)
+    monkeypatch.setattr(os, "sched_setscheduler", change)
+    monkeypatch.setattr(os, "sched_getscheduler", ask)
+    waiting.start()  # one that the kernel does not know any more by the time it is asked
+    try:
+        raise_all()
+    finally:
+        over.set()
+        waiting.join()
+    assert raised == {thread: (os.SCHED_FIFO, WAITING) for thread in own if there[thread] == os.SCHED_OTHER}
