@@ -17,9 +17,8 @@ import pytest
 # these wait for each other by spinning, which beside a busy neighbour took 30 times as much of the processor (75 s for 2.2 s).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-importlib.import_module(
-    "tests"
-)  # before pytest 7.0, the last for Python 3.6, puts an empty module in its place
+# Before pytest 7.0, the last for Python 3.6, puts an empty module in its place.
+importlib.import_module("tests")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_ABSENT = "the shared data is absent"

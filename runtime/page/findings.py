@@ -14,7 +14,6 @@ from edgekit.runtime.measurement import model_summaries
 from edgekit.runtime.page.matching import match
 from edgekit.runtime.report import Progress
 from edgekit.runtime.result import Result
-from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.strategies import compare
 from edgekit.runtime.simulation.workload import QUIET, Conditions, Every, modelled
 from edgekit.runtime.statistics import Summary, summarize
@@ -22,8 +21,7 @@ from edgekit.runtime.trace import Timeline, of_result
 from edgekit.runtime.verbs import bench
 from edgekit.runtime.verbs.bench_report import Report
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
-from edgekit.runtime.verbs.options import providers_of
-from edgekit.runtime.verbs.sessions import Sessions
+from edgekit.runtime.verbs.sessions import Sessions, open_session
 from edgekit.runtime.verbs.simulate_report import Cell
 
 BUDGETS = 12  # of a sweep
@@ -88,9 +86,16 @@ def find(args: argparse.Namespace, path: str, name: str, truth: Optional[np.ndar
         BackendError: a stage failed.
     """
     bundle = read_bundle(path)
-    measured = bench.bench(bench_options(args, path), bundle)
     inputs = read_inputs(args, bundle.manifest)
-    exits = answer(args, bundle, measured, inputs, truth)
+    answers: List[Result] = []
+
+    def answer(sessions: Sessions) -> None:
+        for session in sessions.each:
+            given = inputs or golden_pictures(bundle, session.network)
+            answers.extend(session.anytime(budget_ms=None, **given))
+
+    measured = bench.bench(bench_options(args, path), bundle, answer)
+    exits = exits_of(bundle, measured, answers, truth)
     ends = sorted(one.times.p50 for one in exits)
     budget = args.budget_ms or (sum(ends[-2:]) / 2 if len(ends) > 1 else 1.2 * ends[0])
     shown = inputs or golden_pictures(
@@ -124,21 +129,14 @@ def bench_options(args: argparse.Namespace, path: str) -> argparse.Namespace:
     return options
 
 
-def answer(
-    args: argparse.Namespace,
-    bundle: Bundle,
-    measured: Report,
-    inputs: Mapping[str, np.ndarray],
-    truth: Optional[np.ndarray],
+def exits_of(
+    bundle: Bundle, measured: Report, found: Sequence[Result], truth: Optional[np.ndarray]
 ) -> Tuple[ExitFound, ...]:
-    """What every exit of every network makes of the pictures."""
-    names = [network.name for network in bundle.manifest.networks] or [""]
-    each = {name: inputs or golden_pictures(bundle, name or None) for name in names}
-    options = bench_options(args, bundle.path)
-    found: List[Result] = []
-    with Sessions(options, bundle, measured.settings.variants, each) as sessions:
-        for session in sessions.each:
-            found += session.anytime(budget_ms=None, **each[session.network or ""])
+    """What every exit of every network made of the pictures, beside its times.
+
+    Raises:
+        BackendError: a stage failed.
+    """
     for result in found:
         if result.error is not None or result.output is None:
             raise BackendError(f"{bundle.path} gave no answer: {result.error or result.reason}")
@@ -190,14 +188,7 @@ def run_frames(
     args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, np.ndarray], budget: float
 ) -> Tuple[Timeline, ...]:
     """Frames that come at the rate that was asked for, each within the budget, after a few to warm up."""
-    with Session.open(
-        bundle.path,
-        args.backend,
-        providers_of(args),
-        args.threads,
-        spin=not args.no_spin,
-        priority=args.priority,
-    ) as session:
+    with open_session(args, bundle.path) as session:
         found: List[Timeline] = []
         begin = time.perf_counter()
         for frame in range(2 * SHOWN):

@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -37,17 +37,20 @@ from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
     add_processor_options,
+    add_run_options,
     check_folder,
     positive,
-    positive_whole,
-    providers_of,
     read_variants,
-    whole,
 )
-from edgekit.runtime.verbs.sessions import Sessions, add_network_option, check_one_network, networks_asked_for
+from edgekit.runtime.verbs.sessions import (
+    Sessions,
+    add_network_option,
+    check_one_network,
+    networks_asked_for,
+    open_session,
+)
 from edgekit.runtime.verbs.timelines import add_timeline_options, write_timelines
 
-RUNS, WARMUP = 200, 20
 ROUNDS = 30  # frames per variant before the measurement, to find the fastest
 FASTEST, DEFAULT = "fastest", "default"
 OTHERS_BUSY = 0.15  # CPUs: more than a quiet system's own services take
@@ -58,12 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_input_options(parser)
     add_data_options(parser)
-    parser.add_argument(
-        "--runs", type=positive_whole, default=RUNS, help=f"frames to measure (default {RUNS})"
-    )
-    parser.add_argument(
-        "--warmup", type=whole, default=WARMUP, help=f"frames before them, not counted (default {WARMUP})"
-    )
+    add_run_options(parser)
     parser.add_argument(
         "--rate",
         type=positive,
@@ -123,8 +121,10 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.gate is None or report.gate.passed else 1
 
 
-def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
-    """Load the bundle and measure all that was asked for."""
+def bench(
+    args: argparse.Namespace, bundle: Bundle, then: Optional[Callable[[Sessions], None]] = None
+) -> Report:
+    """Load the bundle and measure all that was asked for; ``then`` may use what was measured before it is closed."""
     data = None if args.data is None else read_data(args, part_of(bundle, args.network))
     inputs = read_inputs(args, bundle.manifest)
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"
@@ -168,6 +168,8 @@ def bench(args: argparse.Namespace, bundle: Bundle) -> Report:
             refused += unwritten
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
+        if then is not None:
+            then(sessions)
     source_of_power, energy = measure_exits(args, bundle, settings.variants, each)
     judged = None if data is None else compare(args, part_of(bundle, args.network), settings.variants, data)
     return Report(
@@ -266,10 +268,7 @@ def measure_budgeted(
     """Frames within the budget that was asked for; of several networks, those that a session chooses for each."""
     if len(sessions.each) == 1:
         return _within_budget(args, sessions.each[0], next(iter(inputs.values())))
-    with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, sessions.variants, policies=(),
-        spin=not args.no_spin, priority=args.priority,
-    ) as choosing:  # fmt: skip
+    with open_session(args, bundle.path, sessions.variants, policies=()) as choosing:
         return _within_budget(args, choosing, list(inputs.values())[-1])
 
 

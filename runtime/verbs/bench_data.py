@@ -14,8 +14,8 @@ from edgekit.runtime.calibration.labelled import Labelled, class_names, read_lab
 from edgekit.runtime.calibration.recorded_logits import Recorded, check_labels, classes_of
 from edgekit.runtime.calibration.verdict import Comparison, Timed, Verdict, judge, summary
 from edgekit.runtime.report import Progress, milliseconds, table
-from edgekit.runtime.session import Session
-from edgekit.runtime.verbs.options import positive_whole, providers_of
+from edgekit.runtime.verbs.options import positive_whole
+from edgekit.runtime.verbs.sessions import open_session
 
 WARMUP = 20
 
@@ -86,15 +86,7 @@ def compare(args: argparse.Namespace, bundle: Bundle, variants: Mapping[str, str
     times: Dict[bool, List[List[float]]] = {True: [], False: []}
     logits: List[List[np.ndarray]] = []
     progress = Progress("early exits against every exit", samples)
-    with Session.open(
-        bundle.path,
-        args.backend,
-        providers_of(args),
-        args.threads,
-        variants,
-        policies=(asking,),
-        network=args.network,
-    ) as session:
+    with open_session(args, bundle.path, variants, (asking,), args.network) as session:
         for turn in range(-min(WARMUP, samples), samples):
             picture = np.asarray(data.pictures[turn])
             if picture.dtype.kind == "f" and picture.ndim == 3:

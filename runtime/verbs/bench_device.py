@@ -9,9 +9,9 @@ from edgekit.bundle import Bundle
 from edgekit.runtime.device_state import DeviceState
 from edgekit.runtime.policies import FixedStage
 from edgekit.runtime.report import table
-from edgekit.runtime.session import Session
 from edgekit.runtime.telemetry import Energy, Source, find_source, measure_energy
-from edgekit.runtime.verbs.options import positive, providers_of
+from edgekit.runtime.verbs.options import positive
+from edgekit.runtime.verbs.sessions import open_session
 
 SECONDS = 2.0
 NO_READING = "no reading of the power came in time; give --energy-seconds more"
@@ -97,10 +97,7 @@ def _measure_exit(
     variants: Mapping[str, str],
     given: Mapping[str, np.ndarray],
 ) -> Optional[Energy]:
-    with Session.open(
-        bundle.path, args.backend, providers_of(args), args.threads, variants, policies=(FixedStage(stage),),
-        network=network or None, spin=not args.no_spin, priority=args.priority,
-    ) as session:  # fmt: skip
+    with open_session(args, bundle.path, variants, (FixedStage(stage),), network or None) as session:
 
         def frame() -> object:
             return session.infer(budget_ms=None, overrun="finish", reuse=False, **given)

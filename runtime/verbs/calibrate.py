@@ -35,8 +35,13 @@ from edgekit.runtime.simulation.workload import read_durations
 from edgekit.runtime.verbs.calibrate_plot import draw
 from edgekit.runtime.verbs.calibrate_report import to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures
-from edgekit.runtime.verbs.options import add_backend_options, check_folder, positive, providers_of
-from edgekit.runtime.verbs.sessions import add_network_option, check_one_network
+from edgekit.runtime.verbs.options import (
+    add_backend_options,
+    add_processor_options,
+    check_folder,
+    positive,
+)
+from edgekit.runtime.verbs.sessions import add_network_option, check_one_network, open_session
 from edgekit.runtime.verbs.simulate_plot import check_plot
 
 # Frames that show what a frame takes besides its stages, and the slowest of them that others on the processor decide.
@@ -106,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--plot", metavar="FILE", help="draw accuracy against latency: .png, .svg or .pdf")
     add_network_option(parser)
     add_backend_options(parser)
+    add_processor_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -182,10 +188,7 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
         check_labels(data.labels, len(data.pictures), classes, data.source)
     try:
         asking = Asking(exit_stages(manifest))
-        session = Session.open(
-            bundle.path, args.backend, providers_of(args), args.threads,
-            warmup=0, policies=(asking,), network=args.network,
-        )  # fmt: skip
+        session = open_session(args, bundle.path, None, (asking,), args.network, warmup=0)
     except BackendError as error:
         if isinstance(data, Labelled):
             raise

@@ -19,13 +19,11 @@ from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
     add_processor_options,
+    add_run_options,
     positive,
-    positive_whole,
-    whole,
 )
 from edgekit.runtime.verbs.sessions import Sessions
 
-RUNS, WARMUP = 200, 20
 LAST = "last exit"
 SAME = ("fingerprint", "backend", "backend_settings", "inputs")  # settings that two measurements should share
 
@@ -51,12 +49,7 @@ class Measured(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     add_input_options(parser)
-    parser.add_argument(
-        "--runs", type=positive_whole, default=RUNS, help=f"rounds of bundles (default {RUNS})"
-    )
-    parser.add_argument(
-        "--warmup", type=whole, default=WARMUP, help=f"rounds before them, not counted (default {WARMUP})"
-    )
+    add_run_options(parser, "rounds of bundles")
     parser.add_argument(
         "--max-ratio",
         type=positive,

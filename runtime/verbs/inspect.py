@@ -20,7 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print the manifest as JSON, with the state of every file"
     )
 
-
     # Answered by `edgekit.export.inspection`, for it reads graphs, which a device cannot.
     parser.add_argument(
         "--for",
@@ -101,7 +100,9 @@ def _networks(bundle: Bundle) -> List[str]:
     rows = []
     for network in manifest.networks:
         alone = manifest.only(network.name)
-        exits = [manifest.exits.get(stage.name, ExitSpec()) for stage in alone.stages if stage.exit is not None]
+        exits = [
+            manifest.exits.get(stage.name, ExitSpec()) for stage in alone.stages if stage.exit is not None
+        ]
         options = ", ".join(f"{key} {value}" for key, value in network.options.items())
         rows.append(
             [
@@ -199,7 +200,9 @@ def _stages(bundle: Bundle) -> List[str]:
             f"  exit of {name}: confidence threshold {_or_unknown(spec.threshold)}{at}, accuracy {_accuracy(spec)}"
         )
     if manifest.calibration is not None:
-        lines.append(f"  calibrated by {manifest.calibration.measure}: {manifest.calibration.record} tells how")
+        lines.append(
+            f"  calibrated by {manifest.calibration.measure}: {manifest.calibration.record} tells how"
+        )
     return lines
 
 
@@ -211,10 +214,15 @@ def _layers(stage: StageSpec) -> List[str]:
         for layer in variant.layers:
             kinds[layer.bits, layer.precision] = kinds.get((layer.bits, layer.precision), 0) + 1
         said = [
-            f"{number} store {bits} bit and compute in {precision}" for (bits, precision), number in sorted(kinds.items())
+            f"{number} store {bits} bit and compute in {precision}"
+            for (bits, precision), number in sorted(kinds.items())
         ]
         if said:
-            lines.append("  {} {}: of {} layers {}".format(stage.name, variant.name, len(variant.layers), ", ".join(said)))
+            lines.append(
+                "  {} {}: of {} layers {}".format(
+                    stage.name, variant.name, len(variant.layers), ", ".join(said)
+                )
+            )
         lines += _float16(stage.name, variant)
     return lines
 
@@ -228,7 +236,9 @@ def _float16(stage: str, variant: Variant) -> List[str]:
     flipped = [half.flipped for half in halves if half.flipped is not None]
     return [
         f"  {stage} {variant.name}: in FP16, sums are proven exact in {proven} of {len(halves)} layers (no partial sum beyond {FLOAT16_EXACT}), and with 32-bit accumulators in all;",
-        f"    emulated with 16-bit accumulators, a layer flips {statistics.median(flipped):.3%} of the next one's codes (median; the worst {max(flipped):.2%})" if flipped else "    no layer is followed by codes",
+        f"    emulated with 16-bit accumulators, a layer flips {statistics.median(flipped):.3%} of the next one's codes (median; the worst {max(flipped):.2%})"
+        if flipped
+        else "    no layer is followed by codes",
     ]
 
 

@@ -9,6 +9,8 @@ from edgekit.errors import OptionError
 from edgekit.runtime.backends import BACKENDS
 from edgekit.runtime.priority import PRIORITIES
 
+RUNS, WARMUP = 200, 20  # twice what a p99 needs: see `edgekit.runtime.statistics`
+
 
 def add_backend_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--backend``, ``--provider`` and ``--threads``."""
@@ -21,7 +23,9 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="ONNX Runtime execution provider, best first; may be repeated",
     )
-    parser.add_argument("--threads", type=positive_whole, help="CPU threads; by default one per usable CPU")
+    parser.add_argument(
+        "--threads", type=positive_whole, metavar="N", help="CPU threads; by default one per usable CPU"
+    )
 
 
 def add_processor_options(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +45,22 @@ def add_processor_options(parser: argparse.ArgumentParser) -> None:
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--left``, ``--right`` and ``--image``."""
-    for name in ("left", "right", "image"):
-        parser.add_argument(f"--{name}", metavar="FILE", help=f"the {name} picture: PNG, JPEG, PPM or .npy")
+    for name, what in (("left", "left picture"), ("right", "right picture"), ("image", "picture")):
+        parser.add_argument(f"--{name}", metavar="FILE", help=f"the {what}: PNG, JPEG, PPM or .npy")
+
+
+def add_run_options(parser: argparse.ArgumentParser, what: str = "frames") -> None:
+    """Add ``--runs`` and ``--warmup``, which count ``what``."""
+    parser.add_argument(
+        "--runs", type=positive_whole, default=RUNS, metavar="N", help=f"{what} to measure (default {RUNS})"
+    )
+    parser.add_argument(
+        "--warmup",
+        type=whole,
+        default=WARMUP,
+        metavar="N",
+        help=f"{what} before them, not counted (default {WARMUP})",
+    )
 
 
 def providers_of(args: argparse.Namespace) -> Optional[List[str]]:

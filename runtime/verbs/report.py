@@ -18,13 +18,10 @@ from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
     add_processor_options,
+    add_run_options,
     check_folder,
     positive,
-    positive_whole,
-    whole,
 )
-
-RUNS, WARMUP = 200, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,12 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='others to show beside the exits, as JSON: [{"name": "StereoSGBM", "ms": 110, "value": 22.5}], value in the'
         " chart's unit (D1 in %%, or an accuracy)",
     )
-    parser.add_argument(
-        "--runs", type=positive_whole, default=RUNS, help=f"frames to measure (default {RUNS})"
-    )
-    parser.add_argument(
-        "--warmup", type=whole, default=WARMUP, help=f"frames before them, not counted (default {WARMUP})"
-    )
+    add_run_options(parser)
     parser.add_argument(
         "--rate",
         type=positive,

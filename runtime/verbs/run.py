@@ -27,9 +27,8 @@ from edgekit.runtime.verbs.options import (
     check_folder,
     positive,
     positive_whole,
-    providers_of,
 )
-from edgekit.runtime.verbs.sessions import add_network_option, check_one_network
+from edgekit.runtime.verbs.sessions import add_network_option, check_one_network, open_session
 from edgekit.runtime.verbs.stream_options import add_stream_options, check_stream_options
 from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
@@ -106,16 +105,9 @@ def run(args: argparse.Namespace) -> int:
         check_one_network("--stage", args, bundle.manifest)
         if args.stage > len(manifest.stages):
             raise OptionError(f"--stage {args.stage}: {manifest.name} has {len(manifest.stages)} stages")
-    with Session.open(
-        bundle.path,
-        args.backend,
-        providers_of(args),
-        args.threads,
-        allow_nonfinite=args.allow_nonfinite,
-        policies=() if args.no_early_exit or args.stage is not None else None,
-        network=args.network,
-        spin=not args.no_spin,
-        priority=args.priority,
+    policies = () if args.no_early_exit or args.stage is not None else None
+    with open_session(
+        args, bundle.path, None, policies, args.network, allow_nonfinite=args.allow_nonfinite
     ) as session:
         guessed = None if session.guess is None else told_of(session.fingerprint, session.guess)
         results = answer(session, inputs, args)

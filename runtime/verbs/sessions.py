@@ -1,7 +1,7 @@
 """The sessions that together run every stage of a bundle: one, or one for each of its networks."""
 
 import argparse
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from edgekit.bundle import Bundle, Manifest
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.measurement import Frame
+from edgekit.runtime.policies import Policy
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs.options import providers_of
 
@@ -44,6 +45,26 @@ def check_one_network(option: str, args: argparse.Namespace, manifest: Manifest)
         raise OptionError(f"{option} is for one network: add --network NAME, which is one of {names}")
 
 
+def open_session(
+    args: argparse.Namespace,
+    path: str,
+    variants: Optional[Mapping[str, str]] = None,
+    policies: Optional[Sequence[Policy]] = None,
+    network: Optional[str] = None,
+    warmup: int = 5,
+    allow_nonfinite: bool = False,
+) -> Session:
+    """A session of the bundle at ``path`` with the backend's and the processor's options; see `Session.open`.
+
+    Raises:
+        EdgekitError: as `Session.open`.
+    """
+    return Session.open(
+        path, args.backend, providers_of(args), args.threads, variants, allow_nonfinite=allow_nonfinite, warmup=warmup,
+        policies=policies, spin=not args.no_spin, network=network, priority=args.priority,
+    )  # fmt: skip
+
+
 class Sessions(Closing):
     """One session a network, which take turns; every frame runs every stage."""
 
@@ -62,11 +83,7 @@ class Sessions(Closing):
                 manifest = bundle.manifest if network is None else bundle.manifest.only(network)
                 names = [stage.name for stage in manifest.stages]
                 own = None if variants is None else {k: v for k, v in variants.items() if k in names}
-                opened = Session.open(
-                    bundle.path, args.backend, providers_of(args), args.threads, own,
-                    warmup=0, policies=(), network=network, spin=not args.no_spin, priority=args.priority,
-                )  # fmt: skip
-                self.each.append(opened)
+                self.each.append(open_session(args, bundle.path, own, (), network, warmup=0))
         except BaseException:
             self.close()
             raise

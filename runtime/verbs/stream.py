@@ -7,12 +7,12 @@ from typing import Callable, Dict, List, Optional, Sequence
 from edgekit.bundle import Bundle, Manifest
 from edgekit.errors import BackendError, EdgekitError
 from edgekit.runtime.report import print_json, say, warn
-from edgekit.runtime.session import Session
 from edgekit.runtime.stream import Answer, Stream
 from edgekit.runtime.stream.display import Window, check_display
 from edgekit.runtime.stream.video_file import VideoFile
 from edgekit.runtime.verbs.depth_options import DepthWriter
-from edgekit.runtime.verbs.options import check_folder, providers_of
+from edgekit.runtime.verbs.options import check_folder
+from edgekit.runtime.verbs.sessions import open_session
 from edgekit.runtime.verbs.stream_options import open_source, videos_to_save
 from edgekit.runtime.verbs.stream_report import LiveLine, document, lines
 
@@ -103,17 +103,8 @@ def run(args: argparse.Namespace, bundle: Bundle) -> int:
     with ExitStack() as stack:
         sinks = Sinks(args, manifest, depth)
         stack.callback(sinks.finish)
-        session = Session.open(
-            bundle.path,
-            args.backend,
-            providers_of(args),
-            args.threads,
-            policies=() if args.no_early_exit else None,
-            network=args.network,
-            spin=not args.no_spin,
-            priority=args.priority,
-        )
-        stack.enter_context(session)
+        policies = () if args.no_early_exit else None
+        session = stack.enter_context(open_session(args, bundle.path, None, policies, args.network))
         source = open_source(args, manifest, session.clock, depth)
         told: List[LiveLine] = []
 

@@ -38,7 +38,9 @@ def write_timelines(args: argparse.Namespace, recording: Recording, session: Ses
             "fingerprint": dict(recording.fingerprint),
             "settings": dict(recording.settings),
         }
-        write_trace(args.trace, trace(frames, [name for name, _ in recording.stages], settings, networks_of(session)))
+        write_trace(
+            args.trace, trace(frames, [name for name, _ in recording.stages], settings, networks_of(session))
+        )
 
 
 def write_run_trace(args: argparse.Namespace, session: Session, result: Result) -> None:
