@@ -109,16 +109,16 @@ class LatencyModel:
             usual = distribution.quantile(0.5)
             pace = self._slowdown
             if usual is not None:
-                ratio, drift, expected = (
-                    (duration + GRAIN) / (usual + GRAIN),
-                    self._drift(),
-                    self._pace(stage),
-                )
-                self._following[stage].learn(drift, math.log(ratio / self._slowdown))
+                ratio = (duration + GRAIN) / (usual + GRAIN)
+                drift, following = self._drift(), self._following[stage]
+                expected = pace * math.exp(following.expect(drift))
+                following.learn(drift, math.log(ratio / pace))
                 self._recent.append((stage, ratio))
-                self._slowdown, self._drifted = _vote(self._recent), None
+                pace, self._drifted = _vote(self._recent), None
+                self._slowdown = pace
                 # What the pace explained before the run, or the vote does after it, is not the stage's own.
-                pace = min(expected, self._slowdown, key=lambda one: abs(math.log(ratio / one)))
+                if abs(math.log(ratio / expected)) <= abs(math.log(ratio / pace)):
+                    pace = expected
             distribution.add(duration / pace)
 
     def learn_at_least(self, stage: str, duration: float) -> None:
@@ -160,16 +160,21 @@ class LatencyModel:
     def _mean_drift(self) -> float:
         if not self._recent:
             return 0.0
-        logs = [math.log(ratio) for _, ratio in list(self._recent)[: -len(LAST) - 1 : -1]]
-        mean = sum(share * one for share, one in zip(LAST, logs)) / sum(LAST[: len(logs)])
-        return mean - math.log(self._slowdown)
+        total = shares = 0.0
+        for share, (_, ratio) in zip(LAST, reversed(self._recent)):
+            total += share * math.log(ratio)
+            shares += share
+        return total / shares - math.log(self._slowdown)
 
 
-def _vote(recent: Iterable[Tuple[str, float]]) -> float:
+def _vote(recent: Sequence[Tuple[str, float]]) -> float:
     """The median over stages of the median of each one's last three ratios.
 
     Between two middle stages the lower one counts: if the other is right, its own distribution will show it.
     """
+    if len({stage for stage, _ in recent}) == len(recent):  # as in networks of as many stages and more
+        votes = sorted([ratio for _, ratio in recent])
+        return votes[(len(votes) - 1) // 2]
     ratios: Dict[str, List[float]] = {}
     for stage, ratio in recent:
         ratios.setdefault(stage, []).append(ratio)
@@ -185,7 +190,10 @@ class Following:
 
     def expect(self, drift: float) -> float:
         """The stage's own drift, after that of the runs before it."""
-        return max(0.0, min(1.0, self._together / self._squared)) * self._bounded(drift)
+        share = self._together / self._squared
+        if share <= 0.0:
+            return 0.0
+        return (share if share < 1.0 else 1.0) * self._bounded(drift)
 
     def learn(self, drift: float, own: float) -> None:
         """Take in what it was."""
@@ -195,7 +203,9 @@ class Following:
 
     def _bounded(self, drift: float) -> float:
         farthest = FARTHEST * math.sqrt(self._squared)
-        return max(-farthest, min(farthest, drift))
+        if drift > farthest:
+            return farthest
+        return drift if drift > -farthest else -farthest
 
 
 class Distribution:

@@ -5,7 +5,7 @@ A policy of your own is a class with one method; docs/scheduler.md shows one.
 
 import math
 from collections import deque
-from typing import Deque, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -148,17 +148,20 @@ class Confidence(Policy):
 
     def stop(self, reached: Reached) -> Optional[str]:
         """See `Policy.stop`."""
-        return self.stop_each([reached])[0]
+        stage, logits = reached.exits[-1]
+        return self._judge(stage, logits.reshape(1, -1))[0] if stage in self.thresholds else None
 
     def stop_each(self, reached: Sequence[Reached]) -> Sequence[Optional[str]]:
         """See `Policy.stop_each`."""
         stage = reached[0].exits[-1][0] if reached else ""
-        threshold = self.thresholds.get(stage)
-        if threshold is None:
+        if stage not in self.thresholds:
             return [None] * len(reached)
-        logits = np.stack([one.exits[-1][1].ravel() for one in reached])
+        return self._judge(stage, np.stack([one.exits[-1][1].ravel() for one in reached]))
+
+    def _judge(self, stage: str, logits: np.ndarray) -> List[Optional[str]]:
+        """The word for each row of the logits of one exit."""
         sure = confidence(logits, self._measure, self._temperatures.get(stage, 1.0))
-        enough = _log_odds(threshold) + self.shift
+        enough = _log_odds(self.thresholds[stage]) + self.shift
         return ["confident" if _log_odds(one) >= enough else None for one in sure.tolist()]
 
 
