@@ -8,7 +8,7 @@ Batch norm and both steps go into ``gain`` and ``shift``, so that the weights st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ Floats = npt.NDArray[np.float64]
 INT32 = 2**31 - 1
 FLOAT32_EXACT = 2**24  # whole numbers up to here are exact in float32,
 FLOAT16_EXACT = 2**11  # and up to here in float16
+LANES = 16  # channels that a kernel takes at once
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,24 @@ def integer_layer(name: str, layer: QuantLayer) -> IntegerLayer:
     )
     check_reach(plan)
     return plan
+
+
+def widened(
+    first: IntegerLayer, deep: IntegerLayer, last: IntegerLayer, multiple: int = LANES
+) -> tuple[IntegerLayer, IntegerLayer, IntegerLayer]:
+    """A block whose inner width is the next ``multiple``: more channels, all of weights 0, that nothing reads.
+
+    ONNX Runtime's 8-bit depthwise kernel takes 72 channels in two and a half times the time of 80 (1.31, AVX-512).
+    """
+    more = -len(deep.weight) % multiple
+
+    def outputs(layer: IntegerLayer, groups: int) -> IntegerLayer:
+        weight = np.pad(layer.weight, ((0, more), (0, 0), (0, 0), (0, 0)))
+        gain = np.pad(layer.gain, (0, more), constant_values=layer.gain.mean())
+        return replace(layer, weight=weight, gain=gain, shift=np.pad(layer.shift, (0, more)), groups=groups)
+
+    inner = replace(last, weight=np.pad(last.weight, ((0, 0), (0, more), (0, 0), (0, 0))))
+    return outputs(first, first.groups), outputs(deep, deep.groups + more), inner
 
 
 def check_reach(layer: IntegerLayer, factor: int = 1) -> None:

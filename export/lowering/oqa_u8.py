@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from edgekit.export.lowering.oqa_grid import per_channel
 from edgekit.export.lowering.oqa_ort_ops import codes8, conv8, matmul8, raised8, ramp
-from edgekit.export.lowering.oqa_plan import IntegerLayer, check_reach, integer_layer
+from edgekit.export.lowering.oqa_plan import IntegerLayer, check_reach, integer_layer, widened
 from edgekit.export.lowering.oqa_requantise import Requantisation, factor, requantise
 from edgekit.models.oqa import Block, OqaNet, SqueezeExcite
 
@@ -52,23 +52,11 @@ class RaisedCodes(Codes):
         return raised8(x, self.step, self.top)  # type: ignore[no-any-return]
 
 
-class SwishedCodes(RaisedCodes):
-    """y + 3 to the codes of h-swish(y), which are those of y (y + 3) / 6 for y above 0 where code ``top`` comes before y = 3."""
-
-    @staticmethod
-    def holds(step: float, top: int) -> bool:
-        """Whether every value from 3 on has the code ``top``."""
-        return 3 / step > top - 0.5
-
-    def forward(self, x: Tensor) -> Tensor:
-        return raised8(x * ramp(x, 1 / 3, -1.0), 2 * self.step, self.top)  # type: ignore[no-any-return]
-
-
 class ToFloat(nn.Module):
-    """Codes as float."""
+    """Codes (N, H, W, C) as float (N, C, H, W)."""
 
     def forward(self, codes: Tensor) -> Tensor:
-        return codes.to(torch.float32)
+        return codes.to(torch.float32).permute(0, 3, 1, 2)
 
 
 class Product(nn.Module):
@@ -101,20 +89,19 @@ class CodedConv(nn.Module):
 
 
 class FloatDepthwise(nn.Module):
-    """A depthwise layer: codes as float (N, H, W, C) to real values (N, H, W, C), through ``activation``, or plus ``lift``."""
+    """A depthwise layer: codes as float (N, C, H, W) to real values (N, H, W, C), through ``activation``."""
 
-    def __init__(self, plan: IntegerLayer, activation: nn.Module | None, lift: float = 0.0) -> None:
+    def __init__(self, plan: IntegerLayer, activation: nn.Module) -> None:
         super().__init__()
         self.stride, self.padding, self.groups = plan.stride, plan.kernel // 2, plan.groups
         self.weight = nn.Buffer(torch.from_numpy(plan.weight.astype(np.float32)))
-        self.gain, self.shift = per_channel(plan.gain), per_channel(plan.shift + lift)
+        self.gain, self.shift = per_channel(plan.gain), per_channel(plan.shift)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        sums = F.conv2d(x.permute(0, 3, 1, 2), self.weight, None, self.stride, self.padding, 1, self.groups)
-        y = sums * self.gain + self.shift
+        sums = F.conv2d(x, self.weight, None, self.stride, self.padding, 1, self.groups)
         # Before the transposition, where ONNX Runtime (1.31 with h-swish too) makes one node of it and the convolution.
-        return (y if self.activation is None else self.activation(y)).permute(0, 2, 3, 1)
+        return self.activation(sums * self.gain + self.shift).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
 
 
 class Swish(nn.Module):
@@ -152,10 +139,11 @@ class U8Block(nn.Module):
         deep = integer_layer(f"{name}.depthwise", block.depthwise)
         last = integer_layer(f"{name}.project", block.project)
         first = None if block.expand is None else integer_layer(f"{name}.expand", block.expand)
+        coded = deep.activation == "relu" and block.se is None
+        if coded and first is not None:
+            first, deep, last = widened(first, deep, last)
         steps: list[nn.Module] = [Codes((first or deep).step, deep.top)]
-        found = (
-            requantise(deep, last.step, last.top) if deep.activation == "relu" and block.se is None else None
-        )
+        found = requantise(deep, last.step, last.top) if coded else None
         if first is not None:
             steps += _expansion(first, deep, as_float=found is None)
         elif found is None:
@@ -192,9 +180,6 @@ def _float_depthwise(
 ) -> tuple[list[nn.Module], Codes]:
     """From a depthwise layer's codes, as float, to those of the layer after it; and what these are."""
     swished = deep.activation == "h_swish"
-    if se is None and swished and SwishedCodes.holds(last.step, last.top):
-        codes: Codes = SwishedCodes(last.step, last.top)
-        return [FloatDepthwise(deep, None, lift=3.0), codes], codes
     codes = (Codes if swished else RaisedCodes)(last.step, last.top)
     gate = [] if se is None else [Gate(se, pixels)]
     return [FloatDepthwise(deep, Swish() if swished else nn.ReLU()), *gate, codes], codes
