@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -68,20 +69,7 @@ def in_half(net: OqaNet, size: tuple[int, int]) -> dict[str, HalfLayer]:
 
 def emulated(plan: IntegerLayer, layer: QuantLayer, x: Tensor) -> Half:
     """The layer's answer (1, O, H, W) with every operation behind the input's codes rounded to FP16."""
-    q = layer.conv.input_codes(x).numpy()[0].astype(np.float16)
-    pad, stride = plan.kernel // 2, plan.stride
-    height, width = q.shape[1:]
-    q = np.pad(q, ((0, 0), (pad, pad), (pad, pad)))
-    weight = plan.weight.astype(np.float16)
-    sums = np.zeros((len(weight), -(-height // stride), -(-width // stride)), np.float16)
-    for dy in range(plan.kernel):
-        for dx in range(plan.kernel):
-            seen = q[:, dy : dy + height : stride, dx : dx + width : stride]
-            if plan.groups > 1:
-                sums += seen * weight[:, 0, dy, dx, None, None]
-            else:
-                for channel, plane in enumerate(seen):
-                    sums += plane * weight[:, channel, dy, dx, None, None]
+    sums = _sums(plan, layer.conv.input_codes(x))
     gain, shift = (values.astype(np.float16)[:, None, None] for values in (plan.gain, plan.shift))
     y = sums * gain + shift
     if plan.activation == "relu":
@@ -89,6 +77,37 @@ def emulated(plan: IntegerLayer, layer: QuantLayer, x: Tensor) -> Half:
     elif plan.activation == "h_swish":
         y = y * (np.clip(y + np.float16(3), np.float16(0), np.float16(6)) / np.float16(6))
     return y[None]
+
+
+def _sums(plan: IntegerLayer, codes: Tensor) -> Half:
+    """The convolution's sums (O, H, W), accumulated in FP16 term by term.
+
+    Whatever the order, no partial sum is larger than the sum of all positive terms or that of all negative ones. Where both
+    stay within 2048, the whole number is the answer, and only the few others are added up one term after the other.
+    """
+    weight = torch.from_numpy(plan.weight.astype(np.float32))
+    pad = plan.kernel // 2
+
+    def convolved(kernel: Tensor) -> NDArray[np.float32]:
+        found = F.conv2d(codes, kernel, None, plan.stride, pad, 1, plan.groups)[0]
+        return found.numpy()  # type: ignore[no-any-return]
+
+    sums = convolved(weight).astype(np.float16)
+    reached = np.maximum(convolved(weight.clamp(min=0)), convolved((-weight).clamp(min=0)))
+    outputs, rows, columns = np.nonzero(reached > FLOAT16_EXACT)
+    padded = np.pad(codes.numpy()[0].astype(np.float16), ((0, 0), (pad, pad), (pad, pad)))
+    halves = plan.weight.astype(np.float16)
+    late = np.zeros(len(outputs), np.float16)
+    for dy in range(plan.kernel):
+        for dx in range(plan.kernel):
+            y, x = rows * plan.stride + dy, columns * plan.stride + dx
+            if plan.groups > 1:
+                late += padded[outputs, y, x] * halves[outputs, 0, dy, dx]
+            else:
+                for channel, plane in enumerate(padded):
+                    late += plane[y, x] * halves[outputs, channel, dy, dx]
+    sums[outputs, rows, columns] = late
+    return sums
 
 
 def _halved(x: Tensor) -> Tensor:
