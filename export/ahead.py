@@ -20,9 +20,15 @@ HALF_BITS = 16
 
 def aimed(model: ir.Model, form: Form, target: Target) -> tuple[ir.Model, Form]:
     """The graph as the target's compiler takes it, rewritten in place, and what it stores and computes then."""
-    if target.capability != FLOAT16_ONLY or form.precision != "float32":
+    if target.capability != FLOAT16_ONLY:
         return model, form
-    return halve_products(model), replace(form, precision="float16", bits=HALF_BITS)
+    layers = tuple((name, bits, _halved(computed), told) for name, bits, computed, told in form.layers)
+    half = replace(form, precision=_halved(form.precision), layers=layers)
+    return halve_products(model), half if half.precision == form.precision else replace(half, bits=HALF_BITS)
+
+
+def _halved(precision: str) -> str:
+    return "float16" if precision == "float32" else precision
 
 
 def compile_ahead(

@@ -26,7 +26,7 @@ def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
         runtime = "onnxruntime" if name == "u8" else None
         bits = module.mix.conv.bits
         precision = "float32" if name == "grid" else "int8"
-        layers = _layers(module, lowered, name, halves if name == "grid" else {})
+        layers = _layers(module, lowered, name, {} if name == "u8" else halves)
         openings = _openings(module, channels_last=name == "u8")
         lowered.form = Form(bits, precision, layers, runtime, openings)  # type: ignore[assignment]
     return forms
@@ -45,7 +45,7 @@ def _layers(
     for name, module in net.named_modules():
         if name in quantised:
             computed = "float32" if container == "grid" or name in inside_float else "int8"
-            half = halves.get(name)
+            half = halves.get(name) if computed == "float32" else None
             told = None if half is None else (half.reach, half.flipped)
             found.append((name, quantised[name].conv.bits, computed, told))
         elif isinstance(module, nn.Conv2d | nn.Linear):

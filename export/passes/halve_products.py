@@ -3,6 +3,8 @@
 before: y = Conv(x, w)
 after:  y = float32(Conv(float16(x), float16(w)))
 
+A product of two dequantised tensors is left as it is: there INT8 is multiplied, and only its graph says float32.
+
 What only moves numbers about (``Relu``, ``Concat``, ``Reshape``, ...) stays in float16 between two products. A graph's inputs
 and outputs keep their types, and so do sums, softmaxes and comparisons, which is where float16 would show: a disparity of 100 px
 has steps of 0.06 px in it.
@@ -33,7 +35,7 @@ def halve_products(model: ir.Model) -> ir.Model:
 
 
 class HalveProducts(InPlacePass):
-    """Compute every product of two float32 tensors in float16, in the bodies of loops and scans too."""
+    """Compute every product of two float32 tensors in float16, in the bodies of loops and scans too; not those of INT8."""
 
     def call(self, model: ir.Model) -> PassResult:
         """Rewrite the whole graph."""
@@ -53,7 +55,7 @@ class _Halver:
     def run(self) -> bool:
         for node in list(self._graph):
             floats = [value for value in node.inputs if value is not None and _is_float(value)]
-            if node.op_type in PRODUCTS and floats:
+            if node.op_type in PRODUCTS and floats and not _of_int8(node):
                 self._halve(node)
             elif node.op_type in MOVES and floats:
                 computed = [value for value in floats if value.const_value is None]
@@ -109,6 +111,12 @@ def _cast(value: ir.Value, to: ir.DataType, name: str) -> ir.Node:
     cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(to))], name=name)
     cast.outputs[0].dtype, cast.outputs[0].shape = to, value.shape
     return cast
+
+
+def _of_int8(node: ir.Node) -> bool:
+    """Whether both factors come out of DequantizeLinear."""
+    makers = [None if value is None else value.producer() for value in node.inputs[:2]]
+    return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -82,16 +82,11 @@ def test_tensorrt_rtx_compiles_every_graph_of_every_stage(
         assert len(compile_graph(graph, NEWER).engine) > 1000, name
 
 
-def test_tensorrt_rtx_compiles_every_stage_for_turing(
+def test_tensorrt_rtx_compiles_every_graph_of_every_stage_for_turing(
     bundle: Bundle, needs: Callable[[str], ModuleType]
 ) -> None:
+    """Products in float16, and those between Q and DQ in INT8."""
     needs("tensorrt_rtx")
-    compiled = set()
-    for name, variant, graph in _graphs(bundle):
-        if (
-            variant.precision == "float32"
-        ):  # an INT8 graph's other products are in float32, which Turing's compiler has not
-            halved = halve_products(ir.serde.deserialize_model(onnx.load_model_from_string(graph)))
-            assert len(compile_graph(serialize(halved), TURING).engine) > 1000, name
-            compiled.add(name.split()[1])
-    assert compiled == {stage.name for stage in bundle.manifest.stages}
+    for name, _, graph in _graphs(bundle):
+        halved = halve_products(ir.serde.deserialize_model(onnx.load_model_from_string(graph)))
+        assert len(compile_graph(serialize(halved), TURING).engine) > 1000, name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -103,6 +105,24 @@ def test_targets_get_what_they_can_run(shared: Path, tmp_path: Path) -> None:
         for target in ("jetson-tx2", "jetson-xavier")
     }
     assert names == {"jetson-tx2": ["grid"], "jetson-xavier": ["grid", "qdq"]}
+
+
+def test_turing_multiplies_int8_between_q_and_dq_and_everything_else_in_float16(
+    shared: Path, tmp_path: Path, needs: Callable[[str], ModuleType]
+) -> None:
+    """Parity is proven of the very graphs that are compiled."""
+    needs("tensorrt_rtx")
+    bundle = _export(shared, tmp_path / "turing.edgekit", "rtx-sm75")
+    variants = {variant.name: variant for variant in bundle.manifest.stages[0].variants}
+    assert {name: (v.bits, v.precision) for name, v in variants.items()} == {
+        "grid": (16, "float16"), "qdq": (2, "int8"),
+    }  # fmt: skip
+    for name in variants:
+        assert f"rtx/stage1.{name}.engine" in bundle.manifest.files
+    layers = {layer.name: layer for layer in variants["qdq"].layers}
+    assert layers["blocks.1.expand"].precision == "int8" and layers["blocks.1.expand"].float16 is None
+    assert layers["first"].precision == layers["blocks.1.depthwise"].precision == "float16"
+    assert layers["blocks.1.depthwise"].float16 is not None, "whether its sums are exact there"
 
 
 def test_a_precision_that_the_target_lacks_is_refused_with_the_reason(shared: Path, tmp_path: Path) -> None:
