@@ -49,7 +49,11 @@ PLAIN_WHOLE = "plain export with SPN, ONNX Runtime"
 PLAIN_WHOLE_OPENVINO = "plain export with SPN, OpenVINO"
 AUTHORS = "the authors' KITTI weights"
 TENSORS_IN = "infer, tensors in"
-STAGES_BOUNDARY, MODEL_BOUNDARY, END_BOUNDARY = "stage", "model (tensor to tensor)", "end to end (picture to disparity)"
+STAGES_BOUNDARY, MODEL_BOUNDARY, END_BOUNDARY = (
+    "stage",
+    "model (tensor to tensor)",
+    "end to end (picture to disparity)",
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 when it ran, whatever bars were reached."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.anynet", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds, and two pictures only")
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for anynet.json and anynet.png")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench"), help="folder for anynet.json and anynet.png"
+    )
     parser.add_argument("--shared", type=Path, default=Path(os.environ.get("EDGEKIT_SHARED", "../shared")),
                         help="folder with data/stereo and data/anynet; default $EDGEKIT_SHARED or ../shared")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
@@ -108,11 +114,20 @@ class Report:
         return {
             "what": "measured",
             "clock": "CLOCK_MONOTONIC, in process",
-            "settings": {**asdict(self.settings), "warm_up": "1 run a turn", "of_a_turn": "the fastest run", "size": list(SIZE)},
+            "settings": {
+                **asdict(self.settings),
+                "warm_up": "1 run a turn",
+                "of_a_turn": "the fastest run",
+                "size": list(SIZE),
+            },
             "machine": dict(self.machine),
             "notes": list(self.notes),
             "times": {
-                name: {"boundary": boundary, "median_ms": self.times.median(name), "rounds_ms": self.times.rounds[name]}
+                name: {
+                    "boundary": boundary,
+                    "median_ms": self.times.median(name),
+                    "rounds_ms": self.times.rounds[name],
+                }
                 for name, boundary in self.boundaries.items()
             },
             "accuracy": {p: {n: asdict(a) for n, a in found.items()} for p, found in self.accuracies.items()},
@@ -128,14 +143,20 @@ class Report:
             print("note:", note)
         print(f"\n{'':46}{'ms':>8}  {'of eager':>9}  boundary")
         for name, boundary in self.boundaries.items():
-            print(f"{name:46}{self.times.median(name):8.1f}  {self.times.ratio([name], [EAGER]):9.3f}  {boundary}")
+            print(
+                f"{name:46}{self.times.median(name):8.1f}  {self.times.ratio([name], [EAGER]):9.3f}  {boundary}"
+            )
         for picture, found in self.accuracies.items():
             print(f"\n{picture:46}{'EPE px':>8}  {'D1 %':>6}  {'answered %':>10}")
             for name, a in found.items():
                 print(f"{name:46}{a.epe:8.2f}  {a.d1:6.1f}  {a.density:10.1f}")
-        print("\nEPE: over answered pixels. D1: wrong by more than 3 px and 5 %, over all pixels; no answer counts as wrong.\n")
+        print(
+            "\nEPE: over answered pixels. D1: wrong by more than 3 px and 5 %, over all pixels; no answer counts as wrong.\n"
+        )
         for figure in self.figures:
-            print(f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:>22}  {figure.bar:>10}  {figure.what}")
+            print(
+                f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:>22}  {figure.bar:>10}  {figure.what}"
+            )
 
     def draw(self, out: Path) -> None:
         """The picture of D1 against time, over the KITTI frames where there are any, else over what there is."""
@@ -148,7 +169,10 @@ class Report:
                      if all(exits(self.accuracies[f], weights) for f in frames)]  # fmt: skip
             reached = [self.times.median(*ALL_STAGES[: k + 1]) for k in range(len(means))]
             if means:
-                lines[label] = [Point(f"stage {k + 1}", t, d1) for k, (t, d1) in enumerate(zip(reached, means, strict=True))]
+                lines[label] = [
+                    Point(f"stage {k + 1}", t, d1)
+                    for k, (t, d1) in enumerate(zip(reached, means, strict=True))
+                ]
         best = next(iter(lines.values()))
         for name in (EAGER, PLAIN, PLAIN_OPENVINO):
             if name in self.times:
@@ -156,21 +180,29 @@ class Report:
         for name in (MATCHING, MATCHING_WIDE):
             d1 = float(np.mean([self.accuracies[frame][name].d1 for frame in frames]))
             peer_points.append(Point(f"OpenCV {name}", self.times.median(name), d1))
-        title = f"{', '.join(frames)}: {self.machine['processor']}, {self.settings.threads} threads (measured)"
+        title = (
+            f"{', '.join(frames)}: {self.machine['processor']}, {self.settings.threads} threads (measured)"
+        )
         error_against_time(lines, peer_points, title, out)
 
 
-def measure(settings: Settings, checkpoint: Path | None, pairs: Sequence[StereoPair], scratch: Path) -> Report:
+def measure(
+    settings: Settings, checkpoint: Path | None, pairs: Sequence[StereoPair], scratch: Path
+) -> Report:
     """Everything, in order: errors on every picture, then times in turns."""
     weights = {**({"kitti": checkpoint} if checkpoint else {}), "shipped": None}
     accuracies = {pair.name: errors(pair, weights, settings, scratch) for pair in pairs}
     notes: list[str] = []
     described = machine.describe(settings.threads)
     times, boundaries, gflop = race(settings, checkpoint, pairs, scratch, notes)
-    return Report(settings, described, notes, times, boundaries, accuracies, figures(times, accuracies, gflop))
+    return Report(
+        settings, described, notes, times, boundaries, accuracies, figures(times, accuracies, gflop)
+    )
 
 
-def errors(pair: StereoPair, weights: Mapping[str, Path | None], settings: Settings, scratch: Path) -> dict[str, Accuracy]:
+def errors(
+    pair: StereoPair, weights: Mapping[str, Path | None], settings: Settings, scratch: Path
+) -> dict[str, Accuracy]:
     """Who is how wrong on one pair: every exit with every set of weights, through a bundle of the pair's size; StereoSGBM."""
     print(f"errors on {pair.name}", file=sys.stderr)
     size = (pair.left.shape[0], pair.left.shape[1])
@@ -181,7 +213,9 @@ def errors(pair: StereoPair, weights: Mapping[str, Path | None], settings: Setti
             ours.export(checkpoint, size, out)
         with edgekit.load(str(out), threads=settings.threads) as session:
             maps = ours.exit_maps(session, pair.left, pair.right)
-        found |= {f"{name} {stage}": accuracy(map_, pair) for stage, map_ in zip(ALL_STAGES, maps, strict=True)}
+        found |= {
+            f"{name} {stage}": accuracy(map_, pair) for stage, map_ in zip(ALL_STAGES, maps, strict=True)
+        }
     for name, margin in ((MATCHING, False), (MATCHING_WIDE, True)):
         found[name] = accuracy(BlockMatching(margin=margin)(pair.left, pair.right), pair)
     return found
@@ -204,7 +238,9 @@ def race(
     net, three = staged.net, peers.without_propagation(staged.net)
     first = staged.inputs[0]
     a, b = (normalised(view, first.mean, first.std) for view in (left, right))
-    notes.append(f"times were taken with {AUTHORS if checkpoint else 'the shipped weights'} on {pairs[0].name}")
+    notes.append(
+        f"times were taken with {AUTHORS if checkpoint else 'the shipped weights'} on {pairs[0].name}"
+    )
 
     out = scratch / f"{'kitti' if checkpoint else 'shipped'}-{SIZE[0]}x{SIZE[1]}.edgekit"
     bundle = read_bundle(str(out)) if out.exists() else ours.export(checkpoint, SIZE, out)
@@ -215,10 +251,15 @@ def race(
         config = ours.session_config(session)
         nets = {EAGER: runtimes.eager(three), **plain_networks(three, net, settings, config, scratch, notes)}
         nets[UNCUT] = runtimes.in_onnxruntime(joined, settings.threads, config)
-        contenders: dict[str, Contender] = {name: whole(name, partial(run, a, b)) for name, run in nets.items()}
+        contenders: dict[str, Contender] = {
+            name: whole(name, partial(run, a, b)) for name, run in nets.items()
+        }
         boundaries = dict.fromkeys(nets, MODEL_BOUNDARY)
         contenders["stages"] = ours.stages_timed(session, a, b)
-        boundaries |= dict.fromkeys(ALL_STAGES, STAGES_BOUNDARY) | {TENSORS_IN: MODEL_BOUNDARY, END_TO_END: END_BOUNDARY}
+        boundaries |= dict.fromkeys(ALL_STAGES, STAGES_BOUNDARY) | {
+            TENSORS_IN: MODEL_BOUNDARY,
+            END_TO_END: END_BOUNDARY,
+        }
         contenders[END_TO_END] = whole(END_TO_END, lambda: session.infer(left=left, right=right))
         for name, margin in ((MATCHING, False), (MATCHING_WIDE, True)):
             matching = BlockMatching(margin=margin)
@@ -245,7 +286,10 @@ def plain_networks(
         graphs[exporter] = scratch / f"plain-{dynamo}.onnx"
         print(f"plain export, {exporter}", file=sys.stderr)
         peers.plain_export(three, SIZE, graphs[exporter], dynamo=dynamo)
-    runs = {exporter: runtimes.in_onnxruntime(graph, settings.threads, config) for exporter, graph in graphs.items()}
+    runs = {
+        exporter: runtimes.in_onnxruntime(graph, settings.threads, config)
+        for exporter, graph in graphs.items()
+    }
     zeros = np.zeros((1, 3, *SIZE), np.float32)
     trial = interleave({e: whole(e, partial(run, zeros, zeros)) for e, run in runs.items()}, 5, 3)
     faster = min(runs, key=lambda exporter: trial.median(exporter))

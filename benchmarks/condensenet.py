@@ -32,7 +32,13 @@ from edgekit.export.macs import CostCounter
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
 from edgekit.runtime.system import peak_memory_bytes
 
-OURS, EAGER, PLAIN, OPENVINO, MNN = "edgekit", "PyTorch eager", "plain export, ONNX Runtime", "plain export, OpenVINO", "plain export, MNN"
+OURS, EAGER, PLAIN, OPENVINO, MNN = (
+    "edgekit",
+    "PyTorch eager",
+    "plain export, ONNX Runtime",
+    "plain export, OpenVINO",
+    "plain export, MNN",
+)
 PEERS = (EAGER, PLAIN, OPENVINO, MNN)
 PRODUCT = "matrix product"
 C8: dict[str, object] = {"group_1x1": 8, "group_3x3": 8, "condense_factor": 8}
@@ -79,10 +85,14 @@ class Figure:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 when it ran, whatever bars were reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.condensenet", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.condensenet", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--only", metavar="TEXT", default="", help="networks whose name contains it")
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for condensenet.json and condensenet.png")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench"), help="folder for condensenet.json and condensenet.png"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -101,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }  # fmt: skip
             ordered = {one: races[one] for one in (*NETWORKS, *RIVALS) if one in races}
             bars = [figure for one in ordered.values() for figure in one["figures"]]  # type: ignore[attr-defined]
-            path.write_text(json.dumps({"what": "measured", "figures": bars, "networks": ordered}, indent=1) + "\n")
+            path.write_text(
+                json.dumps({"what": "measured", "figures": bars, "networks": ordered}, indent=1) + "\n"
+            )
             show(found, judged(name, times) + judged_choice(name, choice))
     rows = [Row(**row) for one in ordered.values() for row in one["rows"]]  # type: ignore[attr-defined]
     draw(rows, options.out / "condensenet.png")
@@ -156,10 +168,14 @@ def exported(net: nn.Module, options: Mapping[str, object], scratch: Path) -> Bu
     torch.save({"state_dict": net.state_dict()}, checkpoint)
     config = {"data": options.get("data", "imagenet")}
     out = scratch / "net.edgekit"
-    return edgekit.export(model="condensenet", checkpoint=checkpoint, target="cpu", config=config, out=out, overwrite=True)
+    return edgekit.export(
+        model="condensenet", checkpoint=checkpoint, target="cpu", config=config, out=out, overwrite=True
+    )
 
 
-def plain_contenders(net: nn.Module, picture: torch.Tensor, threads: int, path: Path) -> dict[str, Callable[[], object]]:
+def plain_contenders(
+    net: nn.Module, picture: torch.Tensor, threads: int, path: Path
+) -> dict[str, Callable[[], object]]:
     """PyTorch as it is, and the plain export in every runtime that is installed and takes it."""
     array = picture.numpy()
     runtimes.plain_export(net, {"image": picture}, ["logits"], path, dynamo=True)
@@ -211,7 +227,9 @@ def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:
     for row in rows:
         print(f"{row.network:24}{row.runtime:30}{row.ms:8.2f}{row.gflops:10.1f}{row.share:24.1%}")
     for figure in figures:
-        print(f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:6.2f}x  <= {figure.bar:.2f}x  {figure.what}")
+        print(
+            f"{'reached' if figure.reached else 'NOT REACHED':12}{figure.measured:6.2f}x  <= {figure.bar:.2f}x  {figure.what}"
+        )
 
 
 def draw(rows: Sequence[Row], out: Path) -> None:
@@ -226,7 +244,9 @@ def draw(rows: Sequence[Row], out: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(10, 4.5))
     for k, runtime in enumerate(runtimes):
         shown = {row.network: row.ms for row in rows if row.runtime == runtime}
-        places = [n + (k - len(runtimes) / 2) * 0.15 for n, network in enumerate(networks) if network in shown]
+        places = [
+            n + (k - len(runtimes) / 2) * 0.15 for n, network in enumerate(networks) if network in shown
+        ]
         axes.bar(places, [shown[network] for network in networks if network in shown], 0.14, label=runtime)
     axes.set_xticks(range(len(networks)), networks, rotation=15, fontsize=8)
     axes.set_ylabel("ms a picture (measured)")

@@ -20,14 +20,24 @@ class _DenseLayer(nn.Module):
 
 def densenet121() -> nn.Module:
     """DenseNet-121 (arXiv 1608.06993, table 1): 2.9 G multiply-adds, 25.0 % top-1 error on ImageNet (published)."""
-    parts: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    parts: list[nn.Module] = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    ]
     width = 64
     for number, layers in enumerate((6, 12, 24, 16)):
         for _ in range(layers):
             parts.append(_DenseLayer(width, 32))
             width += 32
         if number < 3:
-            parts += [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            parts += [
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.Conv2d(width, width // 2, 1, bias=False),
+                nn.AvgPool2d(2),
+            ]
             width //= 2
     parts += [nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000)]
     return nn.Sequential(*parts).eval()
@@ -37,7 +47,11 @@ class _Inverted(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, expand: int) -> None:
         super().__init__()
         middle = inputs * expand
-        widen = [nn.Conv2d(inputs, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU6()] if expand > 1 else []
+        widen = (
+            [nn.Conv2d(inputs, middle, 1, bias=False), nn.BatchNorm2d(middle), nn.ReLU6()]
+            if expand > 1
+            else []
+        )
         self.layers = nn.Sequential(
             *widen, nn.Conv2d(middle, middle, 3, stride, 1, groups=middle, bias=False), nn.BatchNorm2d(middle), nn.ReLU6(),
             nn.Conv2d(middle, outputs, 1, bias=False), nn.BatchNorm2d(outputs),
@@ -59,5 +73,11 @@ def mobilenet_v2() -> nn.Module:
         for k in range(repeats):
             parts.append(_Inverted(width, outputs, stride if k == 0 else 1, expand))
             width = outputs
-    parts += [nn.Conv2d(width, 1280, 1, bias=False), nn.BatchNorm2d(1280), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    parts += [
+        nn.Conv2d(width, 1280, 1, bias=False),
+        nn.BatchNorm2d(1280),
+        nn.ReLU6(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ]
     return nn.Sequential(*parts, nn.Linear(1280, 1000)).eval()

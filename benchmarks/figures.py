@@ -58,7 +58,9 @@ def figures(times: Times, accuracies: Accuracies, gflop: float) -> list[Figure]:
 
 
 def _times(times: Times, accuracies: Accuracies, gflop: float) -> Iterator[Figure]:
-    yield _at_most("stages 1-3 against the plain export in ONNX Runtime", times.ratio(REFINEMENTS, [PLAIN]), 0.5)
+    yield _at_most(
+        "stages 1-3 against the plain export in ONNX Runtime", times.ratio(REFINEMENTS, [PLAIN]), 0.5
+    )
     yield _at_most("stages 1-3 against PyTorch eager", times.ratio(REFINEMENTS, [EAGER]), 0.1)
     yield _at_most("all stages, end to end, against StereoSGBM", times.ratio([END_TO_END], [MATCHING]), 0.5)
     share = gflop / PRODUCT_GFLOP / times.ratio(REFINEMENTS, [PRODUCT])

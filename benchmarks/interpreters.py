@@ -15,9 +15,15 @@ def pythons() -> list[str]:
     found = subprocess.run([str(ROOT / "scripts" / "find-python"), "3.6"], capture_output=True, text=True)
     candidates = [str(ROOT / ".venv36" / "bin" / "python"), found.stdout.strip()]
     for candidate in candidates:
-        if Path(candidate).is_file() and not subprocess.run([candidate, "-c", "import numpy"], capture_output=True).returncode:
+        if (
+            Path(candidate).is_file()
+            and not subprocess.run([candidate, "-c", "import numpy"], capture_output=True).returncode
+        ):
             return [sys.executable, candidate]
-    print("no Python 3.6 with numpy (`scripts/device-environment 3.6` makes one): decisions are timed here only", file=sys.stderr)
+    print(
+        "no Python 3.6 with numpy (`scripts/device-environment 3.6` makes one): decisions are timed here only",
+        file=sys.stderr,
+    )
     return [sys.executable]
 
 

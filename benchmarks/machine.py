@@ -37,13 +37,17 @@ def matrix_product(threads: int, name: str, config: Mapping[str, str]) -> Conten
 
     kind, shape = onnx.TensorProto.FLOAT, [SIDE, SIDE]
     a, b, c = (onnx.helper.make_tensor_value_info(n, kind, shape) for n in "abc")
-    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["a", "b"], ["c"])], "product", [a, b], [c]
+    )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     for entry, value in config.items():
         options.add_session_config_entry(entry, value)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     random = np.random.default_rng(0)
     matrices = {n: random.standard_normal((SIDE, SIDE), dtype=np.float32) for n in "ab"}
     return whole(name, lambda: session.run(None, matrices))

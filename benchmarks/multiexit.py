@@ -77,12 +77,18 @@ class Accuracies:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 when it ran, whatever bars were reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.multiexit", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.multiexit", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds")
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for multiexit.json and multiexit.png")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench"), help="folder for multiexit.json and multiexit.png"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpoint", type=Path, help="a trained MSDNet, for accuracy")
-    parser.add_argument("--pictures", type=Path, help="its test set: .npz with images (N, H, W, 3) uint8 and labels (N,)")
+    parser.add_argument(
+        "--pictures", type=Path, help="its test set: .npz with images (N, H, W, 3) uint8 and labels (N,)"
+    )
     options = parser.parse_args(arguments)
     if (options.checkpoint is None) != (options.pictures is None):
         parser.error("--checkpoint and --pictures belong together")
@@ -109,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }  # fmt: skip
     (options.out / "multiexit.json").write_text(json.dumps(document, indent=1) + "\n")
     show(described, notes, times, found, bars, rounds, runs)
-    draw(times, found, f"{described['processor']}, {options.threads} threads (measured)", options.out / "multiexit.png")
+    title = f"{described['processor']}, {options.threads} threads (measured)"
+    draw(times, found, title, options.out / "multiexit.png")
     print(f"\nwritten: {options.out / 'multiexit.json'}, {options.out / 'multiexit.png'}")
     return 0
 
@@ -144,16 +151,25 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
                 worst = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
                 if worst > SAMENESS:
                     notes.append(f"{name} computes something else: {worst:.1e} off")
-        contenders: dict[str, Contender] = {name: whole(name, partial(run, image)) for name, run in networks.items()}
+        contenders: dict[str, Contender] = {
+            name: whole(name, partial(run, image)) for name, run in networks.items()
+        }
         for name, first in ((EARLYON, False), (EARLYON_FIRST, True)):
             try:
-                contenders[name] = whole(name, partial(multiexit_peers.in_earlyon(net, image.shape, first), image))
+                contenders[name] = whole(
+                    name, partial(multiexit_peers.in_earlyon(net, image.shape, first), image)
+                )
             except ImportError as error:
                 notes.append(f"{name}: {error}")
         contenders[INFER] = stages_timed(session, image)
         times = interleave(contenders, rounds, runs)
-    notes.append("every ONNX Runtime session has the stages' own settings: " + ", ".join(f"{k} {v}" for k, v in config.items()))
-    notes.append("earlyon: our blocks as modules, since it hooks modules; it tells only the answer of the exit taken")
+    notes.append(
+        "every ONNX Runtime session has the stages' own settings: "
+        + ", ".join(f"{k} {v}" for k, v in config.items())
+    )
+    notes.append(
+        "earlyon: our blocks as modules, since it hooks modules; it tells only the answer of the exit taken"
+    )
     macs = [stage.macs for stage in bundle.manifest.stages]
     return times, [each / sum(macs) for each in macs]
 
@@ -161,7 +177,9 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
 def exported(net: MSDNet, scratch: Path) -> Bundle:
     """The network as a bundle."""
     torch.save({"state_dict": net.state_dict()}, scratch / "net.pth")
-    return edgekit.export(model="msdnet", checkpoint=scratch / "net.pth", out=scratch / "net.edgekit", parity=False)
+    return edgekit.export(
+        model="msdnet", checkpoint=scratch / "net.pth", out=scratch / "net.edgekit", parity=False
+    )
 
 
 def plain_networks(
@@ -169,18 +187,20 @@ def plain_networks(
 ) -> dict[str, Network]:
     """The uncut network: eager, and as PyTorch exports it, by the exporter whose graph is faster in ONNX Runtime."""
     exits = net.options.nBlocks
-    graphs = {"TorchScript exporter": scratch / "plain-script.onnx", "dynamo exporter": scratch / "plain-dynamo.onnx"}
+    script, dynamo = scratch / "plain-script.onnx", scratch / "plain-dynamo.onnx"
+    graphs = {"TorchScript exporter": script, "dynamo exporter": dynamo}
     for exporter, path in graphs.items():
         print(f"plain export, {exporter}", file=sys.stderr)
         multiexit_peers.plain_export(net, image, exits, path, dynamo=exporter.startswith("dynamo"))
     runs = {name: runtimes.in_onnxruntime(path, threads, config) for name, path in graphs.items()}
     trial = interleave({name: whole(name, partial(run, image)) for name, run in runs.items()}, 5, 3)
     faster = min(runs, key=lambda name: trial.median(name))
-    notes.append(f"plain export: PyTorch's {faster} " + "(" + ", ".join(f"{n} {trial.median(n):.1f} ms" for n in runs) + ")")
+    each = ", ".join(f"{n} {trial.median(n):.1f} ms" for n in runs)
+    notes.append(f"plain export: PyTorch's {faster} ({each})")
     found = {EAGER: runtimes.eager(net), PLAIN: runs[faster]}
     for name, load in (
         (OPENVINO, partial(runtimes.in_openvino, graphs[faster], threads)),
-        (MNN, partial(runtimes.in_mnn, graphs["TorchScript exporter"], ["image"], multiexit_peers.logits(exits), threads)),
+        (MNN, partial(runtimes.in_mnn, script, ["image"], multiexit_peers.logits(exits), threads)),
     ):
         try:
             found[name] = load()
@@ -236,7 +256,9 @@ def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, ro
     image: Array = sample_inputs(staged.inputs, "classification")["image"].numpy()
     with edgekit.load(bundle.path, threads=threads) as session:
         uncut = runtimes.in_onnxruntime(joined, threads, session_config(session))
-        times = interleave({INFER: stages_timed(session, image), UNCUT: whole(UNCUT, partial(uncut, image))}, rounds, 20)
+        times = interleave(
+            {INFER: stages_timed(session, image), UNCUT: whole(UNCUT, partial(uncut, image))}, rounds, 20
+        )
     reached = tuple(times.median(*stage_names(times)[: k + 1]) for k in range(len(answers)))
     right = answers.argmax(axis=2) == labels
     shifted = np.exp(answers - answers.max(axis=2, keepdims=True))
@@ -247,7 +269,9 @@ def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, ro
         share = tuple(float((leaves == k).mean()) for k in range(len(answers)))
         accuracy = float(right[leaves, np.arange(len(images))].mean())
         frontier.append(Frontier(threshold, accuracy, float(np.dot(share, reached)), share))
-    return Accuracies(len(images), tuple(right.mean(axis=1).tolist()), reached, times.median(UNCUT), tuple(frontier))
+    return Accuracies(
+        len(images), tuple(right.mean(axis=1).tolist()), reached, times.median(UNCUT), tuple(frontier)
+    )
 
 
 def show(
@@ -256,21 +280,29 @@ def show(
 ) -> None:  # fmt: skip
     """Print settings, times, accuracies and bars."""
     print("measured on", ", ".join(f"{name} {value}" for name, value in described.items()))
-    print(f"{rounds} rounds taken in turns, in each the fastest of {runs} runs after one unmeasured; medians of the rounds")
+    print(
+        f"{rounds} rounds taken in turns, in each the fastest of {runs} runs after one unmeasured; medians of the rounds"
+    )
     for note in notes:
         print("note:", note)
     print(f"\n{'':28}{'ms':>8}  {'of plain':>8}")
     for name in times.rounds:
         print(f"{name:28}{times.median(name):8.2f}  {times.ratio([name], [PLAIN]):8.2f}")
     if found is not None:
-        print(f"\n{found.pictures} pictures; uncut {found.uncut_ms:.2f} ms\n{'':28}{'ms':>8}  {'accuracy':>8}")
+        print(
+            f"\n{found.pictures} pictures; uncut {found.uncut_ms:.2f} ms\n{'':28}{'ms':>8}  {'accuracy':>8}"
+        )
         for number, (share, reached) in enumerate(zip(found.exits, found.reached_ms, strict=True), 1):
             print(f"{f'every picture to exit {number}':28}{reached:8.2f}  {share:8.2%}")
         for point in found.frontier:
-            print(f"{f'leaving when {point.threshold:.2f} sure':28}{point.milliseconds:8.2f}  {point.accuracy:8.2%}")
+            print(
+                f"{f'leaving when {point.threshold:.2f} sure':28}{point.milliseconds:8.2f}  {point.accuracy:8.2%}"
+            )
     print()
     for bar in bars:
-        print(f"{'reached' if bar.reached else 'NOT REACHED':12}{bar.measured:8.3f}  <= {bar.bar:<8.3f}{bar.what}")
+        print(
+            f"{'reached' if bar.reached else 'NOT REACHED':12}{bar.measured:8.3f}  <= {bar.bar:<8.3f}{bar.what}"
+        )
 
 
 def draw(times: Times, found: Accuracies | None, title: str, out: Path) -> None:
@@ -282,16 +314,20 @@ def draw(times: Times, found: Accuracies | None, title: str, out: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=100)
     if found is not None:
-        axes.plot([p.milliseconds for p in found.frontier], [100 * p.accuracy for p in found.frontier], "o-", label="leaving early")
-        axes.plot(found.reached_ms, [100 * share for share in found.exits], "s--", label="every picture to one exit")
+        early = [(p.milliseconds, 100 * p.accuracy) for p in found.frontier]
+        axes.plot(*zip(*early, strict=True), "o-", label="leaving early")
+        fixed = [100 * share for share in found.exits]
+        axes.plot(found.reached_ms, fixed, "s--", label="every picture to one exit")
         axes.plot([found.uncut_ms], [100 * found.exits[-1]], "D", label="uncut")
         axes.set(xlabel="mean time for one picture, ms", ylabel="accuracy, %", title=title)
     else:
         stages = stage_names(times)
-        axes.plot(range(1, len(stages) + 1), [times.median(*stages[: k + 1]) for k in range(len(stages))], "o-", label=CALIBRATED)
+        ends = [times.median(*stages[: k + 1]) for k in range(len(stages))]
+        axes.plot(range(1, len(stages) + 1), ends, "o-", label=CALIBRATED)
         for name in (UNCUT, PLAIN, OPENVINO, MNN):
             if name in times:
-                axes.axhline(times.median(name), linestyle="--", linewidth=1, label=f"{name} {times.median(name):.1f} ms")
+                ms = times.median(name)
+                axes.axhline(ms, linestyle="--", linewidth=1, label=f"{name} {ms:.1f} ms")
         axes.set(xlabel="exit", ylabel="ms until it answers", title=title)
         axes.set_ylim(0)
     axes.grid(alpha=0.3)

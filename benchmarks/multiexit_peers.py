@@ -72,7 +72,10 @@ def in_earlyon(net: MSDNet, shape: tuple[int, ...], first_exit: bool) -> Callabl
     blocks, coarsest = range(net.options.nBlocks - 1), net.options.nScales - 1
     points = [kinds.ExitPoint(f"exit{k + 1}", str(k), net.head(k).linear.in_features) for k in blocks]
     config = kinds.EarlyExitConfig(
-        "msdnet", net.options.num_classes, points, confidence_thresholds=[0.0 if first_exit else 1.0] * len(points)
+        "msdnet",
+        net.options.num_classes,
+        points,
+        confidence_thresholds=[0.0 if first_exit else 1.0] * len(points),
     )
     wrapper = wrappers.EarlyExitWrapper(
         nn.Sequential(*(_Block(net, k) for k in range(net.options.nBlocks))).eval(),
@@ -87,6 +90,7 @@ def in_earlyon(net: MSDNet, shape: tuple[int, ...], first_exit: bool) -> Callabl
         return int(wrapper(torch.from_numpy(image)).exit_taken)
 
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # its first call traces the network to estimate costs, which dictionaries resist
+        # Its first call traces the network to estimate costs, which dictionaries resist.
+        warnings.simplefilter("ignore")
         run(np.zeros(shape, np.float32))
     return run

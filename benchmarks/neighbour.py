@@ -29,7 +29,9 @@ class Neighbour:
         self._over = threading.Event()
         self._switch = threading.Thread(target=self._alternate, name="neighbour", daemon=True)
         if cores and shutil.which("stress-ng") is None:
-            raise Missing("stress-ng is not installed: apt-get install stress-ng; without it nothing is said of neighbours")
+            raise Missing(
+                "stress-ng is not installed: apt-get install stress-ng; without it nothing is said of neighbours"
+            )
 
     def __enter__(self) -> Neighbour:
         if self._command[2] == "0":

@@ -99,7 +99,9 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
         runs |= {kind: partial(in_onnxruntime(graph, threads), feed) for kind, graph in others.items()}
         for kind, graph in plain.items():
             runs[f"OpenVINO, {kind}"] = partial(in_openvino(graph, threads), feed)
-        runs["OpenVINO, float, bfloat16 allowed"] = partial(in_openvino(plain["float"], threads, "bf16"), feed)
+        runs["OpenVINO, float, bfloat16 allowed"] = partial(
+            in_openvino(plain["float"], threads, "bf16"), feed
+        )
         found = _chosen(runs, graphs)
         runs[CHOSEN] = partial(in_onnxruntime(graphs[found], threads), feed)
         times = interleave({kind: whole(kind, run) for kind, run in runs.items()}, rounds, 3)

@@ -22,7 +22,11 @@ Picture = NDArray[np.uint8]
 def export(checkpoint: Path | None, size: tuple[int, int], out: Path) -> Bundle:
     """Export AnyNet from ``checkpoint``, or with the shipped weights, for pictures of ``size``."""
     return edgekit.export(
-        model="anynet", checkpoint=None if checkpoint is None else str(checkpoint), target="jetson", size=size, out=str(out)
+        model="anynet",
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        target="jetson",
+        size=size,
+        out=str(out),
     )
 
 
@@ -63,11 +67,12 @@ def uncut_graph(bundle: Bundle, backend: str = "onnxruntime") -> onnx.ModelProto
         pictures.update({value.name: value for value in model.graph.input if value.name in named})
         first = first or model
     assert first is not None, "a bundle has at least one stage"
-    graph = onnx.helper.make_graph(nodes, manifest.name, list(pictures.values()), list(exits.values()), weights)
+    graph = onnx.helper.make_graph(
+        nodes, manifest.name, list(pictures.values()), list(exits.values()), weights
+    )
     return onnx.helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
 
 
 def exit_maps(session: Session, left: Picture, right: Picture) -> list[Array]:
     """The disparity (H, W) px of every exit for pictures (H, W, 3), by the same way that a robot's pictures take."""
     return [np.array(result.output) for result in session.anytime(left=left, right=right)]
-

@@ -16,7 +16,9 @@ class Point:
     d1: float
 
 
-def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point], title: str, out: Path) -> None:
+def error_against_time(
+    exits: dict[str, Sequence[Point]], peers: Sequence[Point], title: str, out: Path
+) -> None:
     """Draw exits as one line per set of weights and peers as single marks, time on a logarithmic axis."""
     import matplotlib
 
@@ -28,7 +30,9 @@ def error_against_time(exits: dict[str, Sequence[Point]], peers: Sequence[Point]
         times, errors = [p.milliseconds for p in points], [p.d1 for p in points]
         axes.plot(times, errors, marker="o", label=f"edgekit, {weights}")
         for point in points:
-            axes.annotate(point.name, (point.milliseconds, point.d1), (5, 6), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                point.name, (point.milliseconds, point.d1), (5, 6), textcoords="offset points", fontsize=8
+            )
     for point, mark in zip(peers, "sD^vPX*", strict=False):
         axes.plot([point.milliseconds], [point.d1], marker=mark, linestyle="", markersize=8, label=point.name)
     axes.set_xscale("log")

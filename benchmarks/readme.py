@@ -11,7 +11,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "anynet.json"
 README = ROOT / "README.md"
 BEGIN = "<!-- from benchmarks/results/anynet.json by python -m benchmarks.readme -->"
 END = "<!-- end of figures -->"
-FAMILIES_BEGIN = "<!-- from benchmarks/results/{multiexit,condensenet,oqa}.json by python -m benchmarks.readme -->"
+FAMILIES_BEGIN = (
+    "<!-- from benchmarks/results/{multiexit,condensenet,oqa}.json by python -m benchmarks.readme -->"
+)
 FAMILIES_END = "<!-- end of the other families' figures -->"
 WEIGHTS_BEGIN = "<!-- from benchmarks/results/accuracy.json and imta.json by python -m benchmarks.readme -->"
 WEIGHTS_END = "<!-- end of the shipped weights' figures -->"
@@ -68,7 +70,10 @@ def section(results: Results) -> str:
         "",
         "| | ms | boundary |",
         "|---|---:|---|",
-        *(f"| {name} | {time['median_ms']:.1f} | {time['boundary']} |" for name, time in results["times"].items()),
+        *(
+            f"| {name} | {time['median_ms']:.1f} | {time['boundary']} |"
+            for name, time in results["times"].items()
+        ),
         "",
         *(f"- {note}" for note in results["notes"]),
         "",
@@ -111,10 +116,16 @@ def families(ratios: list[Ratio], low_bits: dict[str, LowBits]) -> str:
     """The Markdown of the classifiers' bars, between its marks."""
     lines = [FAMILIES_BEGIN, "", "| | bar | measured | |", "|---|---|---|---|"]
     for ratio in ratios:
-        lines.append(f"| {ratio['what']} | <= {ratio['bar']:.2f} | {ratio['measured']:.2f} | {_verdict(ratio['reached'])} |")
+        lines.append(
+            f"| {ratio['what']} | <= {ratio['bar']:.2f} | {ratio['measured']:.2f} | {_verdict(ratio['reached'])} |"
+        )
     for name, found in low_bits.items():
         ours = found["rows"]["edgekit, measured choice"]["of_fake_quantised"]
-        best = min(row["of_fake_quantised"] for runtime, row in found["rows"].items() if runtime.startswith("ONNX Runtime"))
+        best = min(
+            row["of_fake_quantised"]
+            for runtime, row in found["rows"].items()
+            if runtime.startswith("ONNX Runtime")
+        )
         against = f"{name}: INT8 on the grid / plain fake-quantised export, ONNX Runtime"
         lines += [
             f"| {against} | <= {LOW_BIT_BAR:.3f} | {ours:.3f} | {_verdict(ours <= LOW_BIT_BAR)} |",
@@ -138,7 +149,9 @@ def updated(readme: str, results: Results) -> str:
 def shipped_weights(bars: list[Figure]) -> str:
     """The Markdown of what the shipped weights are worth, between its marks."""
     rows = [f"| {f['what']} | {f['bar']} | {f['measured']} | {_verdict(f['reached'])} |" for f in bars]
-    return "\n".join([WEIGHTS_BEGIN, "", "| | bar | measured | |", "|---|---|---|---|", *rows, "", WEIGHTS_END])
+    return "\n".join(
+        [WEIGHTS_BEGIN, "", "| | bar | measured | |", "|---|---|---|---|", *rows, "", WEIGHTS_END]
+    )
 
 
 def read_bars() -> list[Figure]:
@@ -154,7 +167,9 @@ def read_ratios() -> list[Ratio]:
     multiexit = json.loads((RESULTS.parent / "multiexit.json").read_text())
     condensenet = json.loads((RESULTS.parent / "condensenet.json").read_text())
     network = multiexit["settings"]["network"].split(",")[0]
-    return [{**ratio, "what": f"{network}: {ratio['what']}"} for ratio in multiexit["figures"]] + list(condensenet["figures"])
+    return [{**ratio, "what": f"{network}: {ratio['what']}"} for ratio in multiexit["figures"]] + list(
+        condensenet["figures"]
+    )
 
 
 def read_low_bits() -> dict[str, LowBits]:

@@ -49,7 +49,9 @@ def plain_export(
         )  # fmt: skip
 
 
-def in_onnxruntime(graph: Path | bytes, threads: int, config: Mapping[str, str] = SPIN_WITHIN_RUNS) -> Network:
+def in_onnxruntime(
+    graph: Path | bytes, threads: int, config: Mapping[str, str] = SPIN_WITHIN_RUNS
+) -> Network:
     """A graph in ONNX Runtime's CPU provider with every optimisation; ``config`` as the stages' own sessions have it."""
     import onnxruntime
 
@@ -76,7 +78,9 @@ def in_openvino(graph: Path | bytes, threads: int, precision: str = "f32") -> Ne
         "NUM_STREAMS": 1,
     }
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(graph, b"") if isinstance(graph, bytes) else str(graph), "CPU", settings)
+    compiled = core.compile_model(
+        core.read_model(graph, b"") if isinstance(graph, bytes) else str(graph), "CPU", settings
+    )
     request = compiled.create_infer_request()
     names = [one.get_any_name() for one in compiled.inputs]
 
@@ -99,11 +103,17 @@ def in_mnn(path: Path, inputs: Sequence[str], outputs: Sequence[str], threads: i
         library = importlib.import_module("MNN")
     converted = path.with_suffix(".mnn")
     command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", str(path)]
-    done = subprocess.run([*command, "--MNNModel", str(converted), "--bizCode", "MNN"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--MNNModel", str(converted), "--bizCode", "MNN"], capture_output=True, text=True
+    )
     if not converted.is_file():
         raise RuntimeError(f"MNN does not convert the graph: {(done.stderr or done.stdout).strip()[-200:]}")
-    manager = library.nn.create_runtime_manager(({"backend": "CPU", "precision": "high", "numThread": threads},))
-    module = library.nn.load_module_from_file(str(converted), list(inputs), list(outputs), runtime_manager=manager)
+    manager = library.nn.create_runtime_manager(
+        ({"backend": "CPU", "precision": "high", "numThread": threads},)
+    )
+    module = library.nn.load_module_from_file(
+        str(converted), list(inputs), list(outputs), runtime_manager=manager
+    )
 
     def run(*arrays: Array) -> Sequence[Array]:
         values = [library.expr.const(array, list(array.shape), library.expr.NCHW) for array in arrays]

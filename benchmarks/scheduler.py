@@ -55,24 +55,53 @@ class Relived:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0 when it ran, whatever bars were reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scheduler", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few frames and budgets: shows that it works, proves nothing")
-    parser.add_argument("--live", action="store_true", help="also on this machine, which must be idle otherwise")
-    parser.add_argument("--decisions", action="store_true", help="only how long one decision takes, here and under Python 3.6")
-    parser.add_argument("--bundle", type=Path, help="default: AnyNet with the shipped weights, exported first")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scheduler", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few frames and budgets: shows that it works, proves nothing"
+    )
+    parser.add_argument(
+        "--live", action="store_true", help="also on this machine, which must be idle otherwise"
+    )
+    parser.add_argument(
+        "--decisions", action="store_true", help="only how long one decision takes, here and under Python 3.6"
+    )
+    parser.add_argument(
+        "--bundle", type=Path, help="default: AnyNet with the shipped weights, exported first"
+    )
     parser.add_argument("--profile", type=Path, help="durations to simulate with; default: measured first")
     parser.add_argument("--spread", type=float, metavar="S",
                         help="simulate with the measured medians times lognormal(0, S), instead of what a busy machine measured")  # fmt: skip
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
     parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
     parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
-    parser.add_argument("--live-conditions", nargs="+", metavar="TEXT", default=[""], help="only those whose name contains one of these")
-    parser.add_argument("--live-overrun", choices=["return", "finish"], help="only this one's live cells; default: both")
-    parser.add_argument("--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both")
+    parser.add_argument(
+        "--live-conditions",
+        nargs="+",
+        metavar="TEXT",
+        default=[""],
+        help="only those whose name contains one of these",
+    )
+    parser.add_argument(
+        "--live-overrun", choices=["return", "finish"], help="only this one's live cells; default: both"
+    )
+    parser.add_argument(
+        "--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both"
+    )
     parser.add_argument("--soak-frames", type=int, help="of one session, for leaks; default 100000")
-    parser.add_argument("--resume", action="store_true", help="go on with a run that was broken off: keep what is in --out, and measure what is missing")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a run that was broken off: keep what is in --out, and measure what is missing",
+    )
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("bench"), help="folder for scheduler.json, simulated.json, and the live cells with their recordings")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bench"),
+        help="folder for scheduler.json, simulated.json, and the live cells with their recordings",
+    )
     options = parser.parse_args(arguments)
     options.frames = options.frames or (1000 if options.quick else 10000)
     options.live_frames = options.live_frames or (60 if options.quick else 2000)
@@ -98,25 +127,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 measured = {name: tuple(took) for name, took in document["stages"].items()}
                 around, recording = document["around_ms"], read_recording(str(options.out / MEASURED))
             else:
-                measured, around, recording = durations(bundle, options.profile, options.threads, options.quick)
+                measured, around, recording = durations(
+                    bundle, options.profile, options.threads, options.quick
+                )
                 before.write_text(json.dumps({"stages": measured, "around_ms": around}) + "\n")
                 write_recording(str(options.out / MEASURED), recording)
             if options.profile is not None or options.spread is not None:
                 recording = None
             if options.spread is not None:
                 random = np.random.RandomState(0)
-                measured = {n: tuple(np.median(d) * random.lognormal(0, options.spread, 200)) for n, d in measured.items()}
+                measured = {
+                    n: tuple(np.median(d) * random.lognormal(0, options.spread, 200))
+                    for n, d in measured.items()
+                }
             budgets = choose_budgets(measured, 3 if options.quick else 10)
             report["measured_ms"] = {name: list(took) for name, took in measured.items()}
             if options.live:
-                live_budgets = [round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)]
+                live_budgets = [
+                    round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)
+                ]
                 live, floors = run_live(Path(bundle.path), live_budgets, options)
                 recoveries += recover_live(Path(bundle.path), live_budgets[1:], options)
-                relived = [one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None]
+                relived = [
+                    one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None
+                ]
                 soaked = soak(Path(scratch), options)
             simulated = list(simulate_all(bundle.manifest, measured, recording, budgets, options.frames))
             ceilings = find_ceilings(bundle.manifest, measured, recording, budgets, options.frames)
-            recoveries += [recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")]
+            recoveries += [
+                recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")
+            ]
     found = rows(simulated, recoveries, live, decisions, soaked, relived, ceilings)
     report.update(
         simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
@@ -141,7 +181,9 @@ def open_bundle(path: Path | None, scratch: Path) -> Bundle:
     if path is not None:
         return read_bundle(path)
     print("exporting AnyNet with the shipped weights", file=sys.stderr)
-    exported: Bundle = edgekit.export(model="anynet", target="jetson", size=SIZE, out=str(scratch / "anynet.edgekit"))
+    exported: Bundle = edgekit.export(
+        model="anynet", target="jetson", size=SIZE, out=str(scratch / "anynet.edgekit")
+    )
     return exported
 
 
@@ -166,7 +208,11 @@ def durations(
                 taken[name].append(took)
         recording = recorder.recording({"rate": RATE})
     measured = {name: tuple(took) for name, took in taken.items()}
-    return (measured if profile is None else read_durations(str(profile), names)), float(np.median(around)), recording
+    return (
+        (measured if profile is None else read_durations(str(profile), names)),
+        float(np.median(around)),
+        recording,
+    )
 
 
 def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[float]:
@@ -175,7 +221,9 @@ def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[
     return [round(float(one), 2) for one in np.linspace(usual[0] * 1.1, sum(usual) * 1.2, count)]
 
 
-def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> tuple[list[LiveCell], list[Floor]]:
+def run_live(
+    bundle: Path, budgets: Sequence[float], options: argparse.Namespace
+) -> tuple[list[LiveCell], list[Floor]]:
     """Every condition at every budget on this machine, those with a bar first; and how late a thread is woken under each."""
     folder = options.out / "live"
     folder.mkdir(exist_ok=True)
@@ -195,7 +243,10 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
         if options.resume and path.exists():
             cells.append(LiveCell.from_json(json.loads(path.read_text())))
             continue
-        print(f"live, {number} of {len(wanted)}: {condition}, {budget:g} ms, overrun={overrun}, priority={priority}", file=sys.stderr)
+        print(
+            f"live, {number} of {len(wanted)}: {condition}, {budget:g} ms, overrun={overrun}, priority={priority}",
+            file=sys.stderr,
+        )
         try:
             cell, recording = scheduler_live.measure(
                 bundle, options.threads, condition, overrun, priority, budget, options.live_frames
@@ -209,7 +260,9 @@ def run_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace
     for condition in scheduler_live.CONDITIONS:
         with contextlib.suppress(Missing):
             found = kept(
-                options, f"floor-{condition}", lambda: asdict(scheduler_live.floor(condition, options.live_frames // 3))  # noqa: B023
+                options,
+                f"floor-{condition}",
+                lambda: asdict(scheduler_live.floor(condition, options.live_frames // 3)),  # noqa: B023
             )
             floors.append(Floor(**found))
     return cells, floors
@@ -233,7 +286,9 @@ def soak(scratch: Path, options: argparse.Namespace) -> Soak:
     """What very many frames leave behind."""
 
     def measured() -> dict[str, Any]:
-        small = edgekit.export(model="anynet", target="jetson", size=SMALL, out=str(scratch / "small.edgekit"))
+        small = edgekit.export(
+            model="anynet", target="jetson", size=SMALL, out=str(scratch / "small.edgekit")
+        )
         return asdict(scheduler_live.soak(Path(small.path), options.soak_frames))
 
     return Soak(**kept(options, f"soak-{options.soak_frames}", measured))

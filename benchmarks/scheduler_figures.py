@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 REACHED, NOT_REACHED, NOT_MEASURED, COMPARED = "reached", "NOT REACHED", "not measured", "its ceiling"
 SWITCHING = "switching"
 SIMULATION, LIVING = "simulated", "live"
-UTILITY = {"quiet": 0.97, "neighbour switching": 0.92}  # share of the oracle's, by a part of the condition's name
+# Share of the oracle's, by a part of the condition's name.
+UTILITY = {"quiet": 0.97, "neighbour switching": 0.92}
 LIVE = (("return", "realtime"), ("return", "normal"), ("finish", "normal"))  # overrun and priority
 
 
@@ -76,11 +77,19 @@ def _live_rows(live: Sequence[LiveCell]) -> Iterator[Row]:
     for priority in ("realtime", "normal"):
         what = f"worst overshoot, live, switching, overrun=return, priority={priority}"
         over = [cell.overshoot_max_ms for cell in _cells(live, SWITCHING, "return", priority)]
-        yield _row(what, "<= 5 ms", f"{max(over):.2f} ms", max(over) <= 5) if over else _missing(what, "<= 5 ms")
+        yield (
+            _row(what, "<= 5 ms", f"{max(over):.2f} ms", max(over) <= 5)
+            if over
+            else _missing(what, "<= 5 ms")
+        )
 
 
 def _cells(live: Sequence[LiveCell], part: str, overrun: str, priority: str) -> list[LiveCell]:
-    return [cell for cell in live if part in cell.condition and (cell.overrun, cell.priority) == (overrun, priority)]
+    return [
+        cell
+        for cell in live
+        if part in cell.condition and (cell.overrun, cell.priority) == (overrun, priority)
+    ]
 
 
 def _utility(
@@ -154,19 +163,29 @@ def _soak(soaked: Soak | None) -> Row:
 
 
 def _mean(simulated: Sequence[SimulatedCell]) -> Row:
-    what, bar = "late answers of a mean-based predictor, simulated, all conditions, overrun=finish", ">= 5x ours"
+    what, bar = (
+        "late answers of a mean-based predictor, simulated, all conditions, overrun=finish",
+        ">= 5x ours",
+    )
     if not simulated:
         return _missing(what, bar)
     cells = [cell for cell in simulated if cell.overrun == "finish"]
-    ours, theirs = (sum(cell.figures.late for cell in cells if cell.strategy == name) for name in (EDGEKIT, MEAN))
+    ours, theirs = (
+        sum(cell.figures.late for cell in cells if cell.strategy == name) for name in (EDGEKIT, MEAN)
+    )
     return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)
 
 
 def _mean_live(relived: Sequence[Relived]) -> Row:
-    what, bar = "late answers of a mean-based predictor, on the frames of the live runs, overrun=finish", ">= 5x ours"
+    what, bar = (
+        "late answers of a mean-based predictor, on the frames of the live runs, overrun=finish",
+        ">= 5x ours",
+    )
     if not relived:
         return _missing(what, bar)
-    ours, theirs = (sum(values) for values in zip(*((one.late, one.late_of_mean) for one in relived), strict=True))
+    ours, theirs = (
+        sum(values) for values in zip(*((one.late, one.late_of_mean) for one in relived), strict=True)
+    )
     return _row(what, bar, f"{theirs} against {ours}: {theirs / max(ours, 1):.1f}x", theirs >= 5 * ours)
 
 
@@ -187,7 +206,9 @@ def show(
               f"{one.mean_exit:6.2f}{100 * one.of_oracle:13.1f}{one.quality:9.3f}{one.goodput:11.1f}"
               f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
     for back in recoveries:
-        print(f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames")
+        print(
+            f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames"
+        )
     if live:
         print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"
               f"{'quality':>9}{'in time/s':>11}{'over p99':>10}{'max':>8}  late of each fixed exit, %")  # fmt: skip
@@ -197,7 +218,9 @@ def show(
               f"{100 * seen.of_oracle:13.1f}{seen.quality:9.3f}{seen.goodput:11.1f}{seen.overshoot_p99_ms:10.2f}"
               f"{seen.overshoot_max_ms:8.1f}  {rivals}")  # fmt: skip
     for floor in floors:
-        print(f"a thread that only sleeps, {floor.condition}: woken {floor.median_ms:.2f} ms late in the median, p99 {floor.p99_ms:.2f}, max {floor.max_ms:.2f}")
+        print(
+            f"a thread that only sleeps, {floor.condition}: woken {floor.median_ms:.2f} ms late in the median, p99 {floor.p99_ms:.2f}, max {floor.max_ms:.2f}"
+        )
     print()
     for row in found:
         print(f"{row.verdict:12}{row.measured:>40}  {row.bar:>22}  {row.what}")

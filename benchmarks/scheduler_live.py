@@ -204,7 +204,9 @@ def recover(bundle: Path, threads: int, overrun: str, budget_ms: float) -> tuple
         np.array([result.missed for result in results]), possible_exits(recorded(recording, None, 1.0, 0), budget_ms)[order],
         np.zeros((len(results), len(exits))),
     )  # fmt: skip
-    return recovery(outcomes, STEP_FRAMES, 2 * STEP_FRAMES), recovery(outcomes, 2 * STEP_FRAMES, 3 * STEP_FRAMES)
+    return recovery(outcomes, STEP_FRAMES, 2 * STEP_FRAMES), recovery(
+        outcomes, 2 * STEP_FRAMES, 3 * STEP_FRAMES
+    )
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,10 @@ def section(results: dict[str, Any]) -> str:
         "",
         "| | bar | reached | |",
         "|---|---|---|---|",
-        *(f"| {row['what']} | {row['bar']} | {row['measured']} | {row['verdict']} |" for row in results["figures"]),
+        *(
+            f"| {row['what']} | {row['bar']} | {row['measured']} | {row['verdict']} |"
+            for row in results["figures"]
+        ),
         "",
         *_live(results["live"]),
         *_floors(results["floors"]),

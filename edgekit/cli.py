@@ -94,7 +94,11 @@ VERBS = (
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
     Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
     Verb("train", "edgekit.models.train_verb", "train a network by its paper's recipe"),
-    Verb("search", "edgekit.export.search.verb", "find the subnets of a supernet that answer best within a budget"),
+    Verb(
+        "search",
+        "edgekit.export.search.verb",
+        "find the subnets of a supernet that answer best within a budget",
+    ),
     Verb("completion", "edgekit.completion", "print a script that completes these names in bash or zsh"),
 )
 DAMAGED_PIPE, INTERRUPTED = 141, 130  # what a shell reports for a process that SIGPIPE or SIGINT ended

@@ -61,7 +61,9 @@ def _ignored_in(frame: Optional[FrameType]) -> bool:
     """Whether Python ignores what is raised here, as far as the names of functions tell; all that older ones offer."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or (code.co_name == "cb" and code.co_filename.startswith("<frozen importlib")):
+        if code.co_name == "__del__" or (
+            code.co_name == "cb" and code.co_filename.startswith("<frozen importlib")
+        ):
             return True
         frame = frame.f_back
     return False

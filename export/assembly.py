@@ -45,7 +45,9 @@ def graph_paths(
     """Where in the bundle each graph lies, by stage and variant; equal graphs are one file, and low-bit ones are packed."""
     places: dict[bytes, str] = {}
     return {
-        (stage, variant): places.setdefault(data, f"stages/{stage}.{variant}.{_suffix(forms[stage][variant])}")
+        (stage, variant): places.setdefault(
+            data, f"stages/{stage}.{variant}.{_suffix(forms[stage][variant])}"
+        )
         for stage, variants in graphs.items()
         for variant, data in variants.items()
     }
@@ -168,7 +170,9 @@ def _network(networks: Sequence[Network], index: int) -> NetworkSpec:
 def _exits(network: Network) -> dict[str, ExitSpec]:
     """What is known of every exit."""
     return {
-        stage: ExitSpec(None, network.accuracies[stage], network.source) if stage in network.accuracies else ExitSpec()
+        stage: ExitSpec(None, network.accuracies[stage], network.source)
+        if stage in network.accuracies
+        else ExitSpec()
         for stage in network.exits
     }
 
@@ -182,7 +186,9 @@ def _stage(
 ) -> StageSpec:
     name = run.stage.name
     variants = [
-        Variant(v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(map(_layer, forms[v].layers)))
+        Variant(
+            v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(map(_layer, forms[v].layers))
+        )
         for (stage, v), path in paths.items()
         if stage == name
     ]

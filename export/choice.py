@@ -53,7 +53,10 @@ class Choice:
 
 
 def take_turns(
-    candidates: Mapping[str, Run], rounds: int = ROUNDS, runs: int = RUNS, clock: Callable[[], float] = time.perf_counter
+    candidates: Mapping[str, Run],
+    rounds: int = ROUNDS,
+    runs: int = RUNS,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """The fastest run of every round in ms, by candidate; each runs once unmeasured before its turn."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
@@ -105,11 +108,16 @@ def measure_stage(run: StageRun, graphs: Mapping[str, bytes], threads: int | Non
         winners: dict[str, str] = {}
         for part, forms in found.forms.items():
             inputs = {"x": found.inputs[part]}
-            sessions = {form: _session(_written(module, inputs, ["y"], part), inputs, threads) for form, module in forms.items()}
+            sessions = {
+                form: _session(_written(module, inputs, ["y"], part), inputs, threads)
+                for form, module in forms.items()
+            }
             times = take_turns(sessions)
             winners[part] = choose(times)
             rows += _rows(run.stage.name, part, times, winners[part])
-        combined = _written(found.build(winners), run.inputs, run.stage.outputs, f"{run.stage.name}.{MEASURED}")
+        combined = _written(
+            found.build(winners), run.inputs, run.stage.outputs, f"{run.stage.name}.{MEASURED}"
+        )
         candidates[MEASURED] = _session(combined, run.inputs, threads)
     times = take_turns(candidates)
     variant = choose(times)
@@ -158,7 +166,9 @@ def table(rows: Sequence[Measured]) -> list[str]:
     width = max(len(f"{stage} {part}") for stage, part in parts)
     lines = []
     for (stage, part), found in parts.items():
-        shown = (f"{row.form}{'*' * row.chosen} {row.ms:.3f}" for row in sorted(found, key=lambda row: row.ms))
+        shown = (
+            f"{row.form}{'*' * row.chosen} {row.ms:.3f}" for row in sorted(found, key=lambda row: row.ms)
+        )
         lines.append(f"{f'{stage} {part}':{width}}  {'  '.join(shown)}")
     return lines
 
@@ -190,7 +200,8 @@ def _session(graph: bytes, inputs: Mapping[str, Tensor], threads: int) -> Run:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # as the runtime has it: idle threads slow the next
+    # As the runtime has it: idle threads slow the next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     feeds = {entry.name: inputs[entry.name].numpy() for entry in session.get_inputs()}
     return lambda: session.run(None, feeds)

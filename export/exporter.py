@@ -111,7 +111,17 @@ def export(
         BundleError: the bundle cannot be written.
     """
     request = Request(
-        model, checkpoint, target, size, dict(config or {}), out, overwrite, parity, dict(alternatives or {}), precision, batch,
+        model,
+        checkpoint,
+        target,
+        size,
+        dict(config or {}),
+        out,
+        overwrite,
+        parity,
+        dict(alternatives or {}),
+        precision,
+        batch,
         measure,
     )
     return run(request, progress).bundle
@@ -176,7 +186,9 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     if timed:
         origin["measured"] = choice.record(timed)
     name = Path(destination).name.removesuffix(".edgekit")
-    manifested = manifest(name, target.name, ran, files, paths, forms, defaults, origin)._replace(batch=request.batch)
+    manifested = manifest(name, target.name, ran, files, paths, forms, defaults, origin)._replace(
+        batch=request.batch
+    )
     bundle = write_bundle(destination, manifested, files, request.overwrite)
     steps.end()
     return Exported(bundle, rows, dropped, steps.total(), notes, timed)
@@ -207,11 +219,19 @@ def _prove(
     if not all(form.openings for name in names for form in forms[name].values()):
         half = any(form.precision == "float16" for name in names for form in forms[name].values())
         return prove(network.runs, graphs, chains, network.exits, half)
-    return [row for each in network.runs for row in prove_blocks(each, graphs[each.stage.name], forms[each.stage.name])]
+    return [
+        row
+        for each in network.runs
+        for row in prove_blocks(each, graphs[each.stage.name], forms[each.stage.name])
+    ]
 
 
 def stage_graphs(
-    stage_run: StageRun, target: Target, title: str | None = None, precision: str | None = None, batch: int | None = 1
+    stage_run: StageRun,
+    target: Target,
+    title: str | None = None,
+    precision: str | None = None,
+    batch: int | None = 1,
 ) -> tuple[dict[str, bytes], dict[str, Form], dict[str, str]]:
     """The stage's graphs by variant, what they store and compute, and why variants were left out by ``stage.variant``.
 
@@ -254,7 +274,16 @@ def stage_graphs(
 
 def _for_any_number(module: nn.Module, stage_run: StageRun, name: str) -> bytes:
     two, three = (
-        serialize(simplify(convert(module, repeated(stage_run.inputs, count, stage_run.stage.name), stage_run.stage.outputs, name)))
+        serialize(
+            simplify(
+                convert(
+                    module,
+                    repeated(stage_run.inputs, count, stage_run.stage.name),
+                    stage_run.stage.outputs,
+                    name,
+                )
+            )
+        )
         for count in (2, 3)
     )
     return any_number(two, three)

@@ -105,33 +105,55 @@ def _taken(stage: StageSpec, inspected: Sequence[Inspected], releases: Sequence[
 
 
 def _lines(
-    bundle: Bundle, asked: str, releases: Sequence[Version], inspected: Sequence[Inspected], stuck: Sequence[str]
+    bundle: Bundle,
+    asked: str,
+    releases: Sequence[Version],
+    inspected: Sequence[Inspected],
+    stuck: Sequence[str],
 ) -> list[str]:
     if not releases:
-        return [f"{asked} has no TensorRT: ONNX Runtime runs every graph of opset {targets.find(asked).opset} or older"]
+        return [
+            f"{asked} has no TensorRT: ONNX Runtime runs every graph of opset {targets.find(asked).opset} or older"
+        ]
     heads = ["stage", "graph", "nodes", *(f"{'.'.join(map(str, release.number))}" for release in releases)]
     rows = [heads]
     for one in inspected:
         counts = [len(one.findings[str(release)]) for release in releases]
-        rows.append([one.stage, one.variant, str(one.nodes), *(f"{n} refused" if n else "taken" for n in counts)])
+        rows.append(
+            [one.stage, one.variant, str(one.nodes), *(f"{n} refused" if n else "taken" for n in counts)]
+        )
     widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
-    lines = [f"{bundle.path} for {asked}: what the ONNX parser of TensorRT {', '.join(heads[3:])} says of every graph", ""]
-    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        f"{bundle.path} for {asked}: what the ONNX parser of TensorRT {', '.join(heads[3:])} says of every graph",
+        "",
+    ]
+    lines += [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     for one in inspected:
         told: set[str] = set()
-        for release, found in reversed(one.findings.items()):  # what a newer release refuses, older ones do too
-            lines += _told(release, [each for each in found if each.operator not in told], f"{one.stage} {one.variant}")
+        # What a newer release refuses, older ones do too.
+        for release, found in reversed(one.findings.items()):
+            lines += _told(
+                release, [each for each in found if each.operator not in told], f"{one.stage} {one.variant}"
+            )
             told |= {each.operator for each in found}
     for stage in bundle.manifest.stages:
         taken = _taken(stage, inspected, releases)
         refused = [one.variant for one in inspected if one.stage == stage.name and one.variant not in taken]
         if refused and taken:
-            lines.append(f"{stage.name}: edgekit takes {', '.join(taken)} on {releases[-1]}, and leaves out {', '.join(refused)}")
+            lines.append(
+                f"{stage.name}: edgekit takes {', '.join(taken)} on {releases[-1]}, and leaves out {', '.join(refused)}"
+            )
     lines += _accelerated(inspected)
     if stuck:
-        lines.append(f"{', '.join(stuck)}: no graph that {releases[-1]} takes; export for this target, see `edgekit targets`")
+        lines.append(
+            f"{', '.join(stuck)}: no graph that {releases[-1]} takes; export for this target, see `edgekit targets`"
+        )
     else:
-        lines.append(f"{releases[-1]} takes every stage, by what is recorded of its parser; whether it is fast, a device must show")
+        lines.append(
+            f"{releases[-1]} takes every stage, by what is recorded of its parser; whether it is fast, a device must show"
+        )
     return lines
 
 
@@ -151,9 +173,15 @@ def _accelerated(inspected: Sequence[Inspected]) -> list[str]:
     for one in inspected:
         if one.on_gpu is not None:
             left = sum(one.on_gpu.values())
-            kinds = ", ".join(f"{count} {name}" for name, count in sorted(one.on_gpu.items(), key=lambda entry: -entry[1]))
+            kinds = ", ".join(
+                f"{count} {name}" for name, count in sorted(one.on_gpu.items(), key=lambda entry: -entry[1])
+            )
             rest = f", {left} stay on the GPU ({kinds})" if left else ""
-            lines.append(f"DLA: {one.stage} {one.variant}: {one.nodes - left} of {one.nodes} nodes may run there{rest}")
+            lines.append(
+                f"DLA: {one.stage} {one.variant}: {one.nodes - left} of {one.nodes} nodes may run there{rest}"
+            )
     if lines:
-        lines.append("DLA: by rules that are recalled from NVIDIA's guide, not read and not measured; `edgekit build` times it")
+        lines.append(
+            "DLA: by rules that are recalled from NVIDIA's guide, not read and not measured; `edgekit build` times it"
+        )
     return lines

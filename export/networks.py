@@ -151,7 +151,9 @@ def run(alternatives: Sequence[Alternative], begin: Callable[[str], None]) -> li
             if len(alternatives) == 1:
                 raise
             raise ExportError(f"{one.name}: {error}") from error
-        networks.append(Network(one.name, one.model, samples, runs, exits, _accuracies(one, runs), one.source))
+        networks.append(
+            Network(one.name, one.model, samples, runs, exits, _accuracies(one, runs), one.source)
+        )
     networks.sort(key=lambda network: network.macs)
     _check_together(networks)
     numbered, before = [], 0

@@ -53,7 +53,12 @@ def check(model: ir.Model, tensorrt: Version) -> list[Finding]:
 def without_int8(model: ir.Model, device: str) -> list[Finding]:
     """The nodes that quantise, for a device that cannot compute in INT8."""
     return [
-        Finding(str(node.name), node.op_type, f"{device} has no INT8", "export with --precision float32: FP16 is built there")
+        Finding(
+            str(node.name),
+            node.op_type,
+            f"{device} has no INT8",
+            "export with --precision float32: FP16 is built there",
+        )
         for node in _nodes(model.graph)
         if node.op_type in ("QuantizeLinear", "DequantizeLinear")
     ]

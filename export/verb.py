@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
     config = parse_config([word for words in args.config for word in words])
     if args.subnet:
         if args.model != "oqa" or "subnet" in config:
-            raise OptionError("--subnet: is for --model oqa, and names its subnets without another one in --config")
+            raise OptionError(
+                "--subnet: is for --model oqa, and names its subnets without another one in --config"
+            )
         config["subnet"] = args.subnet
     if ":" in args.model:
         sys.path.insert(0, os.getcwd())  # the user's own package is usually here

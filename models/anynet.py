@@ -64,7 +64,9 @@ def bn_relu_conv2d(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 def down_block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:
     """Halve the resolution, then ``convolutions`` pre-activation convolutions."""
     widths = [inputs] + [outputs] * convolutions
-    return nn.Sequential(nn.MaxPool2d(2), *(bn_relu_conv2d(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(
+        nn.MaxPool2d(2), *(bn_relu_conv2d(a, b) for a, b in zip(widths, widths[1:], strict=False))
+    )
 
 
 class UpBlock(nn.Module):
@@ -76,7 +78,8 @@ class UpBlock(nn.Module):
 
     def forward(self, skip: Tensor, coarse: Tensor) -> Tensor:
         upsampled = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=True)
-        height, width = skip.shape[2:]  # one row or column less than twice the coarse map where the skip's side is odd
+        # One row or column less than twice the coarse map where the skip's side is odd.
+        height, width = skip.shape[2:]
         upsampled = F.pad(upsampled, (0, width - upsampled.shape[3], 0, height - upsampled.shape[2]))
         return self.conv(torch.cat((skip, upsampled), dim=1))  # type: ignore[no-any-return]
 
@@ -128,7 +131,9 @@ def l1_norm(difference: Tensor) -> Tensor:
 
 def bn_relu_conv3d(inputs: int, outputs: int) -> nn.Sequential:
     """Pre-activation 3x3x3 convolution: batch norm, ReLU, convolution."""
-    return nn.Sequential(nn.BatchNorm3d(inputs), nn.ReLU(), nn.Conv3d(inputs, outputs, 3, padding=1, bias=False))
+    return nn.Sequential(
+        nn.BatchNorm3d(inputs), nn.ReLU(), nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+    )
 
 
 def volume_network(layers: int, channels: int) -> nn.Sequential:
@@ -188,7 +193,9 @@ def propagate(x: Tensor, above: Tensor, level: Tensor, below: Tensor) -> Tensor:
     for t in range(1, x.shape[3]):
         shifted_down = F.pad(column[..., :-1], (1, 0))  # row i holds row i - 1
         shifted_up = F.pad(column[..., 1:], (0, 1))
-        column = own[..., t] + above[..., t] * shifted_down + level[..., t] * column + below[..., t] * shifted_up
+        column = (
+            own[..., t] + above[..., t] * shifted_down + level[..., t] * column + below[..., t] * shifted_up
+        )
         columns.append(column)
     return torch.stack(columns, dim=3)
 
@@ -320,7 +327,9 @@ class StagedAnyNet:
     def __init__(self, net: AnyNet, size: tuple[int, int] = (384, 1248)) -> None:
         height, width = size
         if min(size) < 2 * SCALES[0]:
-            raise OptionError(f"size {height}x{width}: AnyNet needs at least {2 * SCALES[0]}x{2 * SCALES[0]} px")
+            raise OptionError(
+                f"size {height}x{width}: AnyNet needs at least {2 * SCALES[0]}x{2 * SCALES[0]} px"
+            )
         self.net = net.eval()
         self.options: Mapping[str, object] = _jsonable(net.options)
         self.inputs = tuple(ImageInput(view, height, width, multiple=SCALES[0]) for view in ("left", "right"))
@@ -344,7 +353,9 @@ class StagedAnyNet:
         ]  # fmt: skip
         if self.net.refine_spn is not None:
             module = PropagationStage(self.net)
-            stages.append(Stage("stage4", module, ("left", "disparity3"), ("disparity4",), "disparity4", px[3]))
+            stages.append(
+                Stage("stage4", module, ("left", "disparity3"), ("disparity4",), "disparity4", px[3])
+            )
         return stages
 
     def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
@@ -378,17 +389,23 @@ def infer_options(weights: Mapping[str, Tensor], config: Mapping[str, object], s
         raise CheckpointError(f"{source}: not an AnyNet checkpoint (it has no usable {error})") from error
     for name, value in seen.items():
         if name in config and config[name] != value:
-            raise OptionError(f"{source}: {name}={config[name]!r} contradicts the weights, which have {name}={value!r}")
+            raise OptionError(
+                f"{source}: {name}={config[name]!r} contradicts the weights, which have {name}={value!r}"
+            )
     # The weights tell only the product channels_3d * growth_rate; whoever gives one of the two fixes the other.
     growth, base = config.get("growth_rate"), config.get("channels_3d")
     if base is None:
         base = channels[0] // growth[0] if isinstance(growth, tuple) and growth[0] else min(channels)
     if growth is None and isinstance(base, int) and base > 0 and all(c % base == 0 for c in channels):
         growth = tuple(c // base for c in channels)
-    if not (isinstance(base, int) and isinstance(growth, tuple) and tuple(base * g for g in growth) == channels):
+    if not (
+        isinstance(base, int) and isinstance(growth, tuple) and tuple(base * g for g in growth) == channels
+    ):
         told = {name: config[name] for name in ("channels_3d", "growth_rate") if name in config}
         if told:
-            raise OptionError(f"{source}: {told} contradicts the weights, whose disparity networks have {channels} channels")
+            raise OptionError(
+                f"{source}: {told} contradicts the weights, whose disparity networks have {channels} channels"
+            )
         base, growth = 1, channels
     merged = {**config, **seen, "channels_3d": base, "growth_rate": growth}
     return AnyNetOptions(**merged)  # type: ignore[arg-type]
@@ -412,7 +429,9 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
         elif isinstance(default, tuple):
             value = tuple(value) if isinstance(value, (list, tuple)) else value
             if not isinstance(value, tuple) or len(value) != 3 or not all(positive(v) for v in value):
-                raise OptionError(f"{name}={config[name]!r}: must be three positive whole numbers, such as {list(default)}")
+                raise OptionError(
+                    f"{name}={config[name]!r}: must be three positive whole numbers, such as {list(default)}"
+                )
         elif not positive(value) and not (name == "layers_3d" and value == 0 and not isinstance(value, bool)):
             raise OptionError(f"{name}={value!r}: must be a positive whole number, such as {default}")
         checked[name] = value
@@ -431,7 +450,9 @@ def from_weights(weights: Mapping[str, Tensor], config: Mapping[str, object], so
     return net.eval()
 
 
-def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int]) -> StagedAnyNet:
+def build(
+    checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int]
+) -> StagedAnyNet:
     """The staged AnyNet of a checkpoint file, or of the weights that edgekit ships, for pictures of ``size`` (height, width).
 
     Raises:

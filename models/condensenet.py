@@ -19,7 +19,8 @@ from edgekit.errors import CheckpointError, OptionError
 
 CIFAR = ("cifar10", "cifar100")
 DATA = (*CIFAR, "imagenet")
-CLASSIFIER_SHARE = 0.5  # of the classifier's inputs that conversion keeps by default; the authors' own, fixed in their code
+# Of the classifier's inputs, what conversion keeps by default: the authors' own, fixed in their code.
+CLASSIFIER_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,19 @@ class CondenseNetOptions:
                 ("bottleneck * growth", middle, "group_3x3", self.group_3x3),
                 ("growth", growth, "group_3x3", self.group_3x3),
                 *(
-                    (f"inputs of denselayer_{k + 1}", self.inputs(block, k), "condense_factor", self.condense_factor)
+                    (
+                        f"inputs of denselayer_{k + 1}",
+                        self.inputs(block, k),
+                        "condense_factor",
+                        self.condense_factor,
+                    )
                     for k in range(layers)
                 ),
             ):
                 if channels % parts:
-                    raise OptionError(f"denseblock_{block + 1}: {what} is {channels}, which {name}={parts} does not divide")
+                    raise OptionError(
+                        f"denseblock_{block + 1}: {what} is {channels}, which {name}={parts} does not divide"
+                    )
 
 
 # --- Section 3.1 and 3.2: the learned group convolution, in training -------------------------------------------------
@@ -99,7 +107,9 @@ class LearnedGroupConv(nn.Module):
     group, ``_stage`` counts the condensing stages that are done and ``_count`` the inputs that each group has lost.
     """
 
-    def __init__(self, inputs: int, outputs: int, groups: int, condense_factor: int, dropout_rate: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, groups: int, condense_factor: int, dropout_rate: float = 0.0
+    ) -> None:
         super().__init__()
         self.groups, self.condense_factor = groups, condense_factor
         self.norm = nn.BatchNorm2d(inputs)
@@ -203,7 +213,9 @@ def condensed(learned: LearnedGroupConv, name: str) -> CondensedConv:
     check_mask(mask, groups, name)
     kept = mask[:groups].sum(1)
     if not bool((kept > 0).all()):
-        raise CheckpointError(f"{name}: its mask leaves group {int(kept.argmin())} without any input; the file is damaged")
+        raise CheckpointError(
+            f"{name}: its mask leaves group {int(kept.argmin())} without any input; the file is damaged"
+        )
     if not bool((kept == inputs // factor).all()):
         counts = ", ".join(map(str, sorted({int(k) for k in kept})))
         raise CheckpointError(
@@ -218,7 +230,8 @@ def condensed(learned: LearnedGroupConv, name: str) -> CondensedConv:
         part.data.copy_(of.data[index])
     net.norm.eps = learned.norm.eps
     net.index.copy_(index)
-    weight = learned.conv.weight.data.view(-1, groups, inputs).transpose(0, 1)  # (groups, outputs / groups, inputs)
+    # (groups, outputs / groups, inputs)
+    weight = learned.conv.weight.data.view(-1, groups, inputs).transpose(0, 1)
     picked = weight.gather(2, index.view(groups, 1, -1).expand(-1, outputs // groups, -1))
     net.conv.weight.data.copy_(picked.flatten(0, 1)[:, :, None, None])
     return net
@@ -327,7 +340,9 @@ class CondenseNet(nn.Module):
         return self.options.group_lasso_lambda * (torch.stack(terms).sum() if terms else torch.zeros(()))
 
 
-def converted(net: CondenseNet, source: str = "the network", classifier_share: float = CLASSIFIER_SHARE) -> CondenseNet:
+def converted(
+    net: CondenseNet, source: str = "the network", classifier_share: float = CLASSIFIER_SHARE
+) -> CondenseNet:
     """The inference form of a trained network: every 1x1 convolution condensed, a share of the classifier's inputs kept.
 
     The convolutions compute what they computed; the classifier does so only with ``classifier_share=1``, since below it drops
@@ -340,7 +355,9 @@ def converted(net: CondenseNet, source: str = "the network", classifier_share: f
     for block, (old, new) in enumerate(zip(net.blocks(), result.blocks(), strict=True)):
         for k, (before, after) in enumerate(zip(old, new, strict=True)):
             assert isinstance(before.conv_1, LearnedGroupConv)
-            after.conv_1 = condensed(before.conv_1, f"{source}: denseblock_{block + 1}.denselayer_{k + 1}.conv_1")
+            after.conv_1 = condensed(
+                before.conv_1, f"{source}: denseblock_{block + 1}.denselayer_{k + 1}.conv_1"
+            )
             after.conv_2.load_state_dict(before.conv_2.state_dict())
     for name in ("init_conv", "norm_last"):
         result.features.get_submodule(name).load_state_dict(net.features.get_submodule(name).state_dict())

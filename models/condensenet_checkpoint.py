@@ -47,14 +47,21 @@ class StagedCondenseNet:
     family = "condensenet"
     task = "classification"
 
-    def __init__(self, net: CondenseNet, size: tuple[int, int] | None = None, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, net: CondenseNet, size: tuple[int, int] | None = None, notes: Sequence[str] = ()
+    ) -> None:
         if not net.converted:
-            raise OptionError("only a converted CondenseNet is exported; see edgekit.models.condensenet.converted")
+            raise OptionError(
+                "only a converted CondenseNet is exported; see edgekit.models.condensenet.converted"
+            )
         options = net.options
         side = CIFAR_SIDE if options.data in CIFAR else IMAGENET_SIDE
         height, width = size or (side, side)
         shrink = options.stem_stride * 2 ** (len(options.stages) - 1)
-        if any((-(-n // options.stem_stride) * options.stem_stride // shrink) // options.last_pool != 1 for n in (height, width)):
+        if any(
+            (-(-n // options.stem_stride) * options.stem_stride // shrink) // options.last_pool != 1
+            for n in (height, width)
+        ):
             least = options.last_pool * shrink
             raise OptionError(
                 f"size {height}x{width}: a CondenseNet for {options.data} with {len(options.stages)} blocks takes "
@@ -65,7 +72,8 @@ class StagedCondenseNet:
         self.notes = tuple(notes)
         self.accuracies: Mapping[str, float] = {}
         recipe = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "cifar100": (CIFAR100_MEAN, CIFAR100_STD)}
-        picture = ImageInput("image", height, width, crop=224 / 256)  # as ImageNet's classifiers are evaluated
+        # As ImageNet's classifiers are evaluated.
+        picture = ImageInput("image", height, width, crop=224 / 256)
         if options.data in recipe:
             mean, std = recipe[options.data]
             picture = ImageInput("image", height, width, mean=mean, std=std, crop=1.0)
@@ -81,7 +89,9 @@ class StagedCondenseNet:
         return [self.net(image)]
 
 
-def infer_options(weights: Weights, config: Mapping[str, object], source: str) -> tuple[CondenseNetOptions, bool]:
+def infer_options(
+    weights: Weights, config: Mapping[str, object], source: str
+) -> tuple[CondenseNetOptions, bool]:
     """The options that the weights tell, the rest from ``config``; and whether the weights are converted.
 
     Raises:
@@ -94,15 +104,21 @@ def infer_options(weights: Weights, config: Mapping[str, object], source: str) -
     try:
         seen: dict[str, object] = {
             "stages": stages,
-            "growth": tuple(int(weights[_name(b, 0, "conv_2.conv.weight")].shape[0]) for b in range(len(stages))),
-            "num_classes": int(weights["classifier.linear.weight" if is_converted else "classifier.weight"].shape[0]),
+            "growth": tuple(
+                int(weights[_name(b, 0, "conv_2.conv.weight")].shape[0]) for b in range(len(stages))
+            ),
+            "num_classes": int(
+                weights["classifier.linear.weight" if is_converted else "classifier.weight"].shape[0]
+            ),
         }
         outputs, inputs_per_group = weights[_name(0, 0, "conv_1.conv.weight")].shape[:2]
         seen["bottleneck"] = int(outputs) // int(weights[_name(0, 0, "conv_2.conv.weight")].shape[0])
         seen["group_3x3"] = int(outputs) // max(int(weights[_name(0, 0, "conv_2.conv.weight")].shape[1]), 1)
         inputs = int(weights["features.init_conv.weight"].shape[0])
         if is_converted:
-            seen["group_1x1"] = int(weights[_name(0, 0, "conv_1.index")].shape[0]) // max(int(inputs_per_group), 1)
+            seen["group_1x1"] = int(weights[_name(0, 0, "conv_1.index")].shape[0]) // max(
+                int(inputs_per_group), 1
+            )
             seen["condense_factor"] = inputs // max(int(inputs_per_group), 1)
         else:
             seen |= _condensation(weights, config, source)
@@ -112,7 +128,9 @@ def infer_options(weights: Weights, config: Mapping[str, object], source: str) -
         if name in config and config[name] != value:
             told = list(value) if isinstance(value, tuple) else value
             given = list(g) if isinstance(g := config[name], tuple) else g
-            raise OptionError(f"{source}: {name}={given!r} contradicts the weights, which have {name}={told!r}")
+            raise OptionError(
+                f"{source}: {name}={given!r} contradicts the weights, which have {name}={told!r}"
+            )
     if "data" not in config:
         classes = seen["num_classes"]
         config["data"] = f"cifar{classes}" if classes in (10, 100) and len(stages) == 3 else "imagenet"
@@ -170,7 +188,9 @@ def from_weights(weights: Weights, config: Mapping[str, object], source: str) ->
     return net.eval()
 
 
-def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int] | None) -> StagedCondenseNet:
+def build(
+    checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object], size: tuple[int, int] | None
+) -> StagedCondenseNet:
     """The staged CondenseNet of a checkpoint file, converted if it is in training form, for pictures of ``size`` (height, width).
 
     Without a file they are the weights that edgekit ships.
@@ -190,9 +210,15 @@ def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object
         return staged
     source = os.fspath(checkpoint)
     share = config.get("classifier_share")
-    if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
-        raise OptionError(f"classifier_share={share!r}: must be a number above 0 and up to 1, the classifier's inputs that are kept")
-    net = from_weights(read_state_dict(source), {name: v for name, v in config.items() if name != "classifier_share"}, source)
+    if share is not None and (
+        isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1
+    ):
+        raise OptionError(
+            f"classifier_share={share!r}: must be a number above 0 and up to 1, the classifier's inputs that are kept"
+        )
+    net = from_weights(
+        read_state_dict(source), {name: v for name, v in config.items() if name != "classifier_share"}, source
+    )
     notes = []
     if not net.converted:
         net = converted(net, source, CLASSIFIER_SHARE if share is None else float(share))
@@ -206,15 +232,23 @@ def build(checkpoint: str | os.PathLike[str] | None, config: Mapping[str, object
                 f"the classifier keeps {kept} of its {of} inputs{authors}, so logits differ from the training network's "
                 "(--config classifier_share=1 keeps them all)"
             )
-        notes.append(f"{source} is in training form and was converted: {said}; parity is proven against the converted network in torch")
+        notes.append(
+            f"{source} is in training form and was converted: {said}; parity is proven against the converted network in torch"
+        )
     elif share is not None:
-        raise OptionError(f"{source} is converted already: classifier_share={share!r} can only be chosen for a training's own file")
+        raise OptionError(
+            f"{source} is converted already: classifier_share={share!r} can only be chosen for a training's own file"
+        )
     return StagedCondenseNet(net, size, notes)
 
 
 def jsonable(options: CondenseNetOptions) -> dict[str, object]:
     """The options as the manifest holds them: without what only training knows."""
-    kept = {name: value for name, value in asdict(options).items() if name not in ("dropout_rate", "group_lasso_lambda")}
+    kept = {
+        name: value
+        for name, value in asdict(options).items()
+        if name not in ("dropout_rate", "group_lasso_lambda")
+    }
     return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
 
 
@@ -245,7 +279,9 @@ def _form(weights: Weights, source: str) -> bool:
 def _stages(weights: Weights, source: str) -> tuple[int, ...]:
     layers = Counter(int(found[1]) for found in {m[0]: m for m in map(_LAYER.match, weights) if m}.values())
     if sorted(layers) != list(range(1, len(layers) + 1)) or not layers:
-        raise CheckpointError(f"{source}: not a CondenseNet checkpoint (its dense blocks are {sorted(layers) or 'missing'})")
+        raise CheckpointError(
+            f"{source}: not a CondenseNet checkpoint (its dense blocks are {sorted(layers) or 'missing'})"
+        )
     return tuple(layers[block] for block in sorted(layers))
 
 
@@ -275,7 +311,9 @@ def _period(mask: Tensor) -> int:
     """The smallest number of groups whose outputs, o % groups, keep the same inputs."""
     outputs = mask.shape[0]
     return next(
-        g for g in range(1, outputs + 1) if outputs % g == 0 and torch.equal(mask, mask[:g].repeat(outputs // g, 1))
+        g
+        for g in range(1, outputs + 1)
+        if outputs % g == 0 and torch.equal(mask, mask[:g].repeat(outputs // g, 1))
     )
 
 

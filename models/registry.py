@@ -54,7 +54,9 @@ def build(
     """
     built = build_all(model, checkpoint, config, size)
     if len(built) > 1:
-        raise OptionError(f"{model} builds {len(built)} networks ({', '.join(one.name for one in built)}), not one")
+        raise OptionError(
+            f"{model} builds {len(built)} networks ({', '.join(one.name for one in built)}), not one"
+        )
     return built[0].model
 
 
@@ -112,7 +114,9 @@ def _call_users(path: str, offered: Mapping[str, object]) -> object:
     taken = {name: value for name, value in offered.items() if takes_all or name in parameters}
     lost = [name for name, value in offered.items() if name not in taken and value not in (None, {})]
     if lost:
-        raise OptionError(f"{path} has no parameter {', '.join(lost)}, so what was given for it would be lost: declare it")
+        raise OptionError(
+            f"{path} has no parameter {', '.join(lost)}, so what was given for it would be lost: declare it"
+        )
     return function(**taken)
 
 

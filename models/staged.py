@@ -46,7 +46,11 @@ class ImageInput:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """The tensor that enters the graph: (batch, channels, rounded-up height, rounded-up width), float32 NCHW."""
-        return (self.batch, self.channels, *(-(-side // self.multiple) * self.multiple for side in (self.height, self.width)))  # type: ignore[return-value]
+        return (
+            self.batch,
+            self.channels,
+            *(-(-side // self.multiple) * self.multiple for side in (self.height, self.width)),
+        )  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

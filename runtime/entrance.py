@@ -42,7 +42,9 @@ class Entrance:
             return self._enter_later(inputs, copy)
         prepared = self._shared.prepare(inputs, copy)
         if self._network_of:
-            frame: Frame = NetworksFrame(self._network_of, lambda network: self._backend.start(prepared.tensors))
+            frame: Frame = NetworksFrame(
+                self._network_of, lambda network: self._backend.start(prepared.tensors)
+            )
         else:
             frame = self._backend.start(prepared.tensors)
         return Entered(frame, prepared.placement, lambda: self._shared.release(prepared))

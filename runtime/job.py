@@ -85,7 +85,9 @@ class Job:
             return self._end()
         best = self.best()
         if best is None:
-            raise TimeoutError(f"no exit within {timeout_ms:g} ms; the job goes on: wait longer, or cancel it")
+            raise TimeoutError(
+                f"no exit within {timeout_ms:g} ms; the job goes on: wait longer, or cancel it"
+            )
         return best
 
     def wait(self, until: Optional[float]) -> bool:

@@ -152,9 +152,7 @@ def _frame(number: int, frame: Timeline, at: float) -> List[Event]:
     return events
 
 
-def _stages(
-    frame: Timeline, at: float, stages: Sequence[str], networks: Mapping[str, str]
-) -> List[Event]:
+def _stages(frame: Timeline, at: float, stages: Sequence[str], networks: Mapping[str, str]) -> List[Event]:
     why = {decision.stage: decision for _, decision in frame.decisions if decision.run}
     events = []
     if frame.prepared > 0:

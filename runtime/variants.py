@@ -46,9 +46,7 @@ def time_variants(
     }
 
 
-def fastest(
-    times: Mapping[str, Mapping[str, float]], defaults: Mapping[str, str] = {}
-) -> Dict[str, str]:
+def fastest(times: Mapping[str, Mapping[str, float]], defaults: Mapping[str, str] = {}) -> Dict[str, str]:
     """The variant with the smallest median, per stage; a tie keeps the one in ``defaults``."""
     found = {}
     for stage, medians in times.items():
@@ -64,7 +62,11 @@ def measured_elsewhere(manifest: Manifest, fingerprint: Fingerprint) -> List[str
     chosen = manifest.provenance.get("measured")
     if not isinstance(chosen, dict):
         return []
-    here = {"processor": fingerprint.processor, "threads": fingerprint.threads, "backend": fingerprint.backend}
+    here = {
+        "processor": fingerprint.processor,
+        "threads": fingerprint.threads,
+        "backend": fingerprint.backend,
+    }
     other = {name: (chosen.get(name), now) for name, now in here.items() if chosen.get(name) != now}
     if not other:
         return []

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 # Heavy packages that a device has not, or that would cost the front door its speed.
 EXPORT_ONLY = {"torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy", "matplotlib"}
 # A family's architecture stays in one file that reads top to bottom.
-WHOLE_ARCHITECTURES = {"models/anynet.py"}
+WHOLE_ARCHITECTURES = {"models/anynet.py", "models/condensenet.py"}
 MOST_LINES = 350
 
 
@@ -97,29 +97,44 @@ def test_the_front_door_opens_rooms_and_numpy_only_when_they_are_used(path: Path
 @pytest.mark.parametrize("path", ROOMS["runtime"], ids=relative)
 def test_a_backend_is_imported_only_when_it_is_used(path: Path) -> None:
     for name in when_imported(ast.parse(path.read_text())):
-        assert not within(name, {"onnxruntime", "tensorrt", "tensorrt_rtx", "cv2", "PIL"}), f"{relative(path)}: {name}"
+        assert not within(name, {"onnxruntime", "tensorrt", "tensorrt_rtx", "cv2", "PIL"}), (
+            f"{relative(path)}: {name}"
+        )
 
 
 @pytest.mark.parametrize("path", DEVICE_SIDE, ids=relative)
 def test_device_side_uses_nothing_younger_than_python_3_6(path: Path) -> None:
     tree = ast.parse(path.read_text(), feature_version=(3, 6))
-    younger_modules = {"dataclasses", "contextvars", "importlib.resources", "importlib.metadata", "zoneinfo", "graphlib"}
+    younger_modules = {
+        "dataclasses",
+        "contextvars",
+        "importlib.resources",
+        "importlib.metadata",
+        "zoneinfo",
+        "graphlib",
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             future = node.module == "__future__" and any(alias.name == "annotations" for alias in node.names)
-            assert not future, f"{relative(path)}:{node.lineno}: `from __future__ import annotations` is Python 3.7"
+            assert not future, (
+                f"{relative(path)}:{node.lineno}: `from __future__ import annotations` is Python 3.7"
+            )
         if isinstance(node, ast.NamedExpr):
             pytest.fail(f"{relative(path)}:{node.lineno}: := is Python 3.8")
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("subprocess."):
             keywords = {keyword.arg for keyword in node.keywords}
-            assert not keywords & {"capture_output", "text"}, f"{relative(path)}:{node.lineno}: Python 3.7 keywords"
+            assert not keywords & {"capture_output", "text"}, (
+                f"{relative(path)}:{node.lineno}: Python 3.7 keywords"
+            )
     assert not younger_modules & set(imports(tree)), relative(path)
 
 
 def test_every_device_side_file_compiles_under_a_real_python_3_6(interpreter: Callable[[str], str]) -> None:
     script = "import sys\nfor p in sys.argv[1:]:\n    compile(open(p, encoding='utf-8').read(), p, 'exec')\n"
     paths = [*DEVICE_SIDE, *sorted((ROOT / "tests" / "device").glob("*.py")), ROOT / "tests" / "conftest.py"]
-    process = subprocess.run([interpreter("3.6"), "-c", script, *map(str, paths)], capture_output=True, text=True)
+    process = subprocess.run(
+        [interpreter("3.6"), "-c", script, *map(str, paths)], capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stderr
 
 
@@ -129,7 +144,9 @@ def test_a_file_says_why_it_exists_and_stays_a_room(path: Path) -> None:
     assert ast.get_docstring(ast.parse(source)), f"{relative(path)} has no docstring"
     if relative(path) not in WHOLE_ARCHITECTURES:
         lines = source.count("\n")
-        assert lines <= MOST_LINES, f"{relative(path)} has {lines} lines: what would its second room be called?"
+        assert lines <= MOST_LINES, (
+            f"{relative(path)} has {lines} lines: what would its second room be called?"
+        )
 
 
 @pytest.mark.parametrize("path", EVERY_FILE, ids=relative)

@@ -27,7 +27,9 @@ def build(source: Path, kind: str, out: Path) -> Path:
 def copy(tmp_path_factory: pytest.TempPathFactory, needs: Callable[[str], ModuleType]) -> Path:
     """The working tree as it is, without what was built in it."""
     needs("setuptools")
-    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "edgekit", symlinks=True, ignore=LEFT_OUT))
+    return Path(
+        shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "edgekit", symlinks=True, ignore=LEFT_OUT)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,18 @@ def test_python_3_6_installs_the_wheel_and_opens_the_front_door(
     wheel: Path, tmp_path: Path, interpreter: Callable[[str], str]
 ) -> None:
     python = interpreter("3.6")
-    command = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(tmp_path), str(wheel)]
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(tmp_path),
+        str(wheel),
+    ]
     installed = subprocess.run(command, capture_output=True, text=True)
     assert installed.returncode == 0, installed.stderr
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import edgekit, edgekit.bundle; print(edgekit.__version__)"

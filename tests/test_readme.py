@@ -16,7 +16,8 @@ from benchmarks.readme import read_results, updated
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
-ATTEMPTS = 3  # of a block with a budget in it: whether a budget is met is also up to what else the machine does
+# Of a block with a budget in it: whether a budget is met is also up to what else the machine does.
+ATTEMPTS = 3
 
 
 class Block(NamedTuple):
@@ -28,7 +29,9 @@ class Block(NamedTuple):
         return self.text.startswith(("# needs the network", "# needs a robot"))
 
 
-BLOCKS = [Block(*found) for found in re.findall(r"^```(bash|python)\n(.*?)^```", README.read_text(), re.M | re.S)]
+BLOCKS = [
+    Block(*found) for found in re.findall(r"^```(bash|python)\n(.*?)^```", README.read_text(), re.M | re.S)
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,9 @@ def test_every_command_of_the_readme_runs(folder: Path, tmp_path: Path) -> None:
         text = f"set -euo pipefail\n{block.text}" if block.language == "bash" else block.text
         shell = ["bash", "-c"] if block.language == "bash" else [sys.executable, "-c"]
         for _ in range(ATTEMPTS if "--budget-ms" in text else 1):
-            process = subprocess.run([*shell, text], cwd=folder, env=environment, capture_output=True, text=True)
+            process = subprocess.run(
+                [*shell, text], cwd=folder, env=environment, capture_output=True, text=True
+            )
             if process.returncode == 0:
                 break
         assert process.returncode == 0, f"{block.text}\n{process.stdout}\n{process.stderr}"
@@ -80,5 +85,6 @@ def test_the_readme_names_only_files_that_exist() -> None:
 def test_every_lowering_has_a_line_in_its_document() -> None:
     document = (ROOT / "docs" / "lowerings.md").read_text()
     for path in (ROOT / "export" / "lowering").glob("*.py"):
-        if path.stem not in ("__init__", "anynet", "condensenet", "oqa"):  # the register, and the lists of who uses which
+        # The register, and the lists of who uses which.
+        if path.stem not in ("__init__", "anynet", "condensenet", "oqa"):
             assert f"(../export/lowering/{path.name})" in document, f"{path.name} is not in docs/lowerings.md"

@@ -293,7 +293,9 @@ def write_exits(
         tensors = tuple(
             TensorSpec(output, "float32", (batch or 1, sides[1]), "NC") for output, sides in outputs.items()
         )
-        variant = Variant("plain", f"stages/stage{k}.onnx", 32, "float32", len(files[f"stages/stage{k}.onnx"]))
+        variant = Variant(
+            "plain", f"stages/stage{k}.onnx", 32, "float32", len(files[f"stages/stage{k}.onnx"])
+        )
         macs = int(own.size + head.size)
         stages.append(
             StageSpec(f"stage{k}", (source,), f"logits{k}", tensors, macs, macs, (variant,), {})

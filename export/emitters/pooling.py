@@ -119,7 +119,8 @@ def _pool(
         lifted = graph.reshape(x, (1, *shape))
     if op_type == "MaxPool":
         attributes["dilations"] = dilations
-    if any(end >= side for end, side in zip(ends, window, strict=True)):  # dilated: runtimes refuse to pad that much
+    # Dilated: runtimes refuse to pad that much.
+    if any(end >= side for end, side in zip(ends, window, strict=True)):
         lowest = graph.constant(np.finfo(np.float32).min, x.dtype)
         lifted = graph.op("Pad", lifted, graph.ints([0, 0, *pads, 0, 0, *ends]), lowest)
         pads = ends = [0] * len(window)

@@ -16,7 +16,8 @@ from edgekit.export.lowering.condensenet_layers import LANES, LayerArrays, Norma
 from edgekit.models.condensenet import CondensedLinear, CondenseNet
 
 JOIN = 3  # new chunks that are joined: more of them mean more small convolutions a layer, fewer more copying
-DEPTHWISE_UP_TO = 4  # outputs of a group: each is a depthwise convolution of all channels, and costs more than it saves beyond
+# Outputs of a group: each is a depthwise convolution of all channels, and costs more than it saves beyond.
+DEPTHWISE_UP_TO = 4
 
 
 class LoweredCondenseNet(nn.Module):
@@ -120,7 +121,8 @@ def condensenet_parts(module: nn.Module, shapes: Shapes) -> Parts:
         layout: Layout = (torch.arange(held[0].inputs),)
         name = f"denseblock_{number + 1}"
         forms[name] = {
-            form: BlockAlone(build_block(held, layout, form), number == 0).eval() for form in block_forms(held)
+            form: BlockAlone(build_block(held, layout, form), number == 0).eval()
+            for form in block_forms(held)
         }
         random = torch.Generator().manual_seed(number)
         before = [n >> max(number - 1, 0) for n in side]

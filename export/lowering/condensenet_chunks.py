@@ -61,7 +61,9 @@ class ChunkedBlock(nn.Module):
                 place = int((fresh[-1] < 0).nonzero()[0])
                 fresh[-1] = fresh[-1].clone()
                 fresh[-1][place : place + layer.growth] = features
-                self.growing.append(growing(layer, form, before=place, after=len(fresh[-1]) - place - layer.growth))
+                self.growing.append(
+                    growing(layer, form, before=place, after=len(fresh[-1]) - place - layer.growth)
+                )
                 step = "add"
             else:
                 width = -(-layer.growth // LANES) * LANES

@@ -30,7 +30,11 @@ def growing(layer: LayerArrays, form: str, before: int = 0, after: int = 0) -> n
 def joined_groups(layer: LayerArrays) -> int:
     """The most groups whose inputs and outputs fill lanes."""
     groups = layer.groups_3x3
-    fits = [g for g in range(groups, 0, -1) if groups % g == 0 and layer.middle // g % LANES == layer.growth // g % LANES == 0]
+    fits = [
+        g
+        for g in range(groups, 0, -1)
+        if groups % g == 0 and layer.middle // g % LANES == layer.growth // g % LANES == 0
+    ]
     return fits[0] if fits else 1
 
 

@@ -35,7 +35,9 @@ class Taps:
         scale, shift = torch.zeros(inputs), torch.zeros(inputs)
         index = self.index.flatten()
         scale[index], shift[index] = self.scale.flatten(), self.shift.flatten()
-        same = torch.equal(scale[index], self.scale.flatten()) and torch.equal(shift[index], self.shift.flatten())
+        same = torch.equal(scale[index], self.scale.flatten()) and torch.equal(
+            shift[index], self.shift.flatten()
+        )
         return (scale, shift) if same else None
 
     def padded(self, lanes: int) -> Taps:

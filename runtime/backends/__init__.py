@@ -22,7 +22,9 @@ def candidates(
         return ("tensorrt_rtx", "onnxruntime")
     engines = os.path.join(bundle, "engines")
     built = os.path.isdir(engines) and bool(os.listdir(engines))
-    return ("tensorrt", "onnxruntime") if built and providers is None and threads is None else ("onnxruntime",)
+    return (
+        ("tensorrt", "onnxruntime") if built and providers is None and threads is None else ("onnxruntime",)
+    )
 
 
 def open_backend(

@@ -42,7 +42,7 @@ class TensorRTRTX(TensorRT):
             )
         if target != f"rtx-sm{capability}":
             raise BackendError(
-                f"{bundle.path}: its engines are for {target[len('rtx-'):].upper()}, this GPU ({self.cuda.name}) is"
+                f"{bundle.path}: its engines are for {target[len('rtx-') :].upper()}, this GPU ({self.cuda.name}) is"
                 f" SM{capability}; export it with --target rtx-sm{capability}"
             )
         self.precisions[stage.name] = next(one.precision for one in stage.variants if one.name == variant)

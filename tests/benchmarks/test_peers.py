@@ -31,7 +31,9 @@ def test_a_plain_export_computes_in_onnx_runtime_what_pytorch_computes(tmp_path:
     net = peers.without_propagation(AnyNet().eval())
     graph, views = tmp_path / "plain.onnx", random_views((64, 96))
     peers.plain_export(net, (64, 96), graph, dynamo=False)
-    for ours, theirs in zip(runtimes.in_onnxruntime(graph, 1)(*views), runtimes.eager(net)(*views), strict=True):
+    for ours, theirs in zip(
+        runtimes.in_onnxruntime(graph, 1)(*views), runtimes.eager(net)(*views), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, atol=2e-2)
 
 
@@ -41,8 +43,13 @@ def test_the_authors_weights_reach_their_known_errors_on_kitti(shared: Path) -> 
         pair = pairs[name]
         height, width = pair.left.shape[:2]
         staged = build(shared / "data" / "anynet" / "kitti2015_checkpoint.tar", {}, (height, width))
-        mean, std = (np.asarray(values, np.float32) for values in (staged.inputs[0].mean, staged.inputs[0].std))
-        views = [((view.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None] for view in (pair.left, pair.right)]
+        mean, std = (
+            np.asarray(values, np.float32) for values in (staged.inputs[0].mean, staged.inputs[0].std)
+        )
+        views = [
+            ((view.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None]
+            for view in (pair.left, pair.right)
+        ]
         exits = runtimes.eager(staged.net)(*(np.ascontiguousarray(view) for view in views))
         for exit_, epe in zip(exits, known, strict=True):
             assert abs(epe_d1(exit_[0, 0], pair.disparity, pair.valid)[0] - epe) <= 0.02

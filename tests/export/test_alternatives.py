@@ -139,7 +139,9 @@ def test_a_mistyped_model_target_or_option_is_named_with_what_was_meant(tmp_path
         edgekit.export(model="anynett", out=tmp_path / "x.edgekit")
     with pytest.raises(OptionError, match=r"target 'jetson-orion' is unknown \(did you mean jetson-orin\?\)"):
         edgekit.export(model="anynet", target="jetson-orion", out=tmp_path / "x.edgekit")
-    with pytest.raises(OptionError, match=r"AnyNet has no option 'maxdisplst' \(did you mean maxdisplist\?\); it has "):
+    with pytest.raises(
+        OptionError, match=r"AnyNet has no option 'maxdisplst' \(did you mean maxdisplist\?\); it has "
+    ):
         edgekit.export(model="anynet", config={"maxdisplst": [12, 3, 3]}, out=tmp_path / "x.edgekit")
     with pytest.raises(OptionError, match=r"there is no field 'chekpoint' \(did you mean checkpoint\?\)"):
         edgekit.export(model="anynet", alternatives={"a": {"chekpoint": "x"}}, out=tmp_path / "x.edgekit")

@@ -40,7 +40,8 @@ def test_candidates_take_turns_and_the_first_run_of_a_turn_does_not_count() -> N
         ({"simple": [10, 10, 10, 10], "tricky": [9.9, 9.9, 9.9, 9.9]}, "simple"),  # 1 % is a tie
         ({"simple": [10, 10, 10, 10], "tricky": [9, 9, 9, 9]}, "tricky"),
         ({"simple": [10, 10, 10, 10], "tricky": [5, 5, 15, 15]}, "simple"),  # not in most rounds
-        ({"simple": [10, 20, 10, 20], "tricky": [9, 18, 9, 18]}, "tricky"),  # rounds are compared with their own
+        # Rounds are compared with their own.
+        ({"simple": [10, 20, 10, 20], "tricky": [9, 18, 9, 18]}, "tricky"),
         ({"a": [10, 10, 10], "b": [9.85, 9.85, 9.85], "c": [9.7, 9.7, 9.7]}, "c"),  # ties do not add up
     ],
 )
@@ -48,8 +49,13 @@ def test_a_tie_keeps_the_simpler_form(times: dict[str, list[float]], taken: str)
     assert choose(times) == taken
 
 
-@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.floats(0.1, 100), min_size=1, max_size=6), st.integers(1, 9))
-def test_what_is_taken_is_never_more_than_the_tie_slower_than_the_best(speeds: dict[str, float], rounds: int) -> None:
+@given(
+    st.dictionaries(st.text("abcdef", min_size=1, max_size=2), st.floats(0.1, 100), min_size=1, max_size=6),
+    st.integers(1, 9),
+)
+def test_what_is_taken_is_never_more_than_the_tie_slower_than_the_best(
+    speeds: dict[str, float], rounds: int
+) -> None:
     taken = choose({name: [speed] * rounds for name, speed in speeds.items()})
     assert speeds[taken] <= min(speeds.values()) / 0.98 + 1e-9
 
@@ -70,7 +76,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_for_the_target_cpu_every_block_gets_its_measured_form(checkpoint: Path, tmp_path: Path) -> None:
     size = (16, 16)
-    exported = run(Request("condensenet", checkpoint, "cpu", size, {"data": "cifar10"}, tmp_path / "x.edgekit"))
+    exported = run(
+        Request("condensenet", checkpoint, "cpu", size, {"data": "cifar10"}, tmp_path / "x.edgekit")
+    )
     parts = {row.part for row in exported.measured}
     assert parts == {"denseblock_1", "denseblock_2", "whole"}
     for part in parts:
@@ -91,7 +99,9 @@ def test_without_measuring_and_for_other_targets_nothing_is_timed(checkpoint: Pa
         if (target, measure) == ("cpu", True):
             continue
         out = tmp_path / f"{target}-{measure}.edgekit"
-        request = Request("condensenet", checkpoint, target, (16, 16), {"data": "cifar10"}, out, measure=measure)
+        request = Request(
+            "condensenet", checkpoint, target, (16, 16), {"data": "cifar10"}, out, measure=measure
+        )
         exported = run(request)
         assert exported.measured == () or exported.measured == []
         assert exported.bundle.manifest.stages[0].defaults["onnxruntime"] == "blocks"

@@ -209,7 +209,8 @@ def test_control_c_at_any_moment_leaves_nothing_or_all_of_it(
             break  # it was done by then
         assert process.returncode in (130, -signal.SIGINT), errors
         assert "Traceback" not in errors or delay < 1
-        if left := list(tmp_path.iterdir()):  # it came after the last step, which puts the whole bundle in its place
+        # It came after the last step, which puts the whole bundle in its place.
+        if left := list(tmp_path.iterdir()):
             assert left == [tmp_path / "a.edgekit"]
             read_bundle(left[0], check="hash")
             break

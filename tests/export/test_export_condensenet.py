@@ -60,7 +60,9 @@ def test_the_command_says_that_a_training_checkpoint_was_converted(shared: Path,
     assert document["manifest"]["inputs"][0]["shape"] == [1, 3, 32, 32]
 
 
-def test_without_a_checkpoint_the_shipped_weights_are_taken_and_their_options_cannot_be_others(tmp_path: Path) -> None:
+def test_without_a_checkpoint_the_shipped_weights_are_taken_and_their_options_cannot_be_others(
+    tmp_path: Path,
+) -> None:
     bundle = edgekit.export(model="condensenet", out=tmp_path / "x.edgekit")
     assert bundle.manifest.provenance["checkpoint"] == "shipped"
     with pytest.raises(EdgekitError, match="growth"):

@@ -21,7 +21,9 @@ def _bundle(folder: Path, *replaced: str) -> str:
     nodes = [Node("ReduceMax", ["gap"], ["peak"], {"axes": [1], "keepdims": 1}), Node("Add", ["peak", "disparity1"], ["sum"]),
              Node("HardSwish", ["sum"], ["disparity2"])]  # fmt: skip
     for name in replaced:
-        files[f"stages/stage2.{name}.onnx"] = graph(nodes, {"disparity1": FLAT, "gap": (1, 3, ROWS, COLUMNS)}, {"disparity2": FLAT}, {})
+        files[f"stages/stage2.{name}.onnx"] = graph(
+            nodes, {"disparity1": FLAT, "gap": (1, 3, ROWS, COLUMNS)}, {"disparity2": FLAT}, {}
+        )
     bundle: Bundle = write_bundle(str(folder / "toy.edgekit"), stereo_manifest(files), files)
     return bundle.path
 
@@ -37,11 +39,15 @@ def test_a_graph_that_is_refused_is_named_with_node_reason_and_what_runs_instead
 ) -> None:
     assert cli.main(["inspect", _bundle(tmp_path, "swapped"), "--for", "jetson-tx2"]) == 0
     text = capsys.readouterr().out
-    assert "! stage2 swapped, TensorRT 8.2:" in text and "(HardSwish): TensorRT 8.2 does not import it" in text
+    assert (
+        "! stage2 swapped, TensorRT 8.2:" in text and "(HardSwish): TensorRT 8.2 does not import it" in text
+    )
     assert "stage2: edgekit takes plain on TensorRT 8.2, and leaves out swapped" in text
 
 
-def test_a_stage_without_a_graph_that_is_taken_makes_it_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_without_a_graph_that_is_taken_makes_it_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = _bundle(tmp_path, "plain", "swapped")
     assert cli.main(["inspect", path, "--for", "jetson-tx2", "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -51,19 +57,28 @@ def test_a_stage_without_a_graph_that_is_taken_makes_it_fail(tmp_path: Path, cap
     assert cli.main(["inspect", path, "--for", "10.3"]) == 0
 
 
-def test_every_release_from_7_1_to_11_is_asked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_release_from_7_1_to_11_is_asked_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["inspect", _bundle(tmp_path), "--for", "all"]) == 0
     head, *_ = [line for line in capsys.readouterr().out.splitlines() if line.startswith("stage ")]
     assert head.split()[3:5] == ["7.1", "7.2"] and head.split()[-1] == "11.1"
 
 
-def test_xaviers_accelerator_is_spoken_of_as_recalled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_xaviers_accelerator_is_spoken_of_as_recalled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["inspect", _bundle(tmp_path), "--for", "jetson-xavier"]) == 0
     text = capsys.readouterr().out
-    assert "DLA: stage1 plain: 1 of 2 nodes may run there, 1 stay on the GPU (1 ReduceMean)" in text and "recalled" in text
+    assert (
+        "DLA: stage1 plain: 1 of 2 nodes may run there, 1 stay on the GPU (1 ReduceMean)" in text
+        and "recalled" in text
+    )
 
 
-@pytest.mark.parametrize(("asked", "what"), [("jetson-tx3", "did you mean jetson-tx2"), ("6.0", "older than")])
+@pytest.mark.parametrize(
+    ("asked", "what"), [("jetson-tx3", "did you mean jetson-tx2"), ("6.0", "older than")]
+)
 def test_what_nobody_knows_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str, what: str
 ) -> None:
@@ -71,7 +86,9 @@ def test_what_nobody_knows_is_refused(
     assert what in capsys.readouterr().err
 
 
-def test_quantised_nodes_are_refused_where_there_is_no_int8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quantised_nodes_are_refused_where_there_is_no_int8(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = stereo_files()
     nodes = [Node("QuantizeLinear", ["disparity2", "scale", "zero"], ["q"]), Node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
              Node("Mul", ["d", "factor"], ["half"])]  # fmt: skip

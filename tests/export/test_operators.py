@@ -190,12 +190,16 @@ def test_every_version_says_where_its_table_comes_from() -> None:
 
 
 @pytest.mark.parametrize(("groups", "channels", "refused"), [(2, 4, True), (2, 8, False), (1, 6, False)])
-def test_int8_convolutions_in_groups_want_multiples_of_four(groups: int, channels: int, refused: bool) -> None:
+def test_int8_convolutions_in_groups_want_multiples_of_four(
+    groups: int, channels: int, refused: bool
+) -> None:
     graph = GraphBuilder()
     x = graph.input("x", (1, channels, 8, 8))
     scale, zero = graph.constant(np.float32(0.1)), graph.constant(np.int8(0))
     quantised = graph.op("DequantizeLinear", graph.op("QuantizeLinear", x, scale, zero), scale, zero)
     kernel = graph.constant(np.ones((channels, channels // groups, 1, 1), np.int8))
-    weight = graph.typed(graph.op("DequantizeLinear", kernel, scale, zero), (channels, channels // groups, 1, 1), FLOAT)
+    weight = graph.typed(
+        graph.op("DequantizeLinear", kernel, scale, zero), (channels, channels // groups, 1, 1), FLOAT
+    )
     found = _findings(graph, graph.op("Conv", quantised, weight, group=groups))
     assert any("multiples of 4" in str(finding) for finding in found) == refused

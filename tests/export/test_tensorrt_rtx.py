@@ -34,7 +34,9 @@ def test_every_variant_of_every_stage_compiles(anynet_bundle: Bundle) -> None:
             assert len(compiled.engine) > 1000, variant.graph
 
 
-def test_every_variant_of_every_stage_compiles_for_turing_with_products_in_float16(anynet_bundle: Bundle) -> None:
+def test_every_variant_of_every_stage_compiles_for_turing_with_products_in_float16(
+    anynet_bundle: Bundle,
+) -> None:
     for stage in anynet_bundle.manifest.stages:
         for variant in stage.variants:
             proto = onnx.load_model_from_string(anynet_bundle.read_bytes(variant.graph))

@@ -77,7 +77,11 @@ def test_options_come_from_the_weights_themselves(shared: Path) -> None:
         for file in spec["checkpoints"].values():
             found, _ = infer_options(read_state_dict(case.parent / file), {}, file)
             told, _ = infer_options(read_state_dict(case.parent / file), spec["config"], file)
-            assert found.stages == told.stages and found.growth == told.growth and found.group_1x1 == told.group_1x1
+            assert (
+                found.stages == told.stages
+                and found.growth == told.growth
+                and found.group_1x1 == told.group_1x1
+            )
             assert (found.condense_factor, found.group_3x3) == (told.condense_factor, told.group_3x3)
 
 
@@ -118,7 +122,9 @@ def test_condensation_drops_in_stages_over_the_first_half_of_training() -> None:
 
 def test_the_inputs_of_least_weight_are_dropped_for_each_group() -> None:
     conv = LearnedGroupConv(4, 4, groups=2, condense_factor=2)
-    conv.conv.weight.data = torch.tensor([[4.0, 3, 2, 1], [1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])[:, :, None, None]
+    conv.conv.weight.data = torch.tensor([[4.0, 3, 2, 1], [1, 2, 3, 4], [4, 3, 2, 1], [1, 2, 3, 4]])[
+        :, :, None, None
+    ]
     conv.condense(0.5)
     assert conv.mask.tolist() == [[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1]]
 
@@ -158,13 +164,30 @@ def _published_count(net: CondenseNet, side: int) -> tuple[float, float]:
     [
         ({"group_1x1": 8, "group_3x3": 8, "condense_factor": 8}, 224, 274, 2.9),
         ({}, 224, 529, 4.8),
-        ({"stages": (14, 14, 14), "growth": (8, 16, 32), "data": "cifar10", "num_classes": 10}, 32, 65.8, 0.52),
-        ({"stages": (20, 20, 20), "growth": (8, 16, 32), "data": "cifar10", "num_classes": 10}, 32, 116.7, 0.95),
-        ({"stages": (30, 30, 30), "growth": (12, 24, 48), "data": "cifar10", "num_classes": 10}, 32, 513, 4.2),
+        (
+            {"stages": (14, 14, 14), "growth": (8, 16, 32), "data": "cifar10", "num_classes": 10},
+            32,
+            65.8,
+            0.52,
+        ),
+        (
+            {"stages": (20, 20, 20), "growth": (8, 16, 32), "data": "cifar10", "num_classes": 10},
+            32,
+            116.7,
+            0.95,
+        ),
+        (
+            {"stages": (30, 30, 30), "growth": (12, 24, 48), "data": "cifar10", "num_classes": 10},
+            32,
+            513,
+            4.2,
+        ),
     ],
     ids=["74-c8", "74-c4", "cifar-86", "cifar-122", "cifar-182"],
 )
-def test_costs_are_the_published_ones(options: dict[str, object], side: int, operations: float, parameters: float) -> None:
+def test_costs_are_the_published_ones(
+    options: dict[str, object], side: int, operations: float, parameters: float
+) -> None:
     net = CondenseNet(CondenseNetOptions(**options), converted=True)  # type: ignore[arg-type]
     counted, found = _published_count(net, side)
     assert counted == pytest.approx(operations, rel=0.01)
@@ -215,7 +238,9 @@ def _missing_block(weights: dict[str, Tensor]) -> None:
         (_missing_block, "dense blocks"),
     ],
 )
-def test_a_damaged_training_checkpoint_is_refused(damage: Callable[[dict[str, Tensor]], None], said: str) -> None:
+def test_a_damaged_training_checkpoint_is_refused(
+    damage: Callable[[dict[str, Tensor]], None], said: str
+) -> None:
     weights = {name: tensor.clone() for name, tensor in _net().state_dict().items()}
     damage(weights)
     with pytest.raises(CheckpointError, match=said):
@@ -237,7 +262,9 @@ def test_a_training_that_is_not_done_condensing_is_refused() -> None:
 
 
 def test_channels_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(OptionError, match=r"denseblock_1: bottleneck \* growth is 32, which group_1x1=3 does not divide"):
+    with pytest.raises(
+        OptionError, match=r"denseblock_1: bottleneck \* growth is 32, which group_1x1=3 does not divide"
+    ):
         CondenseNet(CondenseNetOptions(group_1x1=3))
     weights = dict(converted(_net()).state_dict())
     name = "features.denseblock_1.denselayer_1.conv_1"

@@ -44,7 +44,9 @@ def test_every_exit_is_right_as_often_as_the_card_says(family: str, shared: Path
     staged, ours = BUILD[family](None, {}, None), shipped(family)
     assert ours.card["data"] == data.name
     spec = staged.inputs[0]
-    pictures = Normalise(spec.mean, spec.std)(np.ascontiguousarray(data.test.images[:SOME].transpose(0, 3, 1, 2)))
+    pictures = Normalise(spec.mean, spec.std)(
+        np.ascontiguousarray(data.test.images[:SOME].transpose(0, 3, 1, 2))
+    )
     with torch.inference_mode():
         answers = staged.reference(pictures)
     for logits, share in zip(answers, ours.accuracies().values(), strict=True):
@@ -52,7 +54,9 @@ def test_every_exit_is_right_as_often_as_the_card_says(family: str, shared: Path
         assert right == pytest.approx(share, abs=4 * (share * (1 - share) / SOME) ** 0.5)
 
 
-def test_an_export_without_a_checkpoint_takes_the_shipped_weights_and_notes_their_accuracy(tmp_path: Path) -> None:
+def test_an_export_without_a_checkpoint_takes_the_shipped_weights_and_notes_their_accuracy(
+    tmp_path: Path,
+) -> None:
     edgekit.export(model="msdnet", out=tmp_path / "msdnet.edgekit")
     manifest = read_bundle(tmp_path / "msdnet.edgekit").manifest
     assert manifest.provenance["checkpoint"] == "shipped"

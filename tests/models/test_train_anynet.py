@@ -190,7 +190,20 @@ def test_ctrl_c_saves_the_step_it_interrupts(tmp_path: Path, repository: Path) -
 def test_the_command_prints_one_json_document_with_the_card(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", "anynet", "--out", str(tmp_path), "--steps", "2", "--size", "64x64", "--batch", "1", "--scenes", "1"]
+    words = [
+        "train",
+        "anynet",
+        "--out",
+        str(tmp_path),
+        "--steps",
+        "2",
+        "--size",
+        "64x64",
+        "--batch",
+        "1",
+        "--scenes",
+        "1",
+    ]
     assert main([*words, "--threads", "1", "--workers", "0", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["written"], document["finished"]) == (str(tmp_path / WEIGHTS), True)

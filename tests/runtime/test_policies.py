@@ -239,7 +239,9 @@ def test_a_policy_that_raises_when_a_frame_is_over_costs_neither_its_answer_nor_
 
 @pytest.mark.parametrize("mean_ms", [14.0, 20.0, 26.0])
 @pytest.mark.parametrize("threshold", [0.3, 0.9])
-@pytest.mark.parametrize(("harder", "slower"), [(0.3, 1.0), (0.0, 1.4)], ids=["harder scene", "slower device"])
+@pytest.mark.parametrize(
+    ("harder", "slower"), [(0.3, 1.0), (0.0, 1.4)], ids=["harder scene", "slower device"]
+)
 def test_the_mean_latency_is_held_wherever_the_thresholds_began_and_whatever_becomes_otherwise(
     classifier: Manifest, mean_ms: float, threshold: float, harder: float, slower: float
 ) -> None:

@@ -46,14 +46,19 @@ def test_a_bundle_with_engines_runs_on_them_by_itself(desktop: Robot, tmp_path: 
 
 def test_engines_of_another_gpu_are_refused_in_one_sentence(desktop: Robot, tmp_path: Path) -> None:
     bundle = compiled(tmp_path, desktop, "rtx-sm89")
-    with pytest.raises(BackendError, match=r"for SM89, this GPU \(NVIDIA RTX A2000\) is SM86; export it with --target rtx-sm86"):
+    with pytest.raises(
+        BackendError,
+        match=r"for SM89, this GPU \(NVIDIA RTX A2000\) is SM86; export it with --target rtx-sm86",
+    ):
         Session.open(bundle.path, "tensorrt_rtx")
     with Session.open(bundle.path, warmup=0) as session:  # ONNX Runtime still works
         assert session.backend.name == "onnxruntime"
 
 
 def test_a_bundle_without_engines_says_how_to_get_them(desktop: Robot, stereo_bundle: Bundle) -> None:
-    with pytest.raises(BackendError, match="no engine of stage1 plain for desktop GPUs; export it with --target rtx-sm86"):
+    with pytest.raises(
+        BackendError, match="no engine of stage1 plain for desktop GPUs; export it with --target rtx-sm86"
+    ):
         Session.open(stereo_bundle.path, "tensorrt_rtx")
 
 

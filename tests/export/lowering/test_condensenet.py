@@ -26,7 +26,13 @@ from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converte
 
 FORMS = ("chunks-grouped", "chunks-joined", "chunks-depthwise", "fetch-parts", "fetch-matmul")
 C8 = CondenseNetOptions(
-    stages=(4, 1, 2), growth=(8, 16, 32), data="cifar10", group_1x1=8, group_3x3=8, condense_factor=8, num_classes=10
+    stages=(4, 1, 2),
+    growth=(8, 16, 32),
+    data="cifar10",
+    group_1x1=8,
+    group_3x3=8,
+    condense_factor=8,
+    num_classes=10,
 )
 
 
@@ -95,15 +101,21 @@ def test_a_feature_that_each_group_normalises_in_its_own_way_is_fetched() -> Non
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from([1, 2, 4, 8]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3))
+@given(
+    st.sampled_from([1, 2, 4, 8]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 3), st.integers(0, 3)
+)
 def test_every_form_of_a_grouped_convolution_computes_the_same(
     groups: int, inputs: int, outputs: int, before: int, after: int
 ) -> None:
     weight = torch.randn(groups * outputs, inputs, 3, 3)
     empty = torch.zeros(groups, 1)
-    layer = LayerArrays(1, Taps(empty, empty, empty), empty[..., None], torch.zeros(groups, inputs), weight, groups)
+    layer = LayerArrays(
+        1, Taps(empty, empty, empty), empty[..., None], torch.zeros(groups, inputs), weight, groups
+    )
     x = torch.randn(1, groups * inputs, 5, 6)
-    wanted = nn.functional.pad(nn.functional.conv2d(x, weight, padding=1, groups=groups), (0, 0, 0, 0, before, after))
+    wanted = nn.functional.pad(
+        nn.functional.conv2d(x, weight, padding=1, groups=groups), (0, 0, 0, 0, before, after)
+    )
     for form in ("grouped", "joined", "dense", "depthwise"):
         assert torch.allclose(growing(layer, form, before, after)(x), wanted, atol=1e-4), form
     fewer = groups // 2 or 1
@@ -129,7 +141,9 @@ def test_no_graph_shuffles_between_group_convolutions(graphs: dict[str, ir.Model
                 raise AssertionError(f"{name}: {node.name}")
 
 
-def test_every_graph_is_one_that_the_oldest_jetson_reads_and_onnx_runtime_runs(graphs: dict[str, ir.Model]) -> None:
+def test_every_graph_is_one_that_the_oldest_jetson_reads_and_onnx_runtime_runs(
+    graphs: dict[str, ir.Model],
+) -> None:
     for model in graphs.values():
         assert operators.check(model, version("8.2")) == []
         assert model.opset_imports[""] == 13
@@ -139,11 +153,18 @@ def test_every_graph_is_one_that_the_oldest_jetson_reads_and_onnx_runtime_runs(g
 
 def test_the_chunked_graph_copies_no_feature_twice_in_its_block(graphs: dict[str, ir.Model]) -> None:
     """Elements that Concat writes at full resolution: at most those that the layers add, whatever the depth of a block."""
-    added = sum(layers * growth * (32 >> k) ** 2 for k, (layers, growth) in enumerate(zip(C8.stages, C8.growth, strict=True)))
+    added = sum(
+        layers * growth * (32 >> k) ** 2
+        for k, (layers, growth) in enumerate(zip(C8.stages, C8.growth, strict=True))
+    )
     pooled = sum(C8.inputs(k + 1, 0) * (16 >> k) ** 2 for k in range(2))
     padding = 1.5  # 12 of 16 lanes, and the like
     for name in ("chunks-grouped", "chunks-joined", "chunks-depthwise"):
-        copied = sum(int(torch.tensor(list(node.outputs[0].shape)).prod()) for node in graphs[name].graph if node.op_type == "Concat")
+        copied = sum(
+            int(torch.tensor(list(node.outputs[0].shape)).prod())
+            for node in graphs[name].graph
+            if node.op_type == "Concat"
+        )
         assert copied <= padding * (added + pooled), name
 
 
@@ -180,7 +201,9 @@ def _reached_through_a_shuffle(conv: ir.Node) -> bool:
 
 
 @pytest.mark.slow
-def test_every_graph_compiles_for_tensorrt(graphs: dict[str, ir.Model], needs: Callable[[str], ModuleType]) -> None:
+def test_every_graph_compiles_for_tensorrt(
+    graphs: dict[str, ir.Model], needs: Callable[[str], ModuleType]
+) -> None:
     needs("tensorrt_rtx")
     from edgekit.export.tensorrt_rtx import compile_graph
 

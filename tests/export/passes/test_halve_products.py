@@ -47,7 +47,11 @@ def test_the_answer_is_the_same_to_float16s_precision(onnxruntime_of) -> None:
 def test_products_read_float16_and_sums_and_softmaxes_float32() -> None:
     model = _halved(_Branches(), torch.randn(1, 3, 8, 8))
     for node in model.graph:
-        kinds = {value.dtype for value in node.inputs if value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)}
+        kinds = {
+            value.dtype
+            for value in node.inputs
+            if value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+        }
         if node.op_type in ("Conv", "Gemm", "MatMul", "Relu", "Concat"):
             assert kinds == {ir.DataType.FLOAT16}, node
         elif node.op_type != "Cast":

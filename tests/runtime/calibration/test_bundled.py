@@ -88,7 +88,9 @@ def test_what_the_bundle_knew_of_its_exits_stays_and_only_what_it_did_not_is_fil
     assert forget_calibration(calibrated).manifest.exits == dict(known, stage2=ExitSpec())
 
 
-def test_the_record_can_be_read_again_and_a_second_calibration_replaces_it(bundle: Bundle, images: np.ndarray) -> None:
+def test_the_record_can_be_read_again_and_a_second_calibration_replaces_it(
+    bundle: Bundle, images: np.ndarray
+) -> None:
     assert read_calibration(bundle) is None
     first = keep_calibration(bundle, document(bundle, images))
     second = keep_calibration(first, document(first, images[:300]))
@@ -129,10 +131,19 @@ Change = Callable[[Dict[str, object]], Dict[str, object]]
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda told: dict(told, thresholds={"stage1": 0.5}), r"thresholds for 1 exits \(stage1\), and exits has 3"),
+        (
+            lambda told: dict(told, thresholds={"stage1": 0.5}),
+            r"thresholds for 1 exits \(stage1\), and exits has 3",
+        ),
         (lambda told: dict(told, thresholds=[0.5, 0.5, None]), "thresholds for 0 exits"),
-        (lambda told: dict(told, temperatures=dict.fromkeys(("stage1", "stage2", "stage3"), 0)), "must be above 0"),
-        (lambda told: dict(told, thresholds=dict.fromkeys(("stage1", "stage2", "stage3"), 1.5)), "must be from 0 to 1"),
+        (
+            lambda told: dict(told, temperatures=dict.fromkeys(("stage1", "stage2", "stage3"), 0)),
+            "must be above 0",
+        ),
+        (
+            lambda told: dict(told, thresholds=dict.fromkeys(("stage1", "stage2", "stage3"), 1.5)),
+            "must be from 0 to 1",
+        ),
         (lambda told: dict(told, measure="vibes"), "measure is 'vibes'"),
         (lambda told: {"schema": 1}, "is no calibration"),
         (lambda told: dict(told, schema=7), "is no calibration"),

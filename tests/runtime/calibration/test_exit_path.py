@@ -48,7 +48,11 @@ def test_along_the_way_thresholds_and_mean_cost_only_fall(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(20, 400), st.floats(0.0, 1.0), st.floats(0.0, 1.0)
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 6),
+    st.integers(20, 400),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0),
 )
 def test_a_mean_that_is_asked_for_is_kept_and_used_up_on_the_samples_themselves(
     seed: int, exits: int, samples: int, share: float, other: float
@@ -70,7 +74,8 @@ def test_with_two_exits_no_threshold_is_better_at_the_same_cost(seed: int) -> No
     evidence, costs = made(seed, 2, 400), (1.0, 3.0)
     path = find_path(evidence, costs)
     alone = [
-        outcome(evidence, np.array([one, -np.inf])) for one in np.concatenate(([np.inf], evidence.confidence[0]))
+        outcome(evidence, np.array([one, -np.inf]))
+        for one in np.concatenate(([np.inf], evidence.confidence[0]))
     ]
     hull = _hull([(one.mean(costs), one.accuracy) for one in alone])
     for mean, accuracy in hull:
@@ -82,7 +87,9 @@ def test_with_two_exits_no_threshold_is_better_at_the_same_cost(seed: int) -> No
 def test_with_three_exits_it_comes_close_to_a_search_of_all_pairs(seed: int) -> None:
     evidence, costs = made(seed, 3, 300), (1.0, 2.0, 4.0)
     path = find_path(evidence, costs)
-    grid = [np.concatenate((np.quantile(one, np.linspace(0, 1, 14)), [np.inf])) for one in evidence.confidence[:2]]
+    grid = [
+        np.concatenate((np.quantile(one, np.linspace(0, 1, 14)), [np.inf])) for one in evidence.confidence[:2]
+    ]
     points = []
     for pair in itertools.product(*grid):
         one = outcome(evidence, np.array([*pair, -np.inf]))
@@ -108,9 +115,9 @@ def _hull(points: Sequence[Tuple[float, float]]) -> List[Tuple[float, float]]:
     for cost, accuracy in sorted(points):
         if kept and accuracy <= kept[-1][1]:
             continue
-        while len(kept) > 1 and (kept[-1][1] - kept[-2][1]) * (cost - kept[-2][0]) <= (accuracy - kept[-2][1]) * (
-            kept[-1][0] - kept[-2][0]
-        ):
+        while len(kept) > 1 and (kept[-1][1] - kept[-2][1]) * (cost - kept[-2][0]) <= (
+            accuracy - kept[-2][1]
+        ) * (kept[-1][0] - kept[-2][0]):
             kept.pop()
         kept.append((cost, accuracy))
     return kept

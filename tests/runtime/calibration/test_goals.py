@@ -25,13 +25,16 @@ def made(samples: int, seed: int = 0, exits: int = len(EXITS)) -> Evidence:
     difficulty = random.rand(samples)
     skill = np.linspace(0.75, 1.15, exits)[:, None]
     sure = 1 / (1 + np.exp(-(8 * (skill - difficulty) + random.randn(exits, samples))))
-    correct = random.rand(samples) < sure  # one draw for all exits: what an exit has right, a surer one has right
+    # One draw for all exits: what an exit has right, a surer one has right.
+    correct = random.rand(samples) < sure
     return Evidence(sure, correct)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(2.0, 13.0), st.floats(2.0, 13.0))
-def test_a_mean_is_kept_on_the_samples_themselves_and_thresholds_follow_it(seed: int, a: float, b: float) -> None:
+def test_a_mean_is_kept_on_the_samples_themselves_and_thresholds_follow_it(
+    seed: int, a: float, b: float
+) -> None:
     evidence = made(300, seed)
     lower, higher = sorted((a, b))
     found = [reach(Goal(mean_ms=goal), evidence, MS).thresholds for goal in (lower, higher)]
@@ -112,7 +115,9 @@ def test_too_few_samples_for_a_loss_are_refused_with_how_many_it_takes() -> None
 def test_a_loss_that_leaving_early_always_exceeds_is_refused_with_the_nearest() -> None:
     right = np.array([[False], [False], [False], [True]])
     guessing = Evidence(made(1200).confidence, np.repeat(right, 1200, axis=1))
-    with pytest.raises(Unreachable, match=r"cannot be reached by leaving early.* the nearest that can is at most"):
+    with pytest.raises(
+        Unreachable, match=r"cannot be reached by leaving early.* the nearest that can is at most"
+    ):
         reach(Goal(max_loss=0.005), guessing, MS)
 
 

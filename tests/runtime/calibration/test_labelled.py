@@ -52,7 +52,9 @@ def test_folders_may_be_named_by_number_or_by_the_classes_of_the_bundle(tmp_path
     assert found.labels.tolist() == [1, 3]
     for name in ("dog", "ant"):
         picture_in(tmp_path / "names" / name)
-    found = read_labelled(str(tmp_path / "names"), None, CLASSES, class_names({"classes": ["dog", "cow", "ant", "bee"]}))
+    found = read_labelled(
+        str(tmp_path / "names"), None, CLASSES, class_names({"classes": ["dog", "cow", "ant", "bee"]})
+    )
     assert found.labels.tolist() == [2, 0]
 
 
@@ -110,7 +112,10 @@ def test_logits_are_recorded_once_and_read_again(tmp_path: Path, bundle: Bundle)
         ({"labels": np.arange(49) % 4}, "49 labels for 50 samples"),
         ({"labels": np.full(50, 2)}, "all 50 labels are 2"),
         ({"labels": np.arange(50) % 4 / 1.0}, "must be whole numbers"),
-        ({"logits": np.zeros((2, 50, 4), np.float32)}, "logits of 2 exits and 4 classes, and exits has 3 exits"),
+        (
+            {"logits": np.zeros((2, 50, 4), np.float32)},
+            "logits of 2 exits and 4 classes, and exits has 3 exits",
+        ),
         ({"logits": np.zeros((3, 50, 5), np.float32)}, "logits of 3 exits and 5 classes"),
         ({"logits": np.zeros((3, 50), np.float32)}, r"must be floats \(exits, samples, classes\)"),
         ({"logits": np.zeros((3, 0, 4), np.float32), "labels": np.zeros(0, int)}, "there are no samples"),
@@ -128,7 +133,9 @@ def test_samples_that_say_nothing_are_refused(bundle: Bundle, change: Dict[str, 
 def test_logits_that_are_no_numbers_are_refused_with_where_they_are(bundle: Bundle, value: float) -> None:
     logits = np.zeros((3, 50, 4), np.float32)
     logits[1, 17, 2] = value
-    with pytest.raises(InputError, match="1 of the answers hold NaN or Inf, the first one stage2's of sample 17"):
+    with pytest.raises(
+        InputError, match="1 of the answers hold NaN or Inf, the first one stage2's of sample 17"
+    ):
         check_recorded(Recorded(logits, np.arange(50) % 4, "here"), bundle.manifest, "")
 
 

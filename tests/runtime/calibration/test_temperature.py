@@ -17,7 +17,9 @@ from edgekit.runtime.calibration.temperature import (
 from edgekit.runtime.confidence import MEASURES, confidence, softmax
 
 
-def drawn(true: float, samples: int = 10000, classes: int = 10, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+def drawn(
+    true: float, samples: int = 10000, classes: int = 10, seed: int = 0
+) -> Tuple[np.ndarray, np.ndarray]:
     """Logits, and labels drawn with the probabilities that they have at the temperature ``true``."""
     random = np.random.RandomState(seed)
     logits = random.randn(samples, classes).astype(np.float32) * 3
@@ -30,7 +32,9 @@ def nll(logits: np.ndarray, labels: np.ndarray, divisor: float) -> float:
 
 
 @pytest.mark.parametrize("true", [0.3, 0.7, 1.0, 1.8, 4.0])
-def test_the_temperature_of_the_labels_is_found_and_the_confidence_then_means_what_it_says(true: float) -> None:
+def test_the_temperature_of_the_labels_is_found_and_the_confidence_then_means_what_it_says(
+    true: float,
+) -> None:
     logits, labels = drawn(true)
     found = scale(logits, labels)
     assert found.temperature == pytest.approx(true, rel=0.08)
@@ -43,7 +47,11 @@ def test_the_temperature_of_the_labels_is_found_and_the_confidence_then_means_wh
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.integers(0, 2**32 - 1), st.integers(2, 400), st.integers(2, 30), st.floats(0.1, 30.0), st.floats(0.0, 1.0)
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 400),
+    st.integers(2, 30),
+    st.floats(0.1, 30.0),
+    st.floats(0.0, 1.0),
 )
 def test_no_temperature_of_a_plain_search_is_better(
     seed: int, samples: int, classes: int, spread: float, right: float

@@ -24,7 +24,11 @@ def timed(samples: int, telling: float, asking: float = 0.1, seed: int = 0, gain
     sure = telling * (skill - difficulty) + (1 - telling) * random.randn(3, samples)
     confidence = 1 / (1 + np.exp(-10 * sure))
     plain = MS[:, None] + random.rand(3, samples)
-    return Timed(Evidence(confidence, right), plain, MS[:, None] + random.rand(3, samples) + asking * np.arange(1, 4)[:, None])
+    return Timed(
+        Evidence(confidence, right),
+        plain,
+        MS[:, None] + random.rand(3, samples) + asking * np.arange(1, 4)[:, None],
+    )
 
 
 def verdicts(verdict: Verdict) -> Tuple[Optional[str], ...]:

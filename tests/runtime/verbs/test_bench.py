@@ -54,7 +54,9 @@ def found(stereo, tmp_path_factory):
 
 
 def test_threads_that_are_not_to_spin_do_not(stereo, edgekit):
-    process = edgekit("bench", stereo, "--runs", "2", "--variants", "default", "--no-profile", "--no-spin", "--json")
+    process = edgekit(
+        "bench", stereo, "--runs", "2", "--variants", "default", "--no-profile", "--no-spin", "--json"
+    )
     config = measured(process)["settings"]["backend_settings"]["session_config"]
     assert config["session.intra_op.allow_spinning"] == "0"
 
@@ -232,7 +234,11 @@ def test_variants_take_turns_and_the_first_round_does_not_count():
 
 
 def test_a_tie_keeps_the_graph_that_the_bundle_starts_with():
-    times = {"stage1": {"new": 9.9, "own": 10.0}, "stage2": {"new": 9.7, "own": 10.0}, "stage3": {"a": 2.0, "b": 1.0}}
+    times = {
+        "stage1": {"new": 9.9, "own": 10.0},
+        "stage2": {"new": 9.7, "own": 10.0},
+        "stage3": {"a": 2.0, "b": 1.0},
+    }
     own = {"stage1": "own", "stage2": "own"}
     assert fastest(times, own) == {"stage1": "own", "stage2": "new", "stage3": "b"}
 

@@ -43,7 +43,10 @@ def test_the_verdict_is_told_of_every_exit_and_of_the_thresholds_in_the_bundle(e
 def test_people_get_a_table_and_a_sentence(edgekit, bundle, data):
     done = edgekit("bench", bundle, "--runs", 20, "--data", data, "--samples", 60)
     assert done.returncode == 0, done.stderr
-    assert "Early exits against every exit by itself, at the same accuracy: 60 samples of data.npz" in done.stdout
+    assert (
+        "Early exits against every exit by itself, at the same accuracy: 60 samples of data.npz"
+        in done.stdout
+    )
     assert "stage3 (all stages)" in done.stdout
     assert "early exits are" in done.stdout
 
@@ -54,7 +57,9 @@ def test_without_samples_there_is_no_verdict(edgekit, bundle):
 
 
 def test_what_cannot_be_judged_is_refused(edgekit, bundle, data, stereo, tmp_path):
-    np.savez(tmp_path / "logits.npz", logits=np.zeros((3, 9, CLASSES), np.float32), labels=np.arange(9) % CLASSES)
+    np.savez(
+        tmp_path / "logits.npz", logits=np.zeros((3, 9, CLASSES), np.float32), labels=np.arange(9) % CLASSES
+    )
     four = write_exits(str(tmp_path / "four.edgekit"), 3, CLASSES, batch=4).path
     for arguments, said in (
         ([bundle, "--data", tmp_path / "logits.npz"], "pictures are needed"),

@@ -20,7 +20,10 @@ def bundle(tmp_path):
     """A classifier with three exits, and a profile of this device that gives its stages 5, 10 and 20 ms."""
     made = write_exits(str(tmp_path / "exits.edgekit"), EXITS, CLASSES)
     with Session.open(made.path, warmup=0) as session:
-        stages = {name: StageProfile("plain", (ms,) * 200) for name, ms in zip(STAGES, (5.0, 10.0, 20.0), strict=True)}
+        stages = {
+            name: StageProfile("plain", (ms,) * 200)
+            for name, ms in zip(STAGES, (5.0, 10.0, 20.0), strict=True)
+        }
         write_profile(made, Profile(session.fingerprint, bundle_hash(made), stages))
     return made.path
 
@@ -53,7 +56,17 @@ def test_the_frontier_is_shown_and_nothing_is_written_without_a_goal(edgekit, bu
 def test_a_mean_is_written_into_the_bundle_and_kept_by_its_sessions(edgekit, bundle, data, tmp_path):
     logits, plot = tmp_path / "logits.npz", tmp_path / "frontier.png"
     done = edgekit(
-        "calibrate", bundle, "--data", data, "--mean-ms", 20, "--save-logits", logits, "--plot", plot, "--json"
+        "calibrate",
+        bundle,
+        "--data",
+        data,
+        "--mean-ms",
+        20,
+        "--save-logits",
+        logits,
+        "--plot",
+        plot,
+        "--json",
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -114,11 +127,15 @@ def test_the_budgeted_batch_procedure_takes_logits_as_they_are(edgekit, bundle, 
     assert len(told["frontier"]) == 40
 
 
-def test_a_calibration_goes_to_another_copy_of_the_bundle_and_out_of_it_again(edgekit, bundle, data, tmp_path):
+def test_a_calibration_goes_to_another_copy_of_the_bundle_and_out_of_it_again(
+    edgekit, bundle, data, tmp_path
+):
     (tmp_path / "robot").mkdir()
     other = write_exits(str(tmp_path / "robot" / "exits.edgekit"), EXITS, CLASSES).path
     file = tmp_path / "t.json"
-    assert edgekit("calibrate", bundle, "--data", data, "--shares", "50,30,20", "--save", file).returncode == 0
+    assert (
+        edgekit("calibrate", bundle, "--data", data, "--shares", "50,30,20", "--save", file).returncode == 0
+    )
     assert edgekit("calibrate", other, "--apply", file).returncode == 0
     assert read_bundle(other).manifest.exits == read_bundle(bundle).manifest.exits
     # A bundle says of itself what it was calibrated for.
@@ -144,7 +161,10 @@ def test_goals_in_ms_need_a_measured_device(edgekit, data, tmp_path):
 
 def test_another_device_is_calibrated_for_by_its_profile(edgekit, bundle, data, tmp_path):
     profile = tmp_path / "robot.json"
-    entries = {name: {"variant": "plain", "durations_ms": [ms] * 9} for name, ms in zip(STAGES, (50, 100, 200), strict=True)}
+    entries = {
+        name: {"variant": "plain", "durations_ms": [ms] * 9}
+        for name, ms in zip(STAGES, (50, 100, 200), strict=True)
+    }
     profile.write_text(json.dumps({"stages": entries}))
     told = json.loads(
         edgekit("calibrate", bundle, "--data", data, "--mean-ms", 200, "--profile", profile, "--json").stdout

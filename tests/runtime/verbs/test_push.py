@@ -40,7 +40,9 @@ def script(path: Path, body: str) -> str:
 
 
 def push(bundle: str, ssh: str, to: Path, *options: str) -> int:
-    return cli.main(["push", "robot", bundle, "--ssh", ssh, "--to", str(to), "--python", sys.executable, *options])
+    return cli.main(
+        ["push", "robot", bundle, "--ssh", ssh, "--to", str(to), "--python", sys.executable, *options]
+    )
 
 
 def test_one_command_brings_a_bundle_there_and_verifies_it(
@@ -92,26 +94,34 @@ def test_what_was_built_and_measured_there_survives_a_new_bundle_and_what_is_the
     assert dict(read_bundle(there, check="hash").manifest.options) == {"new": 1}
 
 
-def test_the_profile_comes_back(toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_profile_comes_back(
+    toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert push(toy, shell, tmp_path / "there", "--bench", "--json") == 0
     (path,) = json.loads(capfd.readouterr().out)["profiles"]
     assert Path(path).parent == Path(toy) / "profiles"
     assert json.loads(Path(path).read_text())["stages"].keys() == {"stage1", "stage2", "stage3", "stage4"}
 
 
-def test_a_damaged_bundle_is_not_sent(toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_bundle_is_not_sent(
+    toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (Path(toy) / "stages" / "stage1.plain.onnx").write_bytes(b"x" * 238)
     assert push(toy, shell, tmp_path / "there") == 2
     assert "copy the bundle again" in capfd.readouterr().err
 
 
-def test_a_failing_check_there_is_the_exit_code(toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_check_there_is_the_exit_code(
+    toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     failing = script(tmp_path / "ssh", 'shift\ncase "$*" in *" verify"*) exit 1;; *) exec sh -c "$*";; esac')
     assert push(toy, failing, tmp_path / "there") == 1
     assert "verify failed on robot" in capfd.readouterr().err
 
 
-def test_a_python_that_is_not_there_is_named(toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_python_that_is_not_there_is_named(
+    toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     options = ["push", "robot", toy, "--ssh", shell, "--to", str(tmp_path / "there"), "--python", "python9"]
     assert cli.main(options) == 2
     assert "python9" in capfd.readouterr().err
@@ -122,7 +132,10 @@ def test_a_refused_connection_is_one_sentence(toy: str, capfd: pytest.CaptureFix
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert cli.main(["push", "127.0.0.1", toy, "--ssh", f"ssh -o BatchMode=yes -o ConnectTimeout=3 -p {port}"]) == 2
+    assert (
+        cli.main(["push", "127.0.0.1", toy, "--ssh", f"ssh -o BatchMode=yes -o ConnectTimeout=3 -p {port}"])
+        == 2
+    )
     said = capfd.readouterr().err.strip()
     assert said.startswith("edgekit: ssh to 127.0.0.1 failed: ") and "refused" in said and "\n" not in said
 
@@ -145,7 +158,9 @@ def loopback(tmp_path: Path) -> Iterator[str]:
         f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n",
         encoding="ascii",
     )
-    server = subprocess.Popen([sshd, "-D", "-e", "-f", str(tmp_path / "config")], stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sshd, "-D", "-e", "-f", str(tmp_path / "config")], stderr=subprocess.PIPE, text=True
+    )
     try:
         for _ in range(50):
             with socket.socket() as probe:
