@@ -101,7 +101,9 @@ class Bundle(NamedTuple):
         from edgekit import packed  # it needs numpy, which opening a bundle does not
 
         data = self.read_bytes(name)
-        return packed.expand(data, self.read_bytes, self.path + "/" + name) if packed.is_packed(data) else data
+        return (
+            packed.expand(data, self.read_bytes, self.path + "/" + name) if packed.is_packed(data) else data
+        )
 
 
 def read_bundle(path: "Union[str, os.PathLike[str]]", check: str = "size") -> Bundle:
@@ -118,7 +120,7 @@ def read_bundle(path: "Union[str, os.PathLike[str]]", check: str = "size") -> Bu
     """
     if check not in ("size", "hash"):
         raise OptionError(f"check={check!r}: must be 'size' or 'hash'")
-    path = os.path.abspath(os.fspath(path))
+    path = os.path.abspath(os.fsdecode(path))
     source = os.path.join(path, MANIFEST)
     try:
         with open(source, "rb") as file:

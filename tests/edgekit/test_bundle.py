@@ -241,6 +241,16 @@ def test_a_manifest_that_is_wrong_is_refused_with_the_place(
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["[" * 100000, '{"a":' * 5000, '{"schema": 1, "sha256": null, "x": 1e999}', '{"schema": 1, "x": NaN}'],
+)
+def test_json_that_no_bundle_holds_is_refused_in_a_sentence(bundle: Bundle, text: str) -> None:
+    (Path(bundle.path) / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest.json: (damaged|changed).*export the bundle again"):
+        read_bundle(bundle.path)
+
+
+@pytest.mark.parametrize(
     "path",
     [
         "../../etc/passwd",
