@@ -57,6 +57,8 @@ def compile_ahead(
                 refused[f"{stage}.{variant}"] = f"  {error}"
                 del variants[variant]
         if not variants:
-            reasons = "\n".join(f"{name}:\n{why}" for name, why in refused.items() if name.startswith(f"{stage}."))
+            reasons = "\n".join(
+                f"{name}:\n{why}" for name, why in refused.items() if name.startswith(f"{stage}.")
+            )
             raise ExportError(f"{stage} cannot be compiled for {target.name}:\n{reasons}")
     return engines, refused

@@ -39,7 +39,8 @@ class HalveProducts(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         """Rewrite the whole graph."""
-        changed = [_Halver(graph).run() for graph in _graphs(model.graph)]  # every one of them, not up to the first that changes
+        # A list, for every one of them must run, not those up to the first that changes.
+        changed = [_Halver(graph).run() for graph in _graphs(model.graph)]
         return PassResult(model, any(changed))
 
 
@@ -88,7 +89,9 @@ class _Halver:
             self._born_half.add(result)
             casts.append(cast)
             results.append(result)
-        ir.convenience.replace_nodes_and_values(self._graph, node, [node], [fresh, *casts], list(node.outputs), results)
+        ir.convenience.replace_nodes_and_values(
+            self._graph, node, [node], [fresh, *casts], list(node.outputs), results
+        )
 
     def _halved(self, value: ir.Value, reader: ir.Node) -> ir.Value:
         """``value`` in float16, made just before ``reader`` unless it is there already."""

@@ -47,7 +47,8 @@ def ort(module: nn.Module, x: Tensor, name: str = "image") -> np.ndarray:
     graph = serialize(simplify(convert(module, {name: x}, ["y"])))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = 1  # threads that spin for small graphs take longer where others want the cores
+    # Threads that spin for small graphs take longer where others want the cores.
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     return session.run(None, {name: x.numpy()})[0]  # type: ignore[no-any-return]
 
