@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.soak_frames = options.soak_frames or (2000 if options.quick else 100000)
     options.out.mkdir(parents=True, exist_ok=True)
     report: dict[str, object] = {"machine": describe(options.threads), "settings": _settings(options)}
-    decisions = [time_decisions(python) for python in pythons()]
+    decisions: list[dict[str, object]] = kept(
+        options, "decisions", lambda: {"found": [time_decisions(python) for python in pythons()]}
+    )["found"]
     report["decisions"] = decisions
     simulated: list[SimulatedCell] = []
     recoveries: list[Recovery] = []
@@ -297,8 +299,9 @@ def soak(scratch: Path, options: argparse.Namespace) -> Soak:
 def kept(options: argparse.Namespace, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was measured under ``name`` before, if this run goes on with one that was broken off; else what is ``measured`` now."""
     path = options.out / "live" / f"{name.replace(' ', '-')}.json"
+    path.parent.mkdir(exist_ok=True)
     if not (options.resume and path.exists()):
-        print(f"live: {name}", file=sys.stderr)
+        print(f"measuring: {name}", file=sys.stderr)
         path.write_text(json.dumps(measured()) + "\n")
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -66,11 +66,11 @@ def _live_rows(live: Sequence[LiveCell]) -> Iterator[Row]:
         for part, bar in (("quiet", 0.001), (SWITCHING, 0.01)):
             what = f"late answers, live, {part}, overrun={overrun}, priority={priority}"
             cells = _cells(live, part, overrun, priority)
-            if not cells:
+            late, count = sum(cell.late for cell in cells), sum(cell.answerable for cell in cells)
+            if not count:
                 yield _missing(what, f"<= {100 * bar:g} %")
                 continue
-            late, count = sum(cell.late for cell in cells), sum(cell.answerable for cell in cells)
-            share = late / max(count, 1)
+            share = late / count
             worst = max(cells, key=lambda cell: cell.late_share)
             measured = f"{100 * share:.3f} % (worst {100 * worst.late_share:.2f} at {worst.budget_ms:g} ms)"
             yield _row(what, f"<= {100 * bar:g} %", measured, share <= bar)

@@ -52,8 +52,7 @@ def check_policies(policies: Sequence[Policy], manifest: Manifest) -> None:
     Raises:
         OptionError: one cannot work with it, or is no policy.
     """
-    several = isinstance(policies, Sequence) and not isinstance(policies, str)
-    if not several or not all(isinstance(policy, Policy) for policy in policies):
+    if not _several(policies) or not all(isinstance(policy, Policy) for policy in policies):
         raise OptionError(
             f"policies={policies!r}: must be a list of policies, such as [FixedStage('stage2')]"
         )
@@ -129,7 +128,7 @@ class Confidence(Policy):
                 raise OptionError(
                     f"{manifest.name} has no calibrated thresholds; give your own, one for each exit"
                 )
-        if not isinstance(given, (Mapping, Sequence, np.ndarray)) or isinstance(given, str):
+        if not _several(given):
             raise OptionError(f"thresholds={given!r}: give one number for each exit, as a list or by stage")
         if not isinstance(given, Mapping):
             if len(given) not in (len(exits), len(exits) - 1):
@@ -216,6 +215,10 @@ class AverageBudget(Policy):
 # Log odds that a window of frames of twice the mean moves the thresholds by, and how far they may go: at 12, a threshold of
 # one half has become one of 6e-6, or of 1 - 6e-6.
 GAIN, FARTHEST = 4.0, 12.0
+
+
+def _several(value: object) -> bool:
+    return isinstance(value, (Mapping, Sequence, np.ndarray)) and not isinstance(value, str)
 
 
 def _is_number(value: object) -> bool:
