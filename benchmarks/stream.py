@@ -1,6 +1,7 @@
 """A camera's stream beside a neighbour that comes and goes: how old answers are, and what the loops that people write make of it.
 
 python -m benchmarks.stream --out bench --resume     # 10 minutes of edgekit's stream at either priority, 2 of each rival: 26
+python -m benchmarks.stream --out bench --priority realtime --rival-minutes 1     # 13
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", action="append", metavar="PATH", help="by default AnyNet at KITTI's size")
     parser.add_argument("--minutes", type=float, default=10.0, help="of edgekit's stream, at either priority")
+    parser.add_argument(
+        "--priority", choices=["normal", "realtime"], help="only this one's stream; default: both"
+    )
     parser.add_argument("--rival-minutes", type=float, default=2.0, help="of every rival")
     parser.add_argument("--slice", type=float, default=30.0, help="seconds; ways take turns after so many")
     parser.add_argument(
@@ -98,15 +102,17 @@ def measure(path: str, args: argparse.Namespace, slices: list[dict[str, object]]
 
         full = session()
         subjects: dict[str, Subject] = {
-            OURS: streamed(session(), frames, RATE, BUDGET_MS),
             NAIVE: looped(full, frames, RATE, BUDGET_MS, DRIVER_BUFFERS),
             NEWEST: looped(full, frames, RATE, BUDGET_MS, 1),
             EARLY: looped(session(FixedStage(first)), frames, RATE, BUDGET_MS, 1),
         }
-        try:
-            subjects[URGENT] = streamed(session(priority="realtime"), frames, RATE, BUDGET_MS)
-        except OptionError as error:
-            print(f"{URGENT} is left out: {error}", file=sys.stderr)
+        if args.priority in (None, "normal"):
+            subjects[OURS] = streamed(session(), frames, RATE, BUDGET_MS)
+        if args.priority in (None, "realtime"):
+            try:
+                subjects[URGENT] = streamed(session(priority="realtime"), frames, RATE, BUDGET_MS)
+            except OptionError as error:
+                print(f"{URGENT} is left out: {error}", file=sys.stderr)
         for turn, subject in turns(args, list(subjects)):
             if any((one["bundle"], one["turn"], one["subject"]) == (name, turn, subject) for one in slices):
                 continue
@@ -202,9 +208,7 @@ def whole(slices: Sequence[Mapping[str, object]]) -> dict[str, object]:
             exits[stage] = exits.get(stage, 0) + number
     seconds = total("seconds")
     same = [one for one in slices if one["pid"] == slices[-1]["pid"]]
-    growth = None
-    if len(same) > 1 and same[0]["resident"] and same[-1]["resident"]:
-        growth = float(str(same[-1]["resident"])) / float(str(same[0]["resident"])) - 1
+    resident = [float(str(one["resident"])) / 1e6 for one in same if one["resident"]]
     return {
         "minutes": seconds / 60,
         "frames": int(total("frames")),
@@ -218,9 +222,21 @@ def whole(slices: Sequence[Mapping[str, object]]) -> dict[str, object]:
         "most_frames_behind": int(behind.max()) if len(behind) else None,
         "exits": exits,
         "cpu_cores": sum(float(str(one["cpu"])) * float(str(one["seconds"])) for one in slices) / seconds,
-        "memory_growth_share": growth,
-        "memory_growth_minutes": sum(float(str(one["seconds"])) for one in same) / 60,
+        # At the end of every slice of one process, so that what the first one allocates is no growth.
+        "memory_mb": [round(one, 1) for one in resident],
+        "memory_growth_share": resident[-1] / resident[0] - 1 if len(resident) > 1 else None,
+        "memory_growth_minutes": sum(float(str(one["seconds"])) for one in same[1:]) / 60,
     }
+
+
+def memory(one: Mapping[str, object]) -> list[str]:
+    """What became of the process's memory while a way had its slices; nothing where there was but one."""
+    growth, listed = one["memory_growth_share"], one["memory_mb"]
+    if not isinstance(growth, float) or not isinstance(listed, list):
+        return []
+    thinned = listed[:: max(len(listed) // 10, 1)]
+    said = f"memory {growth:+.2%} in {one['memory_growth_minutes']:.1f} minutes"
+    return [f"{said}: MB {' '.join(f'{value:.0f}' for value in [*thinned, listed[-1]])}"]
 
 
 def spread(values: np.ndarray) -> dict[str, float | None]:
@@ -280,6 +296,7 @@ def table(document: Mapping[str, object]) -> list[str]:
                 f"  dropped {one['dropped']} of {one['frames']}  missed {one['missed']}  >2 behind"
                 f" {one['frames_without_answer_newer_than_2']}  cpu {one['cpu_cores']:.2f}  {exits}"
             )
+            lines += [f"  {'':28} {said}" for said in memory(one)]
         for way, listed in found["bars"].items():
             for bar in listed:
                 verdict = "reached" if bar["held"] else "NOT REACHED"

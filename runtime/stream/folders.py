@@ -97,11 +97,24 @@ def _sides(folder: str) -> Tuple[List[str], List[str]]:
             inner = [os.path.join(side, "data") for side in sides]  # EuRoC's pictures are one level deeper
             sides = (inner[0], inner[1]) if all(os.path.isdir(side) for side in inner) else sides
             return _listed(sides[0]), _listed(sides[1])
+    for pair in SIDES:
+        there = [name for name in pair if os.path.isdir(os.path.join(folder, name))]
+        if len(there) == 1:
+            lacking = pair[1 - pair.index(there[0])]
+            raise InputError(
+                f"--source {folder}: it has a folder {there[0]} and none called {lacking}; a stereo network needs both"
+            )
     found: Dict[str, List[str]] = {"left": [], "right": []}
     for path in _listed(folder):
         side = _side(path)
         if side is not None:
             found[side].append(path)
+    for side, other in (("left", "right"), ("right", "left")):
+        if found[side] and not found[other]:
+            raise InputError(
+                f"--source {folder}: it has {side} pictures, such as {os.path.basename(found[side][0])}, and no {other} ones;"
+                " a stereo network needs both"
+            )
     if not (found["left"] and found["right"]):
         raise InputError(
             f"--source {folder}: neither its folders nor its pictures say which are left and which are right;"

@@ -76,6 +76,21 @@ def test_a_left_without_a_right_is_passed_over_and_said(tmp_path: Path) -> None:
     assert said == [f"{tmp_path / 'left2.png'} has no right picture; passed over"]
 
 
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("left/0.png", "it has a folder left and none called right"),
+        ("image_3/0.png", "it has a folder image_3 and none called image_2"),
+        ("left01.png", "it has left pictures, such as left01.png, and no right ones"),
+        ("0_r.png", "it has right pictures, such as 0_r.png, and no left ones"),
+    ],
+)
+def test_a_folder_of_one_side_alone_says_which_is_not_there(tmp_path: Path, there: str, said: str) -> None:
+    write(tmp_path / there, 1)
+    with pytest.raises(InputError, match=said):
+        source_of([str(tmp_path)], ["left", "right"])
+
+
 def test_a_picture_that_cannot_be_read_is_passed_over_and_said(tmp_path: Path) -> None:
     write(tmp_path / "1.png", 1)
     (tmp_path / "2.png").write_bytes(b"nothing like a picture")
