@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -130,8 +129,3 @@ def post_training_int8(graph: bytes, size: int) -> dict[str, bytes]:
 def quantised_bytes(net: OqaNet) -> int:
     """Bytes of the quantised layers' weights as float32, as a plain ONNX file holds them."""
     return sum(4 * layer.conv.weight.numel() for layer in net.quantised().values())
-
-
-def weight_bytes(graph: bytes) -> int:
-    """Bytes of every constant in an ONNX file."""
-    return sum(len(tensor.raw_data) for tensor in onnx.load_from_string(graph).graph.initializer)

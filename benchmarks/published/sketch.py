@@ -55,14 +55,6 @@ class Sketch:
         )
         return self.relu(y) if relu else y
 
-    def deconv(self, x: ir.Value, channels: int, kernel: int, stride: int) -> ir.Value:
-        """A transposed convolution that enlarges ``stride`` times."""
-        n, c, h, w = sizes(x)
-        weight = _weight((c, channels, kernel, kernel))
-        return self._node(
-            "ConvTranspose", [x, weight], (n, channels, h * stride, w * stride), strides=[stride, stride]
-        )
-
     def dense(self, x: ir.Value, features: int, relu: bool = False) -> ir.Value:
         """A matrix product of everything that ``x`` holds of a picture."""
         n, *rest = sizes(x)

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from edgekit.export.lowering.condensenet_layers import LANES, LayerArrays, group_conv, padded_rows, regrouped
 
-FORMS = ("grouped", "joined", "dense", "depthwise")
-
 
 def growing(layer: LayerArrays, form: str, before: int = 0, after: int = 0) -> nn.Module:
     """Bottleneck maps (1, middle, H, W) to the layer's new features, with maps that are 0 ``before`` and ``after`` them."""

@@ -20,8 +20,7 @@ from edgekit.models.oqa import QuantLayer
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 INT32 = 2**31 - 1
-FLOAT32_EXACT = 2**24  # whole numbers up to here are exact in float32,
-FLOAT16_EXACT = 2**11  # and up to here in float16
+FLOAT16_EXACT = 2**11  # whole numbers up to here are exact in float16
 LANES = 16  # channels that a kernel takes at once
 
 
