@@ -1,6 +1,8 @@
 """Where frames come from: folders of either side, videos, cameras through OpenCV, GStreamer pipelines, and what cannot be used."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgekit.errors import InputError, OptionError
-from edgekit.runtime.clock import VirtualClock
+from edgekit.runtime.clock import Clock, VirtualClock
 from edgekit.runtime.pictures import write_png
-from edgekit.runtime.stream import Seen, Source, SourceLost, Stream, source_of
+from edgekit.runtime.stream import Answer, Seen, Source, SourceLost, Stream, source_of
 from edgekit.runtime.stream.gstreamer import CaptureMode, jetson_camera, read_mode
 from edgekit.runtime.stream.video import Device, Video, device_of
 from tests.runtime.stream.doubles import Steps, finish
@@ -267,6 +269,47 @@ def test_a_video_is_read_in_rgb_at_its_own_rate(needs: Callable[[str], ModuleTyp
     )
     counts = looped.run()
     assert (counts.answered, round(counts.seconds, 3)) == (10, 0.361)
+
+
+class HangsUp(BaseHTTPRequestHandler):
+    """A network camera that gives five pictures of its number of calls, and hangs up."""
+
+    calls = 0
+
+    def do_GET(self) -> None:
+        import cv2
+
+        type(self).calls += 1
+        _, jpeg = cv2.imencode(".jpg", np.full((32, 64, 3), 40 * self.calls, np.uint8))
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        for _ in range(5):
+            self.wfile.write(head.encode() + jpeg.tobytes() + b"\r\n")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_network_camera_that_hangs_up_is_found_again(needs: Callable[[str], ModuleType]) -> None:
+    needs("cv2")
+    server = HTTPServer(("127.0.0.1", 0), HangsUp)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = source_of([f"http://127.0.0.1:{server.server_port}/camera.mjpg"], ["image"])
+    said: List[str] = []
+    heard: List[Answer] = []
+    stream = Stream(Steps(Clock(), [0]), source, frames=8, on_trouble=said.append)
+    stream.subscribe(heard.append, name="heard", keep=99)
+    try:
+        stream.run(20)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert stream.counts().captured == 8 and stream.counts().vanished == 1
+    seen = [int(answer.frame.inputs["image"].mean()) for answer in heard]
+    assert abs(seen[0] - 40) <= 3 and abs(seen[-1] - 80) <= 3
+    assert "looking for it again" in said[0] and "is back after" in said[1]
 
 
 def test_a_jetsons_own_camera_is_a_pipeline_that_keeps_the_newest_picture() -> None:
