@@ -44,7 +44,7 @@ class Batches:
         self._turn = turn
         manifest = plan.manifest
         self._size = PACK if manifest.batch is None else manifest.batch
-        self._singly = [spec._replace(shape=(1, *spec.shape[1:])) for spec in manifest.inputs]
+        self._spec = manifest.inputs[0]._replace(shape=(1, *manifest.inputs[0].shape[1:]))
         self._allow_nonfinite = allow_nonfinite
         names = [stage.name for stage in manifest.stages]
         # Graphs that take any number of samples take longer for a pack than for one frame.
@@ -119,31 +119,54 @@ class Batches:
 
     def _packs(self, images: Sequence[object]) -> "Iterator[Chunk[_Sample]]":
         """The pictures as the network's input, as many together as a graph takes."""
-        spec = self._singly[0]
-        pack = np.empty(0, np.float32)
+        for begin in range(0, len(images), self._size):
+            some = images[begin : begin + self._size]
+            tensor = self._together(some)
+            if tensor is None:
+                yield self._one_by_one(some, begin)
+            else:
+                samples = [_Sample(number, None) for number in range(begin, begin + len(some))]
+                yield Chunk(samples, {self._spec.name: Rows(tensor)})
+
+    def _together(self, some: Sequence[object]) -> Optional[np.ndarray]:
+        """Tensors of the network's own size as one; None if these are not, or not all of them can be used."""
+        shape = self._spec.shape[1:]
+        arrays = [one for one in some if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
+        if len(arrays) < len(some) or not all(one.shape in (shape, (1, *shape)) for one in arrays):
+            return None
+        if not isinstance(some, np.ndarray):
+            some = np.stack([one.reshape(shape) for one in arrays])
+        elif some.ndim > len(shape) + 1:
+            some = some[:, 0]
+        preprocessor = Preprocessor([self._spec._replace(shape=(len(some), *shape))], self._allow_nonfinite)
+        try:
+            return preprocessor.prepare({self._spec.name: some}).tensors[self._spec.name]
+        except InputError:
+            return None
+
+    def _one_by_one(self, some: Sequence[object], begin: int) -> "Chunk[_Sample]":
+        """Pictures and tensors, each converted into its place; ``begin`` is the first one's number."""
+        name, shape = self._spec.name, self._spec.shape
+        pack = np.empty((len(some),) + shape[1:], np.float32)
         row = 0
 
         def place(wanted: InputSpec) -> np.ndarray:
-            return pack[row : row + 1]  # a picture is converted into its place
+            return pack[row : row + 1]
 
-        preprocessor = Preprocessor(self._singly, self._allow_nonfinite, place)
-        for begin in range(0, len(images), self._size):
-            some = images[begin : begin + self._size]
-            pack = np.empty((len(some),) + spec.shape[1:], np.float32)
-            samples = []
-            for row, image in enumerate(some):
-                try:
-                    array = as_array(spec.name, image)
-                    if array.dtype.kind == "f" and array.ndim == len(spec.shape) - 1:
-                        array = array[None]
-                    prepared = preprocessor.prepare({spec.name: array})
-                except InputError as error:
-                    raise InputError(f"picture {begin + row} (the first is 0): {error}") from error
-                tensor = prepared.tensors[spec.name]
-                if not np.shares_memory(tensor, pack):
-                    pack[row] = tensor[0]
-                samples.append(_Sample(begin + row, prepared.placement))
-            yield Chunk(samples, {spec.name: Rows(pack)})
+        preprocessor = Preprocessor([self._spec], self._allow_nonfinite, place)
+        samples = []
+        for row, image in enumerate(some):
+            try:
+                array = as_array(name, image)
+                if array.dtype.kind == "f" and array.ndim == len(shape) - 1:
+                    array = array[None]
+                prepared = preprocessor.prepare({name: array})
+            except InputError as error:
+                raise InputError(f"picture {begin + row} (the first is 0): {error}") from error
+            if not np.shares_memory(prepared.tensors[name], pack):
+                pack[row] = prepared.tensors[name][0]
+            samples.append(_Sample(begin + row, prepared.placement))
+        return Chunk(samples, {name: Rows(pack)})
 
     def _step(
         self, stage: int, pack: "List[Chunk[_Sample]]", deadline: Optional[float]

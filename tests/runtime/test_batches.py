@@ -239,6 +239,21 @@ def _break(backend: Backend, stage: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(backend, "start", starting)
 
 
+def test_tensors_may_come_in_one_array_or_in_a_list_of_any_form(session: Session) -> None:
+    array = tensors(7)
+    expected = [result.output for result in session.infer_batch(array)]
+    for given in (
+        list(array),
+        [one[None] for one in array],
+        array[:, None],
+        array.astype(np.float64),
+        array[::-1][::-1],
+        [array[0], array[1][None].astype(np.float64), *array[2:]],
+    ):
+        for result, output in zip(session.infer_batch(given), expected):
+            np.testing.assert_allclose(result.output, output, rtol=1e-5, atol=1e-6)
+
+
 def test_a_picture_that_cannot_be_used_is_named(session: Session) -> None:
     with pytest.raises(InputError, match=r"picture 2 \(the first is 0\)"):
         session.infer_batch([*tensors(2), np.zeros((3, SIDE, SIDE), np.int64)])
