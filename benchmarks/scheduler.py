@@ -26,7 +26,15 @@ from benchmarks.neighbour import Missing
 from benchmarks.scheduler_ceiling import Ceiling
 from benchmarks.scheduler_figures import LIVE, LIVING, rows, show
 from benchmarks.scheduler_live import RATE, Floor, LiveCell, Soak
-from benchmarks.scheduler_simulated import Recovery, SimulatedCell, find_ceilings, recover, simulate_all
+from benchmarks.scheduler_simulated import (
+    Recovery,
+    SimulatedCell,
+    accuracies_of,
+    find_ceilings,
+    recover,
+    simulate_all,
+    with_accuracies,
+)
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
 from edgekit.runtime.priority import Priority
@@ -142,22 +150,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     n: tuple(np.median(d) * random.lognormal(0, options.spread, 200))
                     for n, d in measured.items()
                 }
+            manifest = with_accuracies(bundle.manifest)
             budgets = choose_budgets(measured, 3 if options.quick else 10)
             report["measured_ms"] = {name: list(took) for name, took in measured.items()}
             if options.live:
                 live_budgets = [
                     round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)
                 ]
-                live, floors = run_live(Path(bundle.path), live_budgets, options)
+                live, floors = run_live(Path(bundle.path), accuracies_of(manifest), live_budgets, options)
                 recoveries += recover_live(Path(bundle.path), live_budgets[1:], options)
-                relived = [
-                    one for cell in live if (one := relive(bundle.manifest, cell, options)) is not None
-                ]
+                relived = [one for cell in live if (one := relive(manifest, cell, options)) is not None]
                 soaked = soak(Path(scratch), options)
-            simulated = list(simulate_all(bundle.manifest, measured, recording, budgets, options.frames))
-            ceilings = find_ceilings(bundle.manifest, measured, recording, budgets, options.frames)
+            simulated = list(simulate_all(manifest, measured, recording, budgets, options.frames))
+            ceilings = find_ceilings(manifest, measured, recording, budgets, options.frames)
             recoveries += [
-                recover(bundle.manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")
+                recover(manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")
             ]
     found = rows(simulated, recoveries, live, decisions, soaked, relived, ceilings)
     report.update(
@@ -224,7 +231,7 @@ def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[
 
 
 def run_live(
-    bundle: Path, budgets: Sequence[float], options: argparse.Namespace
+    bundle: Path, known: Sequence[float] | None, budgets: Sequence[float], options: argparse.Namespace
 ) -> tuple[list[LiveCell], list[Floor]]:
     """Every condition at every budget on this machine, those with a bar first; and how late a thread is woken under each."""
     folder = options.out / "live"
@@ -251,7 +258,7 @@ def run_live(
         )
         try:
             cell, recording = scheduler_live.measure(
-                bundle, options.threads, condition, overrun, priority, budget, options.live_frames
+                bundle, options.threads, condition, overrun, priority, budget, options.live_frames, known
             )
         except Missing as missing:
             print(missing, file=sys.stderr)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 REACHED, NOT_REACHED, NOT_MEASURED, COMPARED = "reached", "NOT REACHED", "not measured", "its ceiling"
 SWITCHING = "switching"
+ACCURACY = "accuracy (1 - D1)"
 SIMULATION, LIVING = "simulated", "live"
 # Share of the oracle's, by a part of the condition's name.
 UTILITY = {"quiet": 0.97, "neighbour switching": 0.92}
@@ -104,16 +105,29 @@ def _utility(
                 if part in cell.condition and cell.strategy == EDGEKIT and cell.overrun == overrun
             ]
             yield _share(what, bar, shares)
+            told = [
+                cell.figures.accuracy_of_oracle
+                for cell in simulated
+                if part in cell.condition and cell.strategy == EDGEKIT and cell.overrun == overrun
+            ]
+            yield _share(
+                what.replace("exits reached", ACCURACY), bar, [one for one in told if one is not None]
+            )
         yield from (_ceiling(one) for one in ceilings if part in one.condition)
         for overrun, priority in LIVE:
             what = f"exits reached against the oracle, live (estimated), {part}, overrun={overrun}, priority={priority}"
-            yield _share(what, bar, [cell.of_oracle for cell in _cells(live, part, overrun, priority)])
+            cells = _cells(live, part, overrun, priority)
+            yield _share(what, bar, [cell.of_oracle for cell in cells])
+            known = [cell.accuracy_of_oracle for cell in cells]
+            yield _share(
+                what.replace("exits reached", ACCURACY), bar, [one for one in known if one is not None]
+            )
 
 
 def _ceiling(one: Ceiling) -> Row:
     bought = "never" if one.late_at_bar is None else f"with {100 * one.late_at_bar:.2f} % late"
     return Row(
-        f"the same of a regression fitted to these very frames, simulated, {one.condition}, overrun=finish",
+        f"exits reached against the oracle by a regression fitted to these very frames, simulated, {one.condition}, overrun=finish",
         "<= 0.1 % late",
         f"{100 * one.of_oracle:.1f} % with {100 * one.late_share:.2f} % late; {100 * one.bar:g} % {bought}",
         COMPARED,

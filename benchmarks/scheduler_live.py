@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class LiveCell:
         mean_exit: number of the exit answered with; 0 for none.
         of_oracle: exits reached in time, in shares of those that the durations allow; a stage that was skipped counts with
             its last known duration at the frame's pace, so this is an estimate.
+        accuracy_of_oracle: the same of the exits' accuracies; None where nobody knows them.
         overshoot_p99_ms, overshoot_max_ms: how long after the deadline answers came.
         goodput: answers in time per second spent on them.
         quality: the best exit's share that was there, averaged from call to deadline.
@@ -65,6 +66,7 @@ class LiveCell:
     interval: tuple[float, float]
     mean_exit: float
     of_oracle: float
+    accuracy_of_oracle: float | None
     overshoot_p99_ms: float
     overshoot_max_ms: float
     goodput: float
@@ -88,9 +90,16 @@ class LiveCell:
 
 
 def measure(
-    bundle: Path, threads: int, condition: str, overrun: str, priority: str, budget_ms: float, frames: int
+    bundle: Path,
+    threads: int,
+    condition: str,
+    overrun: str,
+    priority: str,
+    budget_ms: float,
+    frames: int,
+    accuracies: Sequence[float] | None = None,
 ) -> tuple[LiveCell, Recording]:
-    """Answer ``frames`` frames that come at `RATE`, in a session of their own."""
+    """Answer ``frames`` frames that come at `RATE`, in a session of their own; ``accuracies`` are the exits'."""
     busy, period = CONDITIONS[condition]
     with Session.open(bundle, threads=threads, warmup=0, priority=priority) as session:
         inputs = session.golden()[0]
@@ -133,11 +142,16 @@ def measure(
     late, exit_number = np.array(missed), np.array(numbers)
     best = np.maximum(allowed, np.where(late, 0, exit_number))  # what was reached in time was possible
     answerable = best > 0
+    reached = np.where(late, 0, exit_number)
+    accuracy_of_oracle = None
+    if accuracies is not None:
+        of_exit = np.array([0.0, *accuracies])
+        accuracy_of_oracle = float(of_exit[reached].sum() / max(of_exit[best].sum(), 1e-9))
     over = np.maximum(np.array(elapsed) - budget_ms, 0.0)
     hits = int((late & answerable).sum())
     cell = LiveCell(
         condition, overrun, priority, budget_ms, overhead, frames, int(answerable.sum()), hits, wilson(hits, int(answerable.sum())),
-        float(exit_number.mean()), float(np.where(late, 0, exit_number).sum() / max(best.sum(), 1)),
+        float(exit_number.mean()), float(reached.sum() / max(best.sum(), 1)), accuracy_of_oracle,
         float(np.percentile(over, 99)), float(over.max()), float((~late).sum() / np.sum(elapsed) * 1e3),
         float(np.mean(quality)),
         {name: float(np.mean(np.array(times) > budget_ms)) for name, times in reference.items()},

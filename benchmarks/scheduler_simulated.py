@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.scheduler_ceiling import Ceiling, ceiling
 from benchmarks.scheduler_figures import SIMULATION, UTILITY
 from benchmarks.scheduler_live import RATE
-from edgekit.bundle import Manifest
+from edgekit.bundle import ExitSpec, Manifest
 from edgekit.runtime.simulation.outcomes import Figures, recovery_beside
 from edgekit.runtime.simulation.recording import Recording
 from edgekit.runtime.simulation.simulate import Outcomes
-from edgekit.runtime.simulation.strategies import EDGEKIT, answer_all, compare, strategies
+from edgekit.runtime.simulation.strategies import EDGEKIT, accuracies, answer_all, compare, strategies
 from edgekit.runtime.simulation.workload import (
     QUIET,
     Conditions,
@@ -26,6 +28,7 @@ from edgekit.runtime.simulation.workload import (
     recorded,
 )
 
+PAIRS = Path(__file__).resolve().parent / "results" / "anynet.json"
 SIMULATED: Mapping[str, Conditions] = {
     "quiet": QUIET,
     "a neighbour switching on and off": Conditions(neighbour=Every(1.8, 50)),
@@ -56,6 +59,27 @@ class Recovery:
     budget_ms: float
     after_step: int | None
     after_end: int | None
+
+
+def with_accuracies(manifest: Manifest) -> Manifest:
+    """AnyNet's manifest with what its exits were measured at on KITTI's pairs: the share of pixels that are right (1 - D1)."""
+    if manifest.family != "anynet" or any(one.accuracy is not None for one in manifest.exits.values()):
+        return manifest
+    weights = "shipped" if manifest.provenance.get("checkpoint") == "shipped" else "kitti"
+    measured = json.loads(PAIRS.read_text())["accuracy"]
+    pairs = [found for pair, found in measured.items() if pair.startswith("kitti2015")]
+    exits = {
+        stage.name: ExitSpec(
+            accuracy=1 - float(np.mean([pair[f"{weights} {stage.name}"]["d1"] for pair in pairs])) / 100
+        )
+        for stage in manifest.stages
+    }
+    return manifest._replace(exits=exits)
+
+
+def accuracies_of(manifest: Manifest) -> tuple[float, ...] | None:
+    """The exits' accuracies in order, if all are known."""
+    return accuracies(manifest, [stage.name for stage in manifest.stages if stage.exit is not None])
 
 
 def simulate_all(

@@ -58,7 +58,7 @@ def _live(cells: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield (
         "Late: of the frames whose inputs, first exit and overhead fit into the budget. Of the oracle: exits reached in time, in shares of"
-        " those that the durations allow; estimated where a stage did not run. Quality: the best exit's share that was there, averaged"
+        " those that the durations allow; estimated where a stage did not run. Accuracy: an exit's share of right pixels on two pairs of KITTI 2015. Quality: the best exit's share that was there, averaged"
         " from call to deadline."
     )
     yield ""
