@@ -272,9 +272,13 @@ def as_array(name: str, value: object) -> np.ndarray:
             f"{name} is a file name; read the picture first, with edgekit.runtime.pictures.read_picture"
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
+        # NumPy before 1.24 makes objects of rows of different lengths.
+        if array.dtype.kind == "O" and isinstance(value, (list, tuple)):
+            raise ValueError("its rows are no numbers, or of different lengths")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{name}, a {type(value).__name__}, cannot be read as an array: {error}") from error
+    return array
 
 
 def _wanted(spec: InputSpec) -> str:

@@ -242,7 +242,7 @@ def _break(backend: Backend, stage: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_tensors_may_come_in_one_array_or_in_a_list_of_any_form(session: Session) -> None:
     array = tensors(7)
     expected = [result.output for result in session.infer_batch(array)]
-    for given in (
+    for form in (
         list(array),
         [one[None] for one in array],
         array[:, None],
@@ -250,7 +250,7 @@ def test_tensors_may_come_in_one_array_or_in_a_list_of_any_form(session: Session
         array[::-1][::-1],
         [array[0], array[1][None].astype(np.float64), *array[2:]],
     ):
-        for result, output in zip(session.infer_batch(given), expected):
+        for result, output in zip(session.infer_batch(form), expected):
             np.testing.assert_allclose(result.output, output, rtol=1e-5, atol=1e-6)
 
 
