@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
-from typing import List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Iterator, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError, meant
 from edgekit.interrupts import remembered
@@ -213,7 +214,8 @@ def _run(arguments: List[str], bundle: Optional[str]) -> int:
             args = build_parser(verb, prog, bundle).parse(arguments[1:])
             if verb.elsewhere is not None and getattr(args, verb.elsewhere[0]) is not None:
                 verb = verb._replace(module=verb.elsewhere[1], bundle=None)
-            return int(_module(verb).run(args))
+            with _missing_packages_told(verb):
+                return int(_module(verb).run(args))
     what = "option" if arguments[0].startswith("-") else "verb"
     names = ["--help", "--version"] + [verb.name for verb in verbs]
     raise OptionError(f"there is no {what} {arguments[0]}{meant(arguments[0], names)}; see `{prog} --help`")
@@ -225,13 +227,21 @@ def _module(verb: Verb) -> ModuleType:
             f"`edgekit {verb.name}` needs Python 3.10 or newer, this is {sys.version.split()[0]};"
             " export on a PC and copy the bundle here"
         )
-    try:
+    with _missing_packages_told(verb):
         return import_module(verb.module)
+
+
+@contextmanager
+def _missing_packages_told(verb: Verb) -> Iterator[None]:
+    """Say what to install for a verb of the PC; a device's verbs look after their packages themselves."""
+    try:
+        yield
     except ImportError as error:
-        if verb.bundle or (error.name or "").startswith("edgekit"):
+        if verb.bundle or error.name is None or error.name.startswith("edgekit"):
             raise
+        extra = "train" if error.name == "cv2" else "export"
         raise ExportError(
-            f"`edgekit {verb.name}` needs the package {error.name}: pip install edgekit[export]"
+            f"`edgekit {verb.name}` needs the package {error.name}: pip install edgekit[{extra}]"
         ) from error
 
 

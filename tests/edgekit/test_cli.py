@@ -134,6 +134,13 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(verb, monkeypatch, ca
     assert "needs the package no_such_package: pip install edgekit[export]" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("package", "extra"), [("torch", "export"), ("onnx", "export"), ("cv2", "train")])
+def test_a_package_that_a_verb_misses_on_its_way_is_named_too(verb, capsys, package, extra):
+    verb(raising(ModuleNotFoundError(f"No module named {package!r}", name=package)))
+    assert cli.main(["try"]) == 2
+    assert f"needs the package {package}: pip install edgekit[{extra}]" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_is_no_error():
     process = subprocess.Popen(
         [
