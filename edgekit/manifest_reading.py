@@ -41,7 +41,8 @@ def decode(text: bytes, source: str) -> Manifest:
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise BundleError(f"{source}: no bundle's manifest, it names no schema")
     _check_schema(document, source)
-    if document.get("sha256") != _hash_of(document):
+    seen = _hash_of(document)
+    if seen is None or document.get("sha256") != seen:
         raise BundleError(
             f"{source}: changed since it was written (its hash does not fit); export the bundle again"
         )
