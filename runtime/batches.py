@@ -1,7 +1,7 @@
 """Many pictures at once: samples leave at their own exit, and those that stay are packed densely for the next stage."""
 
 import threading
-from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from edgekit.runtime.result import Result
 
 # Samples a stage runs at once where its graph takes any number: from there on, more win little and hold more memory.
 PACK = 32
+
+Pictures = Union[Sequence[object], np.ndarray]
 
 
 class _Sample:
@@ -59,7 +61,7 @@ class Batches:
             for done in range(len(names) + 1)
         ]
 
-    def run(self, started: float, images: Sequence[object], budget_ms: Optional[float]) -> List[Result]:
+    def run(self, started: float, images: Pictures, budget_ms: Optional[float]) -> List[Result]:
         """Answer every picture, with a result for each in their order.
 
         A sample that a policy calls good enough leaves; the rest are packed for the next stage, as many as its graph takes at
@@ -117,7 +119,7 @@ class Batches:
         ended.sort(key=lambda sample: sample.number)
         return [self._result(sample, started, budget_ms) for sample in ended]
 
-    def _packs(self, images: Sequence[object]) -> "Iterator[Chunk[_Sample]]":
+    def _packs(self, images: Pictures) -> "Iterator[Chunk[_Sample]]":
         """The pictures as the network's input, as many together as a graph takes."""
         for begin in range(0, len(images), self._size):
             some = images[begin : begin + self._size]
@@ -128,7 +130,7 @@ class Batches:
                 samples = [_Sample(number, None) for number in range(begin, begin + len(some))]
                 yield Chunk(samples, {self._spec.name: Rows(tensor)})
 
-    def _together(self, some: Sequence[object]) -> Optional[np.ndarray]:
+    def _together(self, some: Pictures) -> Optional[np.ndarray]:
         """Tensors of the network's own size as one; None if these are not, or not all of them can be used."""
         shape = self._spec.shape[1:]
         arrays = [one for one in some if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
@@ -144,7 +146,7 @@ class Batches:
         except InputError:
             return None
 
-    def _one_by_one(self, some: Sequence[object], begin: int) -> "Chunk[_Sample]":
+    def _one_by_one(self, some: Pictures, begin: int) -> "Chunk[_Sample]":
         """Pictures and tensors, each converted into its place; ``begin`` is the first one's number."""
         name, shape = self._spec.name, self._spec.shape
         pack = np.empty((len(some),) + shape[1:], np.float32)

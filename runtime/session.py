@@ -10,7 +10,7 @@ from edgekit.bundle import Bundle, Manifest, StageSpec, read_bundle
 from edgekit.errors import EdgekitError
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.backends import Backend
-from edgekit.runtime.batches import Batches
+from edgekit.runtime.batches import Batches, Pictures
 from edgekit.runtime.budget import (
     check_budget,
     check_callback,
@@ -242,7 +242,7 @@ class Session(Closing):
         self._returning.worker.add(job, latest)
         return job
 
-    def infer_batch(self, images: Sequence[object], budget_ms: Optional[float] = None) -> List[Result]:
+    def infer_batch(self, images: Pictures, budget_ms: Optional[float] = None) -> List[Result]:
         """The best answer to every picture, in their order, each with its own exit; see `Batches.run` for how."""
         return self._batches.run(self.clock.now(), images, check_budget(budget_ms))
 

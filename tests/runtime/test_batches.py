@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, InputError, OptionError
 from edgekit.runtime.backends import Backend, Frame
+from edgekit.runtime.batches import Pictures
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.policies import Confidence, Policy, Reached
 from edgekit.runtime.session import Session
@@ -241,17 +242,18 @@ def _break(backend: Backend, stage: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_tensors_may_come_in_one_array_or_in_a_list_of_any_form(session: Session) -> None:
     array = tensors(7)
-    expected = [result.output for result in session.infer_batch(array)]
-    for form in (
+    expected = [result.exits[result.stage or ""] for result in session.infer_batch(array)]
+    forms: Tuple[Pictures, ...] = (
         list(array),
         [one[None] for one in array],
         array[:, None],
         array.astype(np.float64),
         array[::-1][::-1],
         [array[0], array[1][None].astype(np.float64), *array[2:]],
-    ):
-        for result, output in zip(session.infer_batch(form), expected):
-            np.testing.assert_allclose(result.output, output, rtol=1e-5, atol=1e-6)
+    )
+    for form in forms:
+        for result, logits in zip(session.infer_batch(form), expected):
+            np.testing.assert_allclose(result.exits[result.stage or ""], logits, rtol=1e-5, atol=1e-6)
 
 
 def test_a_picture_that_cannot_be_used_is_named(session: Session) -> None:
