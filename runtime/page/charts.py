@@ -24,6 +24,7 @@ ROW = 46.0  # px that one row of a distribution or of bars takes
 BINS = 60
 FRAME = 26.0  # px that one frame of a timeline takes
 TIMELINE = 880.0
+ANSWERS = 228.0  # beside the rows: "stage10 at 100.0 ms: budget, LATE"
 LETTER = 7.0  # px that a letter takes, about
 COLORS = 8  # as many as the style sheet names: .c0 and so on
 
@@ -144,7 +145,7 @@ def lines(series: Sequence[Series], across: Axis, up: Axis, label: str) -> str:
 def timeline(frames: Sequence[Timeline], stages: Sequence[str], label: str) -> str:
     """One row a frame: preparing, every stage that ran, the one that was cut off, the deadline, who answered and why."""
     longest = max([one.ended for one in frames] + [one.budget_ms or 0.0 for one in frames])
-    x = Scale(0.0, 1.04 * longest, 40.0, TIMELINE - 190.0)
+    x = Scale(0.0, 1.04 * longest, 40.0, TIMELINE - ANSWERS)
     bottom = TOP + FRAME * len(frames)
     parts: List[str] = []
     for row, one in enumerate(frames):

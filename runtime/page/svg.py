@@ -2,9 +2,10 @@
 
 import math
 from html import escape
-from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 WIDTH, HEIGHT = 400.0, 250.0  # of a chart, in px at its natural size; CSS scales it
+LETTER = 7.0  # of a label, on average
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 44.0  # margins for what is written around it
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -77,7 +78,10 @@ def frame(
         parts.append(element("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="grid"))
         parts.append(element("text", show(value), x=x.start - 6, y=at + 4, class_="tick end"))
     parts += ground(x, across.label, y.start)
-    middle = (y.start + y.end) / 2
+    middle, tall = (y.start + y.end) / 2, y.start - y.end
+    squeezed: Dict[str, object] = {}
+    if len(up.label) * LETTER > tall:  # else it would run out of the picture
+        squeezed = {"textLength": tall, "lengthAdjust": "spacingAndGlyphs"}
     parts.append(
         element(
             "text",
@@ -86,6 +90,7 @@ def frame(
             y=middle,
             class_="label middle",
             transform=f"rotate(-90 13 {_number(middle)})",
+            **squeezed,
         )
     )
     return x, y, parts
