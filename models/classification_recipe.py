@@ -28,6 +28,7 @@ class ClassificationRecipe:
         clip: greatest length of the gradient, of all parameters together; 0 for no limit.
         smoothing: of the labels.
         averaging: decay per step of the running average of the weights that is measured and shipped; 0 for none.
+        size: height and width of the pictures in px, scaled to it if they are others: those that the network will take.
         margin: px that the pictures are shifted by at most; 0 for no crops.
         mirror: whether every other picture is mirrored.
         early: share of the training in which pictures are scaled down to ``early_size`` px, for cheaper steps.
@@ -49,6 +50,7 @@ class ClassificationRecipe:
     clip: float = 0.0
     smoothing: float = 0.0
     averaging: float = 0.998
+    size: int = 32
     margin: int = 4
     mirror: bool = True
     early: float = 0.0
@@ -58,7 +60,7 @@ class ClassificationRecipe:
     initial: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)}: must be at least 1")
         for name in ("warmup", "momentum", "smoothing", "averaging", "early"):
@@ -114,6 +116,7 @@ _HELP = {
     "clip": "greatest length of the gradient, longer ones are shortened to it; 0 for no limit",
     "smoothing": "of the labels",
     "averaging": "decay of the running average of the weights that is shipped; 0 for none",
+    "size": "height and width in px of the pictures, which are scaled to it",
     "margin": "px that pictures are shifted by at most",
     "mirror": "mirror every other picture",
     "early": "share of the training in which pictures are scaled down to --early-size px, for cheaper steps",

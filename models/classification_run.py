@@ -153,6 +153,8 @@ class ClassifierRun:
             batch = self.batches(self.step)
             early = self._phase_at(self.progress) == 0 and self._in_phase() < self.recipe.early
             yield self._scaled(batch) if early else batch
+        if self.progress >= 1 and self._phase_at(1) != self.phase:  # a last phase for which no step was left
+            self._enter(self._phase_at(1))
 
     def _scaled(self, batch: Batch) -> Batch:
         size = (self.recipe.early_size, self.recipe.early_size)

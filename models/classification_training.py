@@ -38,7 +38,7 @@ def train(training: Training, recipe: ClassificationRecipe, make: Make) -> Path:
     """
     if recipe.compiled:
         check_compiler()
-    data = load_data(training.data, recipe.seed)
+    data = load_data(training.data, recipe.seed, recipe.size)
     torch.manual_seed(recipe.seed)
     run = ClassifierRun(make(recipe, data), data, recipe, training)
     log = begin(run, training.out, training.resume)

@@ -53,7 +53,7 @@ def network_options(recipe: MSDNetRecipe, classes: int) -> MSDNetOptions:
     """The network that the recipe asks for.
 
     Raises:
-        OptionError: a value is out of range, or the classifiers do not take pictures of 32 px (or the early ones).
+        OptionError: a value is out of range, or the classifiers do not take the pictures (or the early ones).
     """
     from edgekit.models.msdnet import MSDNetOptions
     from edgekit.models.msdnet_stages import picture
@@ -62,7 +62,7 @@ def network_options(recipe: MSDNetRecipe, classes: int) -> MSDNetOptions:
     named = {field.name for field in fields(MSDNetOptions)} & {field.name for field in fields(recipe)}
     chosen = check_config({name: getattr(recipe, name) for name in named})
     options = MSDNetOptions(data="cifar10", num_classes=classes, **chosen)  # type: ignore[arg-type]
-    for size in (32, recipe.early_size) if recipe.early > 0 else (32,):
+    for size in (recipe.size, recipe.early_size) if recipe.early > 0 else (recipe.size,):
         picture(options, (size, size))
     return options
 

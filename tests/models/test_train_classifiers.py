@@ -18,14 +18,15 @@ from safetensors.torch import load_file
 
 from edgekit.cli import main
 from edgekit.errors import CheckpointError, EdgekitError, OptionError
-from edgekit.models.classification_batches import Batches, Normalise
+from edgekit.models.classification_batches import Batch, Batches, Normalise
 from edgekit.models.classification_data import load_data
 from edgekit.models.classification_recipe import ClassificationRecipe, Training
-from edgekit.models.classification_run import ClassifierRun
+from edgekit.models.classification_run import ClassifierRun, Lesson
 from edgekit.models.classification_sources import Labelled
 from edgekit.models.classification_training import train
 from edgekit.models.imta import build as build_imta
 from edgekit.models.msdnet_stages import build as build_msdnet
+from edgekit.models.msdnet_training import MSDNetSubject
 from edgekit.models.train_imta import IMTARecipe
 from edgekit.models.train_imta import make as make_imta
 from edgekit.models.train_msdnet import MSDNetRecipe, make
@@ -277,6 +278,18 @@ def test_new_classifiers_start_with_the_answers_of_the_trained_ones(tmp_path: Pa
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(answers, expected, strict=True))
 
 
+def test_exits_whose_share_is_less_than_a_step_have_the_answers_of_the_trained_ones(
+    tmp_path: Path, pictures: Path
+) -> None:
+    weights = train(
+        _training(tmp_path / "out", pictures), replace(IMTA, epochs=1, exits_from=0.99), make_imta
+    )
+    imta, image = build_imta(weights, {}, None).imta, torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        answers, expected = imta(image), imta.net(image)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(answers, expected, strict=True))
+
+
 def test_a_value_out_of_range_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     for words, complaint in (
         (["--epochs", "0"], "epochs=0: must be at least 1"),
@@ -303,6 +316,22 @@ def test_an_unknown_option_of_a_family_is_named_with_what_was_meant(
     assert "there is no option --epoch" in capsys.readouterr().err
 
 
+def test_pictures_are_scaled_to_the_size_that_is_asked_for(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, seen = MSDNetSubject.lesson, set()
+
+    def watched(subject: MSDNetSubject, batch: Batch, progress: float) -> Lesson:
+        seen.add(tuple(batch.pictures.shape[2:]))
+        return learn(subject, batch, progress)
+
+    monkeypatch.setattr(MSDNetSubject, "lesson", watched)
+    train(_training(tmp_path / "out", pictures, stop_after=2), replace(RECIPE, size=20, early=0.0), make)
+    assert seen == {(20, 20)}
+    with pytest.raises(OptionError, match="sides of 17 to 48 px"):
+        train(_training(tmp_path / "other", pictures), replace(RECIPE, size=12), make)
+
+
 @pytest.mark.parametrize("clip", [0.0, 0.01])
 def test_a_clipped_gradient_moves_the_weights_by_no_more_than_its_greatest_length(
     clip: float, tmp_path: Path, pictures: Path
@@ -313,7 +342,7 @@ def test_a_clipped_gradient_moves_the_weights_by_no_more_than_its_greatest_lengt
     before = [parameter.detach().clone() for parameter in run.subject.net.parameters()]
     run.advance(next(run.works()))
     moved = [after - one for after, one in zip(run.subject.net.parameters(), before, strict=True)]
-    length = float(torch.stack([one.norm() for one in moved]).norm())
+    length = float(torch.stack([one.detach().norm() for one in moved]).norm())
     assert length == pytest.approx(0.01, rel=1e-3) if clip else length > 0.1
 
 
