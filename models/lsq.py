@@ -72,10 +72,13 @@ def check_steps(weights: Mapping[str, Tensor], source: str) -> None:
     """Refuse steps that no grid can have.
 
     Raises:
-        CheckpointError: a step is zero, NaN or infinite.
+        CheckpointError: a step is zero, NaN or infinite, or so small or large that its grid is not in float32.
     """
+    widest = 2.0 ** max(BITS)
     for name, tensor in weights.items():
-        if name.endswith((".sa", ".sw")) and not bool((torch.isfinite(tensor) & (tensor != 0)).all()):
+        if name.endswith((".sa", ".sw")) and not bool(
+            (torch.isfinite(1 / tensor) & torch.isfinite(widest * tensor)).all()
+        ):
             raise CheckpointError(
                 f"{source}: the step size {name} is {tensor.flatten().tolist()[0]:g}, which spans no grid; "
                 "the file is damaged or its training diverged"

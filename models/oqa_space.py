@@ -224,7 +224,7 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
                 )
             value = tuple(sorted(set(value)))
         elif name == "bits":
-            if value not in BITS or isinstance(value, bool):
+            if not isinstance(value, int) or value not in BITS:
                 raise OptionError(f"bits={value!r}: OQA's networks have {', '.join(map(str, BITS))} bits")
         elif name == "width_mult":
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 16:

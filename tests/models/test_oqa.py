@@ -118,6 +118,7 @@ def test_a_subnet_is_a_copy_that_its_supernet_does_not_feel() -> None:
         ({"ks": [3] * 19 + [9]}, "ks: 9 is outside"),
         ({"d": [True] * 5}, "outside"),
         ({"bits": 8}, "bits=8: OQA's networks have 2, 3, 4 bits"),
+        ({"bits": 3.0}, "bits=3.0: OQA's networks have 2, 3, 4 bits"),
         ({"bits": 4}, "bits=4 contradicts its step sizes, which were trained for 3 bits"),
         ({"bits": 2}, "bits=2 contradicts its step sizes, which were trained for 3 bits"),
         ({"width_mult": 1.0}, "width_mult=1.0 contradicts the weights, which have width_mult=0.25"),
@@ -142,7 +143,7 @@ def test_what_the_weights_or_the_space_contradict_is_refused(
         assert says in str(raised.value)
 
 
-@pytest.mark.parametrize("step", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("step", [0.0, float("nan"), float("inf"), 1e-42, -3e38])
 def test_a_step_that_spans_no_grid_is_refused_by_name(step: float) -> None:
     weights = _weights()
     name = "blocks.3.mobile_inverted_conv.depth_conv.conv.conv.sa"
