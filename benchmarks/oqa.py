@@ -8,6 +8,7 @@ With ``--subnet``, what the JSON has of other subnets stays, each with the setti
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import time
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
+from benchmarks.oqa_brevitas import qcdq_graph
 from benchmarks.oqa_subjects import (
     picture,
     plain_graphs,
@@ -92,6 +94,8 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
             f"ONNX Runtime, {kind}": graph
             for kind, graph in post_training_int8(plain["float"], known.image_size).items()
         }
+        with contextlib.suppress(ImportError):  # which `_not_run` tells
+            others["ONNX Runtime, Brevitas' export"] = qcdq_graph(staged.net, image)
         feed = image.numpy()
         runs: dict[str, Run] = {
             f"{OURS}{kind}": partial(in_onnxruntime(graph, threads), feed) for kind, graph in graphs.items()
@@ -193,11 +197,12 @@ def _figures(times: Times, sizes: dict[str, int], unpacking: dict[str, float]) -
 def _not_run() -> list[str]:
     """What could not be had of those that could express these networks, and why."""
     reasons = []
-    for name in ("brevitas.nn", "qonnx.core.onnx_exec"):
+    for name in ("brevitas.nn", "onnxoptimizer"):
         try:
             importlib.import_module(name)
         except ImportError as error:
-            reasons.append(f"{name.split('.')[0]}: {error}")
+            reasons.append(f"Brevitas: {error}; see benchmarks/oqa_brevitas.py")
+            break
     runs = "a reference executor node by node; no runtime with kernels takes its Quant operators"
     return [*reasons, f"a QONNX export: nothing to time: QONNX comes with {runs}"]
 

@@ -167,5 +167,6 @@ def test_onnx_runtimes_blocks_give_the_next_ones_codes_at_the_same_input(bits: i
 def _run(graph: bytes, x: Tensor) -> NDArray[np.float32]:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
+    settings.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": x.contiguous().numpy()})[0]  # type: ignore[no-any-return]
