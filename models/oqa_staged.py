@@ -276,6 +276,8 @@ def _shipped(config: Mapping[str, object], size: tuple[int, int] | None) -> Stag
 
 
 def _say(done: int, of: int) -> None:
+    if done < of and not sys.stderr.isatty():
+        return  # what replaces its line on a terminal would fill a log
     end = "\n" if done == of else "\r"
     print(f"recalibrating batch norms: {done} of {of} pictures", end=end, file=sys.stderr, flush=True)
 
