@@ -14,12 +14,16 @@ from torch import Tensor
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.export.macs import CostCounter
 from edgekit.models.checkpoint import read_state_dict
-from edgekit.models.lsq import activation_levels, codes, fits, weight_levels
+from edgekit.models.lsq import LsqConv2d, activation_levels, codes, fits, weight_levels
 from edgekit.models.oqa import Supernet
 from edgekit.models.oqa_catalogue import PublishedSubnet, find, published
 from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest, subnet_config
 from edgekit.models.oqa_staged import StagedOqa, build, infer_options, supernet_of
 
+ABSORBED, SHOWN = (
+    1e-5,
+    1e-3,
+)  # relative change of the logits below and above which a flipped code has not or has reached them
 NARROW = SupernetOptions(bits=3, width_mult=0.25, num_classes=5)
 
 
@@ -56,6 +60,37 @@ def test_every_golden_subnet_is_met(shared: Path) -> None:
                 logits = net(torch.from_numpy(arrays["image"])).numpy()
             error = np.abs(logits - arrays[output]).max() / np.abs(arrays[output]).max()
             assert error <= 1e-4, f"{case.name}, {output}: {error:.1e}"
+
+
+def test_a_code_that_differs_would_be_seen_in_the_golden_logits(shared: Path) -> None:
+    """The vectors hold logits alone. A single code flipped anywhere either is rounded away behind it, or moves them a thousand
+    times as far as they are from the reference's: so agreeing logits leave no room for codes that differ and matter."""
+    case = shared / "golden" / "oqa_b4.json"
+    spec: dict[str, Any] = json.loads(case.read_text())
+    arrays = np.load(case.with_suffix(".npz"))
+    config = {**spec["config"], "bits": spec["bits"]}
+    supernet = supernet_of(read_state_dict(case.parent / spec["checkpoint"]), config, case.name)
+    net = supernet.subnet(subnet_config(supernet.options, spec["subnets"][0]))
+    image, wanted = torch.from_numpy(arrays["image"][:1]), arrays[spec["outputs"][0]][:1]
+    generator = torch.Generator().manual_seed(0)
+
+    def flipped(conv: LsqConv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        found = conv.input_codes(inputs[0])
+        one = int(torch.randint(found.numel(), (1,), generator=generator))
+        flat = found.view(-1)
+        flat[one] += 1 if flat[one] < activation_levels(conv.bits)[1] else -1
+        return (found * conv.sa.abs(),)
+
+    with torch.no_grad():
+        own = net(image).numpy()
+        changes = []
+        for layer in net.quantised().values():
+            handle = layer.conv.register_forward_pre_hook(flipped)
+            changes.append(np.abs(net(image).numpy() - own).max() / np.abs(wanted).max())
+            handle.remove()
+    assert np.abs(own - wanted).max() / np.abs(wanted).max() < ABSORBED
+    assert not [change for change in changes if ABSORBED <= change <= SHOWN]
+    assert sum(change > SHOWN for change in changes) > len(changes) / 3
 
 
 def test_what_the_shapes_and_untouched_steps_tell_need_not_be_said(shared: Path) -> None:
