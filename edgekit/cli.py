@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Iterator, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
+from edgekit.console import take_everything
 from edgekit.errors import EdgekitError, ExportError, OptionError, ParityError, meant
 from edgekit.interrupts import remembered
 
@@ -146,6 +147,7 @@ def main(arguments: Optional[Sequence[str]] = None, bundle: Optional[str] = None
         bundle: the bundle that this runs from; its verbs then take no bundle argument.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    take_everything()
     with remembered() as interrupts:
         try:
             code = _run(arguments, bundle)
