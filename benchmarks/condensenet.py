@@ -24,6 +24,7 @@ from torch import nn
 import edgekit
 from benchmarks import machine, runtimes
 from benchmarks.condensenet_rivals import densenet121, mobilenet_v2
+from benchmarks.dense_copies import Copies, copies
 from benchmarks.runtimes import SPIN_WITHIN_RUNS
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
@@ -41,6 +42,7 @@ OURS, EAGER, PLAIN, OPENVINO, MNN = (
 )
 PEERS = (EAGER, PLAIN, OPENVINO, MNN)
 PRODUCT = "matrix product"
+CHOSEN, CHUNKS = "edgekit, the graph chosen", "edgekit, chunks"
 C8: dict[str, object] = {"group_1x1": 8, "group_3x3": 8, "condense_factor": 8}
 
 
@@ -102,11 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     races: dict[str, dict[str, object]] = json.loads(path.read_text())["networks"] if path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in [name for name in (*NETWORKS, *RIVALS) if options.only in name]:
-            found, times, choice = race(name, options.threads, rounds, runs, Path(scratch))
+            found, times, choice, copied = race(name, options.threads, rounds, runs, Path(scratch))
+            figures = [*judged(name, times), *judged_choice(name, choice), *judged_copies(name, copied)]
             races[name] = {
                 "rows": [asdict(row) for row in found],
-                "figures": [{**asdict(f), "reached": f.reached} for f in (*judged(name, times), *judged_choice(name, choice))],
+                "figures": [{**asdict(f), "reached": f.reached} for f in figures],
                 "machine": dict(machine.describe(options.threads)), "rounds": rounds, "runs": runs, "choice": choice,
+                "copies": {graph: compact(one) for graph, one in copied.items()},
                 "peak_memory_bytes": peak_memory_bytes(),  # of this process, with every runtime in it
             }  # fmt: skip
             ordered = {one: races[one] for one in (*NETWORKS, *RIVALS) if one in races}
@@ -114,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.write_text(
                 json.dumps({"what": "measured", "figures": bars, "networks": ordered}, indent=1) + "\n"
             )
-            show(found, judged(name, times) + judged_choice(name, choice))
+            show(found, figures)
     rows = [Row(**row) for one in ordered.values() for row in one["rows"]]  # type: ignore[attr-defined]
     draw(rows, options.out / "condensenet.png")
     return 0
@@ -122,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def race(
     name: str, threads: int, rounds: int, runs: int, scratch: Path
-) -> tuple[list[Row], Times, list[dict[str, object]]]:
-    """Time one network in every runtime, in turns; also the times by which ours were chosen."""
+) -> tuple[list[Row], Times, list[dict[str, object]], dict[str, Copies]]:
+    """Time one network in every runtime, in turns; also the times by which ours were chosen, and what its graphs copy."""
     print(name, file=sys.stderr)
     options = NETWORKS.get(name)
     net = RIVALS[name]() if options is None else random_net(options)
@@ -133,9 +137,13 @@ def race(
         net(picture)
     contenders = plain_contenders(net, picture, threads, scratch / "plain.onnx")
     choice: list[dict[str, object]] = []
+    copied: dict[str, Copies] = {}
     session = None
     if options is not None:
+        assert isinstance(net, CondenseNet)
         bundle = exported(net, options, scratch)
+        graphs = {PLAIN: (scratch / "plain.onnx").read_bytes(), **ours_to_count(bundle)}
+        copied = {each: copies(graph, net.options, side) for each, graph in graphs.items()}
         kept = bundle.manifest.provenance["measured"]
         choice = list(kept["times"]) if isinstance(kept, dict) else []
         session = edgekit.load(bundle.path, threads=threads)
@@ -151,7 +159,7 @@ def race(
     for runtime in contenders:
         gflops = 2 * cost.macs / times.median(runtime) / 1e6
         rows.append(Row(name, runtime, times.median(runtime), gflops, gflops / peak))
-    return rows, times, choice
+    return rows, times, choice, copied
 
 
 def random_net(options: Mapping[str, object]) -> CondenseNet:
@@ -171,6 +179,16 @@ def exported(net: nn.Module, options: Mapping[str, object], scratch: Path) -> Bu
     return edgekit.export(
         model="condensenet", checkpoint=checkpoint, target="cpu", config=config, out=out, overwrite=True
     )
+
+
+def ours_to_count(bundle: Bundle) -> dict[str, bytes]:
+    """The graph that a bundle starts with, and the one that is made to copy little."""
+    (stage,) = bundle.manifest.stages
+    graphs = {variant.name: bundle.read_graph(variant.graph) for variant in stage.variants}
+    return {
+        CHOSEN: graphs[stage.defaults["onnxruntime"]],
+        **({CHUNKS: graphs["chunks"]} if "chunks" in graphs else {}),
+    }
 
 
 def plain_contenders(
@@ -219,6 +237,37 @@ def judged_choice(name: str, choice: Sequence[Mapping[str, object]]) -> list[Fig
         Figure(f"{name}: the graph chosen / the best single form", 1.03, taken[0] / min(single)),
         Figure(f"{name}: the graph chosen / the worst single form", 1 / 1.2, taken[0] / max(single)),
     ]
+
+
+def judged_copies(name: str, copied: Mapping[str, Copies]) -> list[Figure]:
+    """What dense connectivity copies: the graph chosen layer by layer, the chunked one up to any layer of a block."""
+    found = []
+    if CHOSEN in copied:
+        worst = copied[CHOSEN].worst_layer
+        found.append(
+            Figure(
+                f"{name}: bytes that a layer of the graph chosen copies / adds, the worst layer", 1.0, worst
+            )
+        )
+    if CHUNKS in copied:
+        worst = copied[CHUNKS].worst_so_far
+        found.append(
+            Figure(
+                f"{name}: bytes that the chunked graph copies / adds, from a block's first to any layer",
+                1.0,
+                worst,
+            )
+        )
+    return found
+
+
+def compact(found: Copies) -> dict[str, object]:
+    """As JSON: the worst ratios, and by block the bytes of each layer."""
+    return {
+        "worst_layer": round(found.worst_layer, 2), "worst_so_far": round(found.worst_so_far, 2), "transitions": found.transitions,
+        "bytes": "added, joined, moved",
+        "blocks": [[[layer.added, layer.joined, layer.moved] for layer in block] for block in found.blocks],
+    }  # fmt: skip
 
 
 def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -40,25 +41,47 @@ class Row:
     shapes: str
 
 
-def profile(graph: bytes, threads: int, runs: int) -> list[Row]:
-    """Run a graph on random inputs under ONNX Runtime's profiler; the costliest rows first."""
+class Ran(NamedTuple):
+    """One run of one node, as ONNX Runtime's profiler recorded it."""
+
+    node: str
+    operator: str
+    shapes: str
+    written: int  # bytes
+    milliseconds: float
+
+
+def recorded(graph: bytes, threads: int, runs: int, optimised: Path | None = None) -> list[Ran]:
+    """What ran of a graph on random inputs, in its order; ``optimised``: where to leave the graph as ONNX Runtime rewrote it."""
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.log_severity_level = 3
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
+        if optimised is not None:
+            options.optimized_model_filepath = str(optimised)
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         random = np.random.default_rng(0)
         feeds = {i.name: random.standard_normal(i.shape).astype(TYPES[i.type]) for i in session.get_inputs()}
         for _ in range(runs):
             session.run(None, feeds)
         events = json.loads(Path(session.end_profiling()).read_text())
-    nodes: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    found = []
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             facts = event["args"]
             shapes = f"{_shapes(facts['input_type_shape'])} -> {_shapes(facts['output_type_shape'])}"
-            nodes[event["name"], facts["op_name"], shapes].append(event["dur"] / 1e3)
+            node = event["name"].removesuffix("_kernel_time")
+            found.append(Ran(node, facts["op_name"], shapes, int(facts["output_size"]), event["dur"] / 1e3))
+    return found
+
+
+def profile(graph: bytes, threads: int, runs: int) -> list[Row]:
+    """Run a graph on random inputs under ONNX Runtime's profiler; the costliest rows first."""
+    nodes: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for ran in recorded(graph, threads, runs):
+        nodes[ran.node, ran.operator, ran.shapes].append(ran.milliseconds)
     rows: dict[tuple[str, str], list[float]] = defaultdict(list)
     for (_, operator, shapes), durations in nodes.items():
         rows[operator, shapes].append(statistics.median(durations))
