@@ -40,11 +40,15 @@ class PartsLayer(nn.Module):
         for p in range(parts):
             rows = slice(p * share, (p + 1) * share)
             self.reading.append(
-                group_conv(weight[:, rows].flatten(0, 1)[:, :, None, None], layer.bias[:, rows].flatten(), groups)
+                group_conv(
+                    weight[:, rows].flatten(0, 1)[:, :, None, None], layer.bias[:, rows].flatten(), groups
+                )
             )
         # Output c of group g stands at place g * share + c of its part, and is bottleneck channel c * groups + g.
         order = (torch.arange(share) * groups + torch.arange(groups)[:, None]).flatten()
-        self.growing = group_conv(regrouped(layer.growing, layer.groups_3x3, parts)[:, order], None, parts, padding=1)
+        self.growing = group_conv(
+            regrouped(layer.growing, layer.groups_3x3, parts)[:, order], None, parts, padding=1
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.norm(features.index_select(1, self.index))

@@ -24,7 +24,10 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         help="ONNX Runtime execution provider, best first; may be repeated",
     )
     parser.add_argument(
-        "--threads", type=positive_whole, metavar="N", help="CPU threads of a stage at most; by default one per usable CPU"
+        "--threads",
+        type=positive_whole,
+        metavar="N",
+        help="CPU threads of a stage at most; by default one per usable CPU",
     )
 
 
