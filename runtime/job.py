@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
 from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Tuple
@@ -19,6 +20,8 @@ log = logging.getLogger("edgekit")
 
 # How long a frame's thread keeps still for one who is to take an exit; a few times what it takes on a slow machine.
 TAKING_S = 2e-3
+# How long it lets one go first who goes on without it: as long as he takes to be woken, and no longer than he needs.
+GOING_S = 2e-4
 
 
 class Job:
@@ -38,6 +41,7 @@ class Job:
         self._taken = threading.Lock()  # held until he who watched has it
         self._final: Optional[Result] = None
         self._when_over: List[Callable[[], object]] = []
+        self._until: Optional[float] = None  # whoever still waits goes on then
         self.worker: Optional[Worker] = None
 
     def best(self) -> Optional[Result]:
@@ -92,9 +96,11 @@ class Job:
 
     def wait(self, until: Optional[float]) -> bool:
         """Wait for the end, or for the instant ``until``; whether the end came first."""
+        self._until = until
         with self._changed:
             while not self._over and (until is None or self._clock.now() < until):
                 self._clock.wait(self._changed, until)
+            self._until = None
             return self._over
 
     def wait_for_exit(self, until: float) -> bool:
@@ -160,12 +166,17 @@ class Job:
         self._finish()
 
     def _hand_over(self) -> None:
-        """Wake whoever watches, and keep still until he has his answer: of two threads, Python runs one at a time."""
+        """Wake whoever watches, and keep still until he has his answer: of two threads, Python runs one at a time.
+
+        A stage that ends just when its caller goes on without it would keep him for as long as it takes to learn from it.
+        """
         if self._watched:
             with self._changed:
                 self._clock.notify_all(self._changed)
             if self._taken.acquire(timeout=TAKING_S):
                 self._taken.release()
+        elif self._until is not None and self._clock.now() >= self._until:
+            time.sleep(GOING_S)
 
     def _tell(self, told: int) -> int:
         reached = len(self._execution.progress.exits)

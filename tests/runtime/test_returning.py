@@ -9,6 +9,7 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.execution import Execution
+from edgekit.runtime.job import Job
 from edgekit.runtime.returning import MOST_RESERVED, SPENT
 from edgekit.runtime.session import Session
 from tests.runtime.conftest import MakeSession
@@ -116,6 +117,21 @@ def test_a_session_whose_warm_up_fails_leaves_no_thread(stereo_bundle: Bundle) -
     with pytest.raises(BackendError, match="stage2 broke"):
         Session(stereo_bundle, backend, clock=clock)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("goes_after", "lets_him_go"), [(25.0, [40.0]), (1000.0, [])])
+def test_a_stage_that_ends_when_its_caller_already_goes_lets_him_go_before_it_learns(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch, goes_after: float, lets_him_go: List[float]
+) -> None:
+    session, slept = virtual(MS), []
+    started = session.clock.now()
+    monkeypatch.setattr(
+        "edgekit.runtime.job.time.sleep", lambda _: slept.append(session.clock.now() - started)
+    )
+    job = Job(session.begin(started, None, session.golden()[0], copy=True), session.clock)
+    job._until = started + goes_after
+    job.work()
+    assert slept == lets_him_go
 
 
 def test_he_who_waits_for_an_exit_has_it_before_anything_is_learnt_from_it(
