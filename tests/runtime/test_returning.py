@@ -123,8 +123,9 @@ def test_a_session_whose_warm_up_fails_leaves_no_thread(stereo_bundle: Bundle) -
 def test_a_stage_that_ends_when_its_caller_already_goes_lets_him_go_before_it_learns(
     virtual: MakeSession, monkeypatch: pytest.MonkeyPatch, goes_after: float, lets_him_go: List[float]
 ) -> None:
-    session, slept = virtual(MS), []
+    session = virtual(MS)
     started = session.clock.now()
+    slept: List[float] = []
     monkeypatch.setattr(
         "edgekit.runtime.job.time.sleep", lambda _: slept.append(session.clock.now() - started)
     )
