@@ -221,6 +221,14 @@ def build(
     )
     notes = []
     if not net.converted:
+        if (
+            isinstance(net.classifier, torch.nn.Linear)
+            and share is not None
+            and int(net.classifier.in_features * share) == 0
+        ):
+            raise OptionError(
+                f"classifier_share={share!r}: keeps none of the classifier's {net.classifier.in_features} inputs; give a larger one"
+            )
         net = converted(net, source, CLASSIFIER_SHARE if share is None else float(share))
         assert isinstance(net.classifier, CondensedLinear)
         kept, of = net.classifier.index.numel(), net.classifier.inputs
@@ -291,7 +299,9 @@ def _condensation(weights: Weights, config: Mapping[str, object], source: str) -
     pruned = {name: mask for name, mask in masks.items() if not bool((mask == 1).all())}
     if not pruned:
         return {}
-    groups = config.get("group_1x1") or Counter(map(_period, pruned.values())).most_common(1)[0][0]
+    # By chance the groups of a small layer keep the same inputs, which makes fewer of them: in a tie, take the more.
+    periods = Counter(map(_period, pruned.values()))
+    groups = config.get("group_1x1") or max(periods, key=lambda period: (periods[period], period))
     assert isinstance(groups, int)
     for name, mask in pruned.items():
         check_mask(mask, groups, f"{source}: {name.removesuffix('._mask')}")
