@@ -62,7 +62,8 @@ class Arbiter(Closing):
         self.members = tuple(_member(name, one) for name, one in agreed.items())
         self._pace = Pace((one.name, one.plan.stages) for one in self.members)
         self._priority = Priority(priority)
-        self._waking = Distribution()
+        self._waking = Distribution()  # how long after the instant whoever waits goes on
+        self._telling = Distribution()  # how long he then takes to put the answers together
         self._changed = threading.Condition()
         self._waiting: Deque[_Asked] = deque()
         self._current: Optional[_Asked] = None
@@ -155,7 +156,10 @@ class Arbiter(Closing):
             self._run(asked)
             if asked.error is not None:
                 raise asked.error
-            return _shared(asked.round, self.clock)
+            awake = self.clock.now()
+            shared = _shared(asked.round, self.clock)
+            self._telling.add(self.clock.now() - awake)
+            return shared
 
     def _run(self, asked: "_Asked") -> None:
         """Have the frame run until it is over, or its time is up.
@@ -197,8 +201,8 @@ class Arbiter(Closing):
         if budget_ms is None:
             return 0.0
         with self._changed:
-            late = self._waking.quantile(AWAKE)
-        answering = sum(member.answering_ms for member in members)
+            late, telling = self._waking.quantile(AWAKE), self._telling.quantile(AWAKE)
+        answering = max(sum(member.answering_ms for member in members), telling or 0.0)
         return min(MARGIN * (late or 0.0) + answering, MOST_RESERVED * budget_ms)
 
     def _work(self) -> None:

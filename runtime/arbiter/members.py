@@ -21,6 +21,10 @@ from edgekit.runtime.scheduler import Decision, Scheduler
 # each where durations scatter widely. It costs something where a stage just fits; docs/arbiter.md has the figures.
 SURELY = 0.9
 
+# How much less sure to be with every frame that a network is left out of, down to an even chance: one that was slow a few times
+# and does not run any more would never be seen to be faster.
+FADING = 0.004
+EVEN = 0.5
 # What is left, frame by frame, of what making inputs ready was seen to take, while a network does not get to do it. The first
 # time takes long, and a network that was left out for that would never be seen to take less. What is half forgotten is not
 # counted any more once there is something newer.
@@ -115,7 +119,7 @@ class Member:
         exits = [way.exit for way in self.ways]
         self.enough = set(exits if terms.minimum is None else exits[exits.index(terms.minimum) :])
         self._preparing = Distribution()
-        self._left_out = 0  # frames since it last got to make its inputs ready
+        self._left_out = 0  # frames since a stage of it ran
 
     @property
     def preparing_ms(self) -> float:
@@ -137,15 +141,18 @@ class Member:
         if REMEMBERED**self._left_out < 0.5:
             self._preparing = Distribution()
         self._preparing.add(took)
+
+    def ran(self) -> None:
+        """A stage of it has just run."""
         self._left_out = 0
 
     def passed_over(self) -> None:
-        """A frame in which it had inputs is over, and they were not even made ready."""
+        """A frame in which it had inputs is over, and nothing of it ran."""
         self._left_out += 1
 
     def stage_ms(self, stage: str) -> Optional[float]:
         """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran."""
-        return self.plan.stages.predict(stage, self.trying)
+        return self.plan.stages.predict(stage, max(self.trying - FADING * self._left_out, EVEN))
 
 
 class Turn:
@@ -229,6 +236,7 @@ class Turn:
             self._told.tell(Decision(True, stage, self.member.stage_ms(stage), reason))
             if self.execution.decide() == stage:
                 self.execution.run(stage)
+                self.member.ran()
         reached = len(self.execution.progress.exits) > before
         if reached:
             self._ask_policies()

@@ -2,7 +2,7 @@
 
 import math
 from html import escape
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 WIDTH, HEIGHT = 400.0, 250.0  # of a chart, in px at its natural size; CSS scales it
 LETTER = 7.0  # of a label, on average
@@ -79,9 +79,7 @@ def frame(
         parts.append(element("text", show(value), x=x.start - 6, y=at + 4, class_="tick end"))
     parts += ground(x, across.label, y.start)
     middle, tall = (y.start + y.end) / 2, y.start - y.end
-    squeezed: Dict[str, object] = {}
-    if len(up.label) * LETTER > tall:  # else it would run out of the picture
-        squeezed = {"textLength": tall, "lengthAdjust": "spacingAndGlyphs"}
+    long = len(up.label) * LETTER > tall  # it would run out of the picture
     parts.append(
         element(
             "text",
@@ -90,7 +88,8 @@ def frame(
             y=middle,
             class_="label middle",
             transform=f"rotate(-90 13 {_number(middle)})",
-            **squeezed,
+            textLength=tall if long else None,
+            lengthAdjust="spacingAndGlyphs" if long else None,
         )
     )
     return x, y, parts

@@ -1,6 +1,6 @@
 """Several networks on one stream: each frame's budget is shared by an arbiter, and every network's answers are handed on."""
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class ArbiterAnswerer(Answerer):
     Raises:
         OptionError: there is no such network, or it has no such input.
     """
+
+    exits: Mapping[str, Tuple[str, ...]]
 
     def __init__(self, arbiter: Arbiter, feeds: Feeds = {}) -> None:  # noqa: B006  read only
         self.clock = arbiter.clock

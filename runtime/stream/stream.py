@@ -256,7 +256,9 @@ class Stream:
         network: Optional[str],
     ) -> Subscription:
         exits = self._answerer.exits
-        check_wanted(name, network, stages, exits if isinstance(exits, Mapping) else {None: exits})
+        by_network: Dict[Optional[str], Sequence[str]] = {}
+        by_network.update(exits if isinstance(exits, Mapping) else {None: exits})
+        check_wanted(name, network, stages, by_network)
         if keep < 1:
             raise OptionError(f"keep={keep}: at least one answer must be able to wait")
         added = Subscription(name, self.clock, self._trouble, callback, keep, stages, final_only, network)

@@ -148,6 +148,15 @@ def test_a_network_whose_inputs_once_took_long_to_make_ready_is_tried_again(robo
     assert reached[0] is None and reached[-1] == "stage1"
 
 
+def test_a_network_whose_stages_were_slow_a_few_times_is_tried_again_at_an_even_chance(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    stages = robot.opened[1].plan.stages
+    stages.start("stage1", [4.0] * 20 + [400.0] * 8)
+    assert arbiter.infer(30, **robot.inputs()).results["signs"].stage is None
+    reached = [arbiter.infer(30, **robot.inputs()).results["signs"].stage for _ in range(100)]
+    assert "stage1" in reached
+
+
 def test_every_choice_is_explained_and_drawn(robot: Robot) -> None:
     shared = robot.arbiter(depth={"minimum": "stage1"}).infer(30, **robot.inputs())
     lines = shared.explain()
