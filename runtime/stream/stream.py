@@ -257,7 +257,10 @@ class Stream:
     ) -> Subscription:
         exits = self._answerer.exits
         by_network: Dict[Optional[str], Sequence[str]] = {}
-        by_network.update(exits if isinstance(exits, Mapping) else {None: exits})
+        if isinstance(exits, Mapping):
+            by_network.update(exits.items())
+        else:
+            by_network[None] = exits
         check_wanted(name, network, stages, by_network)
         if keep < 1:
             raise OptionError(f"keep={keep}: at least one answer must be able to wait")
