@@ -21,8 +21,6 @@ from edgekit.export.lowering.condensenet_chunks import Layout, places
 from edgekit.export.lowering.condensenet_growing import growing, joined_groups
 from edgekit.export.lowering.condensenet_layers import LANES, LayerArrays, Normalise, group_conv, regrouped
 
-FORMS = ("parts", "matmul")
-
 
 class PartsLayer(nn.Module):
     """All features (1, C, H, W) to the layer's new ones; ``place`` says where each feature stands."""
