@@ -141,6 +141,14 @@ def test_a_package_that_a_verb_misses_on_its_way_is_named_too(verb, capsys, pack
     assert f"needs the package {package}: pip install edgekit[{extra}]" in capsys.readouterr().err
 
 
+def test_every_verb_is_in_its_document(repository):
+    document = (repository / "docs" / "cli.md").read_text()
+    for entry in cli.VERBS:
+        assert re.search(rf"^\|[^|]*`{entry.name}`", document, re.M), (
+            f"docs/cli.md has no line for {entry.name}"
+        )
+
+
 def test_a_reader_that_leaves_is_no_error():
     process = subprocess.Popen(
         [
