@@ -47,7 +47,7 @@ class OqaRecipe(ClassificationRecipe):
     depth_list: tuple[int, ...] = (1, 2)
     shrunk_by: float = 0.5
     largest_share: float = 0.5
-    rectified: bool = True
+    rectified: bool = False
     distil: float = 0.5
 
     def __post_init__(self) -> None:
