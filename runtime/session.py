@@ -326,9 +326,9 @@ class Session(Closing):
                     execution.finish()
                 result = execution.result("budget")
         if result.output is not None:
-            self._last = started, result.output
+            self._last = started, result.output.copy() if reuse else result.output
         elif reuse and self._last is not None:
-            result = result._replace(output=self._last[1], age_ms=self.clock.now() - self._last[0])
+            result = result._replace(output=self._last[1].copy(), age_ms=self.clock.now() - self._last[0])
         return result
 
     def _exits(self, execution: Execution) -> Iterator[Result]:
