@@ -273,9 +273,9 @@ def test_if_there_is_no_answer_in_time_the_last_one_is_given_with_its_age_if_ask
     before = session.infer(budget_ms=30, reuse=True, **inputs)
     assert before.output is not None and before.age_ms is None
     answer = before.output.copy()
-    for given in (before.output, session.infer(budget_ms=4, reuse=True, **inputs).output):
-        assert given is not None
-        given[:] = -1  # what its owner does with one is not seen in the next
+    for shown in (before.output, session.infer(budget_ms=4, reuse=True, **inputs).output):
+        assert shown is not None
+        shown[:] = -1  # what its owner does with one is not seen in the next
     asked = session.infer(budget_ms=4, reuse=True, **inputs)
     assert asked.output is not None and np.array_equal(asked.output, answer)
     assert (asked.stage, asked.missed) == (None, True)
