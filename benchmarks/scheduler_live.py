@@ -127,16 +127,14 @@ def measure(
                 there = [result.begun_ms[name] + result.stage_ms[name] for name in result.exits]
                 quality.append(sum(max(budget_ms - at, 0.0) for at in there) / budget_ms / len(exits))
             others = others_busy(before, read_busy())
-            session.infer(
-                budget_ms=None, overrun="return", reuse=False, **inputs
-            )  # so that a stage that was cancelled in the last frame is over, and in the recording
+            # So that a stage that was cancelled in the last frame is over, and in the recording
+            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
         recording = recorder.recording(
             {"condition": condition, "budget_ms": budget_ms, "overrun": overrun, "priority": priority}
         )
     order = [k for k, frame in enumerate(recording.frames) if frame.budget_ms is not None]
-    order.sort(
-        key=lambda k: recording.frames[k].started
-    )  # one that never began ends before the one that it waited for
+    # One that never began ends before the one that it waited for
+    order.sort(key=lambda k: recording.frames[k].started)
     overhead = float(np.median(overheads)) if overheads else 0.0
     allowed = possible_exits(recorded(recording, None, 1.0, 0), budget_ms - overhead)[order]
     late, exit_number = np.array(missed), np.array(numbers)

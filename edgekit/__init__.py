@@ -56,9 +56,8 @@ def export(**options: object) -> "Bundle":
 
     try:
         package = importlib.import_module("edgekit.export")
-        importlib.import_module(
-            "edgekit.export.exporter"
-        )  # what the package itself imports only when it is called
+        # What the package itself imports only when it is called
+        importlib.import_module("edgekit.export.exporter")
     except ImportError as error:
         raise ExportError(f"exporting needs more packages ({error}): pip install edgekit[export]") from error
     return package(**options)  # type: ignore[operator,no-any-return]

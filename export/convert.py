@@ -72,9 +72,8 @@ def serialize(model: ir.Model) -> bytes:
     """The bytes of the ONNX file; the same model always gives the same bytes."""
     proto = ir.to_proto(model)
     known = {constant.name for constant in proto.graph.initializer}
-    described = [
-        value for value in proto.graph.value_info if value.name not in known
-    ]  # constants say it themselves
+    # Constants say it themselves
+    described = [value for value in proto.graph.value_info if value.name not in known]
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(described)
     return proto.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
@@ -269,10 +268,11 @@ class _Translation:
 
     def _results(self, expected: int) -> list[ir.Value]:
         specs = self.program.graph_signature.output_specs
+        # Writing into an input is the module's own affair
         kept = (
             OutputKind.USER_OUTPUT,
             OutputKind.USER_INPUT_MUTATION,
-        )  # writing into an input is the module's own affair
+        )
         written = [spec.target for spec in specs if spec.kind not in kept]
         if written:
             raise ExportError(

@@ -29,9 +29,8 @@ MOST_FLIPPED = 1e-3  # share of the codes of a block's output that may differ
 # The same where products are in float16: each value in front of a code is rounded to 11 bits, which moves 0.2 % of the codes of
 # a layer, and a block has three.
 HALF_FLIPPED = 1e-2
-MOST_APART = (
-    1e-2  # of the answer, relative, from the last opening on: one flipped code among its thousand inputs
-)
+# Of the answer, relative, from the last opening on: one flipped code among its thousand inputs
+MOST_APART = 1e-2
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,8 @@ class _Cut:
     at: int
     length: int
     raw: bytes
-    forms: tuple[
-        tuple[bytes, int], ...
-    ] = ()  # int8 codes in the orders in which they may be stored, and Slot.rows of each
+    # Int8 codes in the orders in which they may be stored, and Slot.rows of each
+    forms: tuple[tuple[bytes, int], ...] = ()
     bits: int = RAW
     dtype: str = "uint8"
     factor: int = 1

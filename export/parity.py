@@ -88,9 +88,8 @@ class Graphs:
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
-            options.add_session_config_entry(
-                "session.force_spinning_stop", "1"
-            )  # idle threads would slow the next stage
+            # Idle threads would slow the next stage
+            options.add_session_config_entry("session.force_spinning_stop", "1")
             try:
                 self._sessions[key] = onnxruntime.InferenceSession(
                     self._graphs[stage][variant], options, providers=["CPUExecutionProvider"]

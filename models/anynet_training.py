@@ -109,9 +109,8 @@ class Propagation(torch.autograd.Function):
         above[..., 0] = 0
         below[..., -1] = 0
         columns, batch, channels, rows = x.shape
-        hidden = x.new_zeros(
-            columns + 1, batch, channels, rows + 2
-        )  # padded in front and around: every shift is a view
+        # Padded in front and around: every shift is a view
+        hidden = x.new_zeros(columns + 1, batch, channels, rows + 2)
         inner = hidden[1:, ..., 1:-1]
         inner.copy_((1 - above - level - below) * x)
         for t in range(columns):

@@ -73,9 +73,8 @@ def _reflection(random: Random, mirror: Surface) -> Surface:
     opacity = random.uniform(0.1, 0.48)
     coverage = (shape(random, high, wide) * opacity).astype(np.uint8)
     slide = float(random.choice([-1, 1]) * random.uniform(1.0, 20.0))
-    before = replace(
-        mirror.field, level=mirror.field.level + 0.02
-    )  # by a hair, so that it is painted on the thing
+    # By a hair, so that it is painted on the thing
+    before = replace(mirror.field, level=mirror.field.level + 0.02)
     x, y = mirror.x + (columns - wide) / 2, mirror.y + (rows - high) / 2
     return Surface(before, painted(any_texture(random, high, wide), coverage), x, y, slide)
 

@@ -88,9 +88,8 @@ class Execution:
         self._frame = frame
         self._release = release
         self._stopped: Optional[str] = None
-        self._given: Dict[
-            str, np.ndarray
-        ] = {}  # copies of exits, by stage, in the results of a frame that went on
+        # Copies of exits, by stage, in the results of a frame that went on
+        self._given: Dict[str, np.ndarray] = {}
         self._exits = {stage.name: stage.exit for stage in plan.manifest.stages}
         self._numbers = {name: number for number, name in enumerate(self._exits, 1)}
 
@@ -181,10 +180,11 @@ class Execution:
             if self.progress.decisions:  # else it never began
                 self._plan.stages.end(now)
                 self._tell_policies(now - self.call.started)
+            # It knows this frame: neither is to keep the other alive
             release, self._release = (
                 self._release,
                 _nothing,
-            )  # it knows this frame: neither is to keep the other alive
+            )
             release()
             self._frame.end()
 

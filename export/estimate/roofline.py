@@ -94,9 +94,8 @@ def milliseconds(table: Kernels, on: Hardware, precision: str, c: Coefficients) 
     """What every kernel takes, repetitions included, in ms."""
     unit = int(on.tensor_cores)
     peak = np.full(len(table.kind), on.flops[precision])
-    peak[table.kind == KINDS.index("depthwise")] = on.cuda_flops[
-        "fp32"
-    ]  # no tensor cores, and no gain from fewer bits
+    # No tensor cores, and no gain from fewer bits
+    peak[table.kind == KINDS.index("depthwise")] = on.cuda_flops["fp32"]
     if precision == ("int8" if on.tensor_cores else "fp16"):
         peak = peak * c.halves[unit]
     waves = np.maximum(table.blocks, 1.0) / on.multiprocessors

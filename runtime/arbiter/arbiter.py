@@ -237,9 +237,8 @@ class _Asked:
 
     def __init__(self, frame: Round, lasting: bool) -> None:
         self.round = frame
-        self.lasting = (
-            lasting  # its caller needs an answer however late, and returns when nothing runs any more
-        )
+        # Its caller needs an answer however late, and returns when nothing runs any more
+        self.lasting = lasting
         self.over = False
         self.watched = False  # its caller waits for the first answer, whatever network's
         self.error: Optional[Exception] = None

@@ -204,8 +204,7 @@ def _time_at(accuracies: np.ndarray, ms: np.ndarray, wanted: np.ndarray) -> np.n
 
 
 def _ends(values: np.ndarray) -> Tuple[float, float]:
-    ordered = np.sort(
-        values
-    )  # not np.percentile: between a number and infinity there is nothing to interpolate
+    # Not np.percentile: between a number and infinity there is nothing to interpolate
+    ordered = np.sort(values)
     last = len(ordered) - 1
     return float(ordered[int(OUTSIDE * last)]), float(ordered[int(np.ceil((1 - OUTSIDE) * last))])

@@ -22,9 +22,8 @@ def test_every_exit_gives_each_block_before_it_the_same_share_of_the_gradient(ex
     branch = equilibrium(exits)
     random = torch.Generator().manual_seed(seed)
     gradients = [float(torch.randn(1, generator=random)) for _ in range(exits)]
-    blocks = [
-        torch.zeros(1, requires_grad=True) for _ in range(exits)
-    ]  # block i adds its own number to what comes in
+    # Block i adds its own number to what comes in
+    blocks = [torch.zeros(1, requires_grad=True) for _ in range(exits)]
     x, loss = torch.zeros(1), torch.zeros(1)
     for index, (block, gradient) in enumerate(zip(blocks, gradients, strict=True)):
         here, x = branch(index, x + block)

@@ -167,9 +167,8 @@ def test_a_config_that_contradicts_the_weights_is_refused_naming_both(
 
 
 def test_what_the_weights_leave_open_is_taken_from_the_config() -> None:
-    weights = _weights(
-        replace(SMALL, nBlocks=2)
-    )  # two blocks of 2 and 1 layers: even with step 1 is all that fits
+    # Two blocks of 2 and 1 layers: even with step 1 is all that fits
+    weights = _weights(replace(SMALL, nBlocks=2))
     wide = _weights(replace(SMALL, nBlocks=2, step=2))  # but 2 and 2 are also lin_grow with step 1
     assert infer_options(weights, {}, "w").stepmode == "even"
     assert infer_options(wide, {}, "w").step == 2

@@ -37,9 +37,8 @@ def test_one_layers_statistics_are_those_of_all_pictures(pictures: Path) -> None
     norm = net[1]
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     assert torch.allclose(norm.running_mean, batch.mean((0, 2, 3)), atol=1e-5)
-    assert torch.allclose(
-        norm.running_var, batch.var((0, 2, 3), correction=0), rtol=1e-2
-    )  # averaged over batches
+    # Averaged over batches
+    assert torch.allclose(norm.running_var, batch.var((0, 2, 3), correction=0), rtol=1e-2)
     assert seen == [(50, 52), (52, 52)]
 
 

@@ -68,9 +68,8 @@ def test_the_network_is_as_right_as_its_card_says(name: str, shared: Path) -> No
         exits = staged.reference(pictures)
     for stage, logits in zip(staged.stages(), exits, strict=True):
         right = float((logits.argmax(1).numpy() == test.labels[some]).mean())
-        assert right == pytest.approx(told[stage.name], abs=0.06), (
-            stage.name
-        )  # 500 of 10,000: three deviations
+        # 500 of 10,000: three deviations
+        assert right == pytest.approx(told[stage.name], abs=0.06), stage.name
 
 
 @pytest.mark.parametrize("name", ["condensenet", "oqa"])

@@ -215,8 +215,7 @@ def test_the_first_frame_after_a_pause_is_expected_to_be_as_slow_as_those_after_
     assert first[2] == pytest.approx(2 * usual[2], rel=0.2)  # but the first stages have told
     for _ in range(3):
         after = frame(5.0, 1.0)
-        assert after[0] == pytest.approx(
-            usual[0], rel=0.2
-        )  # a pause says nothing about the frames after the next
+        # A pause says nothing about the frames after the next
+        assert after[0] == pytest.approx(usual[0], rel=0.2)
         again = frame(2000.0, 2.0)
         assert again[0] == pytest.approx(2 * usual[0], rel=0.2)

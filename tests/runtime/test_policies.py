@@ -302,8 +302,7 @@ def test_the_policy_of_ones_own_in_the_documentation_works(repository: Path, ste
     assert isinstance(session, Session)
     with session:
         one = np.random.RandomState(0).randn(1, 3, 16, 32).astype(np.float32)
-        same = session.infer(
-            left=one, right=one
-        )  # their difference is 0 everywhere, so stage2 changes nothing
+        # Their difference is 0 everywhere, so stage2 changes nothing
+        same = session.infer(left=one, right=one)
         assert (same.stage, same.reason) == ("stage2", "settled")
         assert session.infer(left=one, right=-one).reason == "final"

@@ -148,9 +148,8 @@ def test_a_tegrastats_that_says_nothing_or_cannot_be_started_leaves_no_energy(tm
 
 def test_without_telemetry_the_reason_is_said(tmp_path: Path) -> None:
     assert find_source(str(tmp_path)).why == ABSENT
-    hidden = tree(
-        tmp_path / "hidden", {f"{INA}/rail_name_0": "VDD_IN\n"}
-    )  # as for a user who may not read the values
+    # As for a user who may not read the values
+    hidden = tree(tmp_path / "hidden", {f"{INA}/rail_name_0": "VDD_IN\n"})
     assert find_source(hidden).why == UNREADABLE
     parts = {
         f"{HWMON}/in1_label": "VDD_CPU_CV\n",

@@ -34,9 +34,8 @@ def test_a_point_that_both_cameras_see_is_found_again() -> None:
     column, row = 320 + 500 * x / z, 240 + 500 * y / z
     right = 320 + 500 * (x - 0.1) / z
     disparity = np.full((481, 641), column - right, np.float32)
-    exact = camera.cropped(
-        column - round(column), row - round(row)
-    )  # so that the point falls on a whole pixel
+    # So that the point falls on a whole pixel
+    exact = camera.cropped(column - round(column), row - round(row))
     np.testing.assert_allclose(exact.points(disparity)[round(row), round(column)], (x, y, z), rtol=1e-5)
 
 

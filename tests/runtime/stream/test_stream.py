@@ -293,10 +293,11 @@ def test_stopping_cancels_the_frame_that_runs_and_leaves_no_thread_behind() -> N
     assert names == {"edgekit-stream", "edgekit-capture", "edgekit-listener"}
     assert set(threading.enumerate()) <= before
     assert camera.closed == 1
+    # None better will come
     assert listener.lines == [
         (130.0, 1, "stage1", False),
         (500.0, 1, "stage1", True),
-    ]  # none better will come
+    ]
     stream.stop()
 
 
