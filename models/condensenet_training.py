@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -34,7 +33,7 @@ class CondenseNetSubject(Subject):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
         lay_out(self.net)
         self._options, self._smoothing = options, recipe.smoothing
-        self._lasso, self._share = recipe.group_lasso_lambda, recipe.classifier_share
+        self._share = recipe.classifier_share
 
     def before_step(self, progress: float) -> None:
         """Condense as far as the schedule is."""
@@ -44,8 +43,8 @@ class CondenseNetSubject(Subject):
         """Cross-entropy, and the group lasso of every learned convolution."""
         logits = self.net(laid_out(batch.pictures)).float()
         loss = cross_entropy(logits, batch.labels, label_smoothing=self._smoothing)
-        if self._lasso:
-            loss = loss + self._lasso * torch.stack([conv.lasso() for conv in self.net.learned()]).sum()
+        if self._options.group_lasso_lambda:
+            loss = loss + self.net.group_lasso()
         return Lesson(loss, [logits])
 
     def exits(self, net: nn.Module, pictures: Tensor) -> Sequence[Tensor]:
