@@ -181,10 +181,7 @@ class Execution:
                 self._plan.stages.end(now)
                 self._tell_policies(now - self.call.started)
             # It knows this frame: neither is to keep the other alive
-            release, self._release = (
-                self._release,
-                _nothing,
-            )
+            release, self._release = self._release, _nothing
             release()
             self._frame.end()
 
@@ -203,9 +200,8 @@ class Execution:
             raise BackendError(progress.error)
         began = plan.clock.now()
         exits = dict(progress.exits)
-        if (
-            progress.reason is None and reason is None
-        ):  # later stages read them: what the caller does to his is his alone
+        # Later stages read them: what the caller does to his is his alone
+        if progress.reason is None and reason is None:
             exits = {name: self._copied(name, array) for name, array in exits.items()}
         stage = progress.exits[-1][0] if progress.exits else None
         output = None if stage is None else answer(plan.manifest.task, exits[stage], call.placement)

@@ -304,9 +304,8 @@ class Worker:
         with self._turn:
             try:
                 job.work()
-            except (
-                Exception
-            ):  # such as an observer's: those that wait for the frames after it do not deserve it
+            except Exception:
+                # Such as an observer's: those that wait for the frames after it do not deserve it
                 log.exception("a frame ended with an error")
         with self._changed:
             self._current = None

@@ -49,9 +49,8 @@ def of_result(result: Result) -> Timeline:
     """The timeline of a frame as its caller saw it."""
     stages = tuple((name, result.begun_ms[name], took) for name, took in result.stage_ms.items())
     cut = result.cut
-    if (
-        cut is None and result.decisions and result.reason != "partial"
-    ):  # perhaps it was taken while a stage ran
+    # Perhaps it was taken while a stage ran
+    if cut is None and result.decisions and result.reason != "partial":
         instant, last = result.decisions[-1]
         if last.run and last.stage is not None and last.stage not in result.stage_ms:
             cut = (last.stage, instant, max(result.elapsed_ms - instant, 0.0))

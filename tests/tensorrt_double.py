@@ -159,9 +159,8 @@ def _restricted(kind: str, implementation: type, names: List[str], world: "_Worl
         return object.__getattribute__(self, name)
 
     def write(self: object, name: str, value: object) -> None:
-        if (
-            not name.startswith("_") and type(self).__name__ == kind
-        ):  # a subclass may have attributes of its own
+        # A subclass may have attributes of its own
+        if not name.startswith("_") and type(self).__name__ == kind:
             if name not in names:
                 raise AttributeError(f"'tensorrt.{kind}' object has no attribute '{name}'")
             touched.add((kind, name))

@@ -55,9 +55,8 @@ def _fold_before(graph: ir.Graph, norm: ir.Node, affine: _Affine) -> bool:
     axis = _output_axis(layer)
     groups = _groups(layer) if layer.op_type == "ConvTranspose" else 1
     scale = affine.scale
-    if (
-        groups > 1
-    ):  # weights (C, outputs / groups, kernel): input channels of one group share their outputs' scale
+    # Weights (C, outputs / groups, kernel): input channels of one group share their outputs' scale
+    if groups > 1:
         scale = np.repeat(affine.scale.reshape(groups, -1), weight.shape[0] // groups, axis=0)
         scaled = weight * scale.reshape(*scale.shape, *[1] * (weight.ndim - 2))
     else:

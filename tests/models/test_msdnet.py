@@ -43,10 +43,11 @@ def test_every_golden_case_is_met_to_a_ten_thousandth(shared: Path) -> None:
     for case in cases:
         facts, arrays = json.loads(case.read_text()), np.load(case.with_suffix(".npz"))
         path = case.with_name(facts["checkpoint"])
+        # What the tensors tell alone, and what the file says beside them
         for config in (
             {},
             facts["config"],
-        ):  # what the tensors tell alone, and what the file says beside them
+        ):
             net = from_weights(read_state_dict(path), config, str(path))
             with torch.no_grad():
                 exits = net(torch.from_numpy(arrays[facts["inputs"][0]]))
