@@ -18,11 +18,11 @@ from benchmarks.cards import card
 from benchmarks.figures import Figure
 from benchmarks.timing import interleave, whole
 from edgekit.bundle import Bundle
-from edgekit.models.classification_batches import Normalise
-from edgekit.models.classification_data import ClassificationData, load_data
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions
 from edgekit.models.condensenet_checkpoint import check_config
 from edgekit.models.shipped import shipped
+from edgekit.models.training.classification.batches import Normalise
+from edgekit.models.training.classification.data import ClassificationData, load_data
 
 OURS, PEER = "CondenseNet", "DenseNet"
 ORIGIN = {OURS: "measured, in the bundle", PEER: "of its training's card"}

@@ -23,10 +23,10 @@ from benchmarks.multiexit import UNCUT, stage_names, stages_timed
 from benchmarks.ours import session_config, uncut_graph
 from benchmarks.timing import Times, interleave, whole
 from edgekit.models import imta, msdnet_stages
-from edgekit.models.classification_batches import Normalise
-from edgekit.models.classification_data import ClassificationData, load_data
 from edgekit.models.shipped import shipped
 from edgekit.models.staged import ImageInput
+from edgekit.models.training.classification.batches import Normalise
+from edgekit.models.training.classification.data import ClassificationData, load_data
 from edgekit.runtime.calibration.exiting import Evidence, outcome
 from edgekit.runtime.policies import Confidence
 from edgekit.runtime.session import Session

@@ -19,10 +19,10 @@ from benchmarks.oqa_subjects import plain_graphs, quantised_bytes
 from benchmarks.runtimes import in_onnxruntime
 from benchmarks.timing import interleave, whole
 from edgekit.bundle import Bundle
-from edgekit.models.classification_data import load_data
 from edgekit.models.oqa_staged import SHIPPED_SIZE, StagedOqa
 from edgekit.models.registry import build
 from edgekit.models.shipped import shipped
+from edgekit.models.training.classification.data import load_data
 from edgekit.packed import stored_bytes
 
 SHIPPED = {4: "oqa", 3: "oqa-b3", 2: "oqa-b2"}

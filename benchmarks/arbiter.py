@@ -27,7 +27,7 @@ from edgekit.runtime import Arbiter, Share
 from edgekit.runtime.arbiter.members import Terms
 from edgekit.runtime.arbiter.simulated import SharedOutcomes, SimulatedNetwork, arbitrate, best, in_turns
 from edgekit.runtime.arbiter.worth import utilities_of
-from edgekit.runtime.priority import Priority
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.workload import QUIET, Conditions, Every, modelled
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgekit.models.classification_batches import Normalise, in_order
-from edgekit.models.classification_sources import Labelled
+from edgekit.models.training.classification.batches import Normalise, in_order
+from edgekit.models.training.classification.sources import Labelled
 from edgekit.runtime.calibration.exit_path import find_path
 from edgekit.runtime.calibration.exiting import Evidence, outcome
 from edgekit.runtime.confidence import confidence

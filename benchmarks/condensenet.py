@@ -34,7 +34,7 @@ from edgekit.export.lowering.condensenet import LoweredCondenseNet
 from edgekit.export.macs import CostCounter
 from edgekit.export.passes import simplify
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
-from edgekit.runtime.system import peak_memory_bytes
+from edgekit.runtime.device.system import peak_memory_bytes
 
 OURS, EAGER, PLAIN, OPENVINO, MNN = (
     "edgekit",

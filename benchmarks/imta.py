@@ -25,15 +25,15 @@ from benchmarks.figures import Figure
 from benchmarks.multiexit import stages_timed
 from benchmarks.timing import Contender, Times, interleave
 from edgekit.models import imta, msdnet_stages
-from edgekit.models.classification_data import ClassificationData, load_data
-from edgekit.models.classification_recipe import Training
-from edgekit.models.classification_training import train
 from edgekit.models.staged import CIFAR10_MEAN, CIFAR10_STD
-from edgekit.models.train_imta import IMTARecipe
-from edgekit.models.train_imta import make as make_imta
-from edgekit.models.train_msdnet import MSDNetRecipe
-from edgekit.models.train_msdnet import make as make_msdnet
-from edgekit.models.training_loop import CHECKPOINT
+from edgekit.models.training.classification.data import ClassificationData, load_data
+from edgekit.models.training.classification.recipe import Training
+from edgekit.models.training.classification.training import train
+from edgekit.models.training.imta import IMTARecipe
+from edgekit.models.training.imta import make as make_imta
+from edgekit.models.training.loop import CHECKPOINT
+from edgekit.models.training.msdnet import MSDNetRecipe
+from edgekit.models.training.msdnet import make as make_msdnet
 
 PLAIN, WHOLE = "msdnet", "imta"
 # The rate is the best of 0.1 and 0.2 for both; small pictures, for the many steps that both need.

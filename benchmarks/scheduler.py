@@ -37,7 +37,7 @@ from benchmarks.scheduler_simulated import (
 )
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import OptionError
-from edgekit.runtime.priority import Priority
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder, Recording, read_recording, write_recording
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, compare

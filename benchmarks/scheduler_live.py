@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.neighbour import Neighbour, cores
+from edgekit.runtime.device.system import others_busy, read_busy
 from edgekit.runtime.intervals import wilson
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.outcomes import recovery
 from edgekit.runtime.simulation.recording import Recorder, Recording
 from edgekit.runtime.simulation.simulate import Outcomes, possible_exits
 from edgekit.runtime.simulation.workload import recorded
-from edgekit.runtime.system import others_busy, read_busy
 
 # Every so many frames, one without a budget: what all stages take just now, and when each exit would have been there.
 REFERENCE_EVERY = 10

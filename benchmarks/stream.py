@@ -24,10 +24,10 @@ from benchmarks.neighbour import Neighbour, cores
 from benchmarks.stream_subjects import DRIVER_BUFFERS, Inputs, Slice, Subject, looped, streamed
 from edgekit.bundle import read_bundle
 from edgekit.errors import OptionError
+from edgekit.runtime.device.system import others_busy, read_busy, resident_memory_bytes
 from edgekit.runtime.policies import FixedStage
 from edgekit.runtime.session import Session
 from edgekit.runtime.stream import source_of
-from edgekit.runtime.system import others_busy, read_busy, resident_memory_bytes
 from edgekit.runtime.verbs.inputs import golden_pictures
 
 RATE, BUDGET_MS = 30.0, 33.0

@@ -95,7 +95,7 @@ VERBS = (
     ),
     Verb("models", "edgekit.models.verb", "list the networks that edgekit knows"),
     Verb("targets", "edgekit.export.targets_verb", "list the devices that a bundle can be exported for"),
-    Verb("train", "edgekit.models.train_verb", "train a network by its paper's recipe"),
+    Verb("train", "edgekit.models.training.verb", "train a network by its paper's recipe"),
     Verb(
         "search",
         "edgekit.export.search.verb",

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where edgekit
 import numpy as np
 
 import edgekit
-from edgekit.models.stereo_scenes import scene
+from edgekit.models.training.scenes.scene import scene
 
 HEIGHT, WIDTH = 192, 320
 FOCAL_PX, BASELINE_M = 300.0, 0.12

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where edgekit
 import numpy as np
 
 import edgekit
-from edgekit.models.stereo_scenes import scene
+from edgekit.models.training.scenes.scene import scene
 from edgekit.runtime import Arbiter, Share
 
 HEIGHT, WIDTH = 192, 320

@@ -67,7 +67,7 @@ def is_folder(where: str | Path) -> bool:
 
 
 def _recalibrate_on_data(net: nn.Module, where: str | Path, spec: ImageInput, progress: Progress) -> int:
-    from edgekit.models.classification_sources import find_source
+    from edgekit.models.training.classification.sources import find_source
 
     crop = spec.crop or 1.0
     images = find_source(where, max(round(side / crop) for side in (spec.height, spec.width))).train.images

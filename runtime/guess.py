@@ -4,7 +4,7 @@ import os
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from edgekit.bundle import Bundle
-from edgekit.runtime.fingerprint import Fingerprint, differences
+from edgekit.runtime.device.fingerprint import Fingerprint, differences
 from edgekit.runtime.profile import Profile, profile_path, read_profile, read_profile_file
 
 # So few runs that the latency model distrusts them (see `edgekit.runtime.latency.ASSUMED_SPREAD`), and what this device shows

@@ -10,8 +10,8 @@ from typing import Any, Callable, Deque, Generator, Iterator, List, Optional, Tu
 from edgekit.errors import EdgekitError
 from edgekit.runtime.budget import check_timeout
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.execution import Execution
-from edgekit.runtime.priority import Priority
 from edgekit.runtime.result import Result
 
 OnExit = Callable[[Result], object]

@@ -8,7 +8,7 @@ import numpy as np
 from edgekit.bundle import Bundle, InputSpec, Manifest
 from edgekit.errors import BundleError, InputError, OptionError
 from edgekit.runtime.backends import Backend
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 from edgekit.runtime.profile import Profile
 
 

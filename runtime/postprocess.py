@@ -4,8 +4,8 @@ from typing import Optional
 
 import numpy as np
 
+from edgekit.runtime.pictures.resize import resize
 from edgekit.runtime.preprocess import Placement
-from edgekit.runtime.resize import resize
 
 
 def answer(task: str, exit_array: np.ndarray, placement: Optional[Placement]) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekit.bundle import InputSpec, Preprocessing
 from edgekit.errors import InputError
-from edgekit.runtime.resize import resize_columns, resize_rows
+from edgekit.runtime.pictures.resize import resize_columns, resize_rows
 
 # A picture that would be enlarged by less than this stays as it is: padding is exact, resampling blurs.
 WORTH_ENLARGING = 1.05

@@ -8,7 +8,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 from edgekit import atomic
 from edgekit.bundle import Bundle
 from edgekit.errors import BundleError
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 
 SCHEMA = 1
 KEPT = 512  # durations a stage, evenly picked from the sorted ones: every quantile up to p99 survives

@@ -5,10 +5,10 @@ import threading
 from typing import Optional
 
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.latency import Distribution
-from edgekit.runtime.priority import Priority
 from edgekit.runtime.result import Result
 
 # How long before his deadline a caller is to come back: what his way back stayed below in all but one of a thousand frames, the

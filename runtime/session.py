@@ -21,16 +21,16 @@ from edgekit.runtime.budget import (
 )
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
+from edgekit.runtime.device.fingerprint import Fingerprint, fingerprint_of
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.entrance import Entrance
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
-from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
 from edgekit.runtime.guess import find_profiles, first_durations
 from edgekit.runtime.job import Job, OnExit
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
 from edgekit.runtime.policies import Policy, calibrated_policies, check_policies
-from edgekit.runtime.priority import Priority
 from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
 from edgekit.runtime.warmup import prepare_model

@@ -5,7 +5,7 @@ from typing import Callable, Dict, List, Mapping, Sequence
 import numpy as np
 
 from edgekit.bundle import Manifest
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 
 TIE = 0.98  # another graph replaces the bundle's own choice only if it takes less than this share of its time
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgekit.models.stereo_scenes import scene
+from edgekit.models.training.scenes.scene import scene
 
 SEED = 2026  # not the seed that the shipped weights were trained with
 

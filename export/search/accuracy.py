@@ -13,10 +13,10 @@ from torch import Tensor
 
 from edgekit.errors import OptionError
 from edgekit.export.search.genes import Candidate, Genes
-from edgekit.models.classification_sources import Labelled, Source, find_source
 from edgekit.models.oqa import OqaNet, Supernet
 from edgekit.models.recalibration import FEWEST, normalised, recalibrate_on
 from edgekit.models.staged import ImageInput
+from edgekit.models.training.classification.sources import Labelled, Source, find_source
 
 FEWEST_JUDGED = 50  # pictures: with fewer, one more right answer is worth 2 %, and chance decides the search
 BATCH = 100

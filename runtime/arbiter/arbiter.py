@@ -13,9 +13,9 @@ from edgekit.runtime.arbiter.worth import Utilities
 from edgekit.runtime.budget import check_budget, check_deadline
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
+from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.latency import Distribution
-from edgekit.runtime.priority import Priority
 from edgekit.runtime.returning import AWAKE, MARGIN, MOST_RESERVED
 from edgekit.runtime.session import Session
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.bundle import Bundle, InputSpec, StageSpec
 from edgekit.errors import BackendError
 from edgekit.runtime.closing import Closing
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 
 Stage = TypeVar("Stage")
 

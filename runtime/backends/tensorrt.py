@@ -17,7 +17,7 @@ from edgekit.runtime.backends.cuda import Cuda, SharedArray
 from edgekit.runtime.backends.cuda_graph import CudaGraphs
 from edgekit.runtime.backends.tensorrt_engine import Engine, open_engine
 from edgekit.runtime.backends.tensorrt_library import Library
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 
 Key = Tuple[
     str, Tuple[int, ...], str

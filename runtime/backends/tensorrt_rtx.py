@@ -7,7 +7,7 @@ from edgekit.errors import BackendError
 from edgekit.runtime.backends.cuda import Cuda
 from edgekit.runtime.backends.tensorrt import TensorRT, refuse_options
 from edgekit.runtime.backends.tensorrt_library import RTX, Library
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 
 
 def open_backend(

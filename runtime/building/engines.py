@@ -14,7 +14,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from edgekit import atomic
 from edgekit.bundle import Bundle, StageSpec
 from edgekit.errors import BackendError, BundleError
-from edgekit.runtime.fingerprint import Fingerprint, differences
+from edgekit.runtime.device.fingerprint import Fingerprint, differences
 
 SCHEMA = 1
 RECORD, TIMING_CACHE = "build.json", "timing.cache"

@@ -9,7 +9,7 @@ from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.backends.tensorrt_builder import precisions, precisions_of
 from edgekit.runtime.building.engines import Trial, find_engine, graph_digest, read_plan, read_record
-from edgekit.runtime.fingerprint import Fingerprint, fingerprint_of
+from edgekit.runtime.device.fingerprint import Fingerprint, fingerprint_of
 
 
 class Options(NamedTuple):

@@ -8,14 +8,14 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.runtime.classes import class_name, top_classes
-from edgekit.runtime.colors import color_disparity, disparity_range
 from edgekit.runtime.page.charts import Mark, Series, against_time, bars, distributions, lines, timeline
 from edgekit.runtime.page.findings import KNOWN, WRONG, ExitFound, Findings, quality
 from edgekit.runtime.page.svg import Axis
 from edgekit.runtime.page.theme import style
-from edgekit.runtime.png import encode_png
+from edgekit.runtime.pictures.colors import color_disparity, disparity_range
+from edgekit.runtime.pictures.png import encode_png
+from edgekit.runtime.pictures.resize import resize_columns, resize_rows
 from edgekit.runtime.report import milliseconds
-from edgekit.runtime.resize import resize_columns, resize_rows
 from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE
 from edgekit.runtime.verbs.bench_report import BOUNDARIES

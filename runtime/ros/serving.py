@@ -7,7 +7,7 @@ from functools import partial
 from typing import Callable, Dict, Optional, Sequence
 
 from edgekit.errors import EdgekitError, OptionError
-from edgekit.runtime.priority import raise_all
+from edgekit.runtime.device.priority import raise_all
 from edgekit.runtime.ros.messages import DiagnosticArray, DisparityImage, Message, MessageType
 from edgekit.runtime.ros.node import Options, Picture, Publisher, StereoNode, open_session
 

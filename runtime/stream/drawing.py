@@ -4,8 +4,8 @@ from typing import Optional, Sequence
 
 import numpy as np
 
-from edgekit.runtime.colors import color_disparity
-from edgekit.runtime.resize import resize
+from edgekit.runtime.pictures.colors import color_disparity
+from edgekit.runtime.pictures.resize import resize
 from edgekit.runtime.stream.frame import Answer
 
 

@@ -10,15 +10,8 @@ from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.calibration.bundled import part_of
-from edgekit.runtime.device_state import moved, read_state
-from edgekit.runtime.guess import told
-from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
-from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
-from edgekit.runtime.report import Progress, print_json, say, to_json
-from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.recording import Recorder
-from edgekit.runtime.statistics import doubts, summarize
-from edgekit.runtime.system import (
+from edgekit.runtime.device.state import moved, read_state
+from edgekit.runtime.device.system import (
     Processors,
     others_busy,
     peak_memory_bytes,
@@ -28,6 +21,13 @@ from edgekit.runtime.system import (
     resident_memory_bytes,
     return_freed_memory,
 )
+from edgekit.runtime.guess import told
+from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
+from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
+from edgekit.runtime.report import Progress, print_json, say, to_json
+from edgekit.runtime.session import Session
+from edgekit.runtime.simulation.recording import Recorder
+from edgekit.runtime.statistics import doubts, summarize
 from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
 from edgekit.runtime.verbs.bench_data import add_data_options, compare, read_data
 from edgekit.runtime.verbs.bench_device import Device, add_device_options, measure_exits

@@ -6,10 +6,10 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from edgekit.bundle import Bundle
-from edgekit.runtime.device_state import DeviceState
+from edgekit.runtime.device.state import DeviceState
+from edgekit.runtime.device.telemetry import Energy, Source, find_source, measure_energy
 from edgekit.runtime.policies import FixedStage
 from edgekit.runtime.report import table
-from edgekit.runtime.telemetry import Energy, Source, find_source, measure_energy
 from edgekit.runtime.verbs.options import positive
 from edgekit.runtime.verbs.sessions import open_session
 

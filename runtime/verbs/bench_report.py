@@ -2,11 +2,11 @@
 
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.fingerprint import UNKNOWN, Fingerprint
+from edgekit.runtime.device.fingerprint import UNKNOWN, Fingerprint
+from edgekit.runtime.device.system import Processors
 from edgekit.runtime.measurement import Frame, Paced, exit_summaries, model_summaries, stage_summaries
 from edgekit.runtime.report import milliseconds, table
 from edgekit.runtime.statistics import Summary, summarize
-from edgekit.runtime.system import Processors
 from edgekit.runtime.verbs.bench_data import Judged
 from edgekit.runtime.verbs.bench_data import to_lines as judged_lines
 from edgekit.runtime.verbs.bench_device import Device, device_lines

@@ -21,7 +21,7 @@ from edgekit.runtime.building.engines import (
 )
 from edgekit.runtime.building.plan import Options, Step, device, expected_seconds, plan_build
 from edgekit.runtime.building.work import News, build_engines
-from edgekit.runtime.fingerprint import differences
+from edgekit.runtime.device.fingerprint import differences
 from edgekit.runtime.report import milliseconds, print_json, say, table
 from edgekit.runtime.verbs.options import positive, positive_whole, read_variants
 

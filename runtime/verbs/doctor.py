@@ -9,12 +9,12 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from edgekit import __version__
 from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.device.jetson import Jetson, fastest_mode, read_jetson
+from edgekit.runtime.device.power import Power, read_power
+from edgekit.runtime.device.system import Processors, read_load, read_processors, read_text
+from edgekit.runtime.device.telemetry import UNREADABLE, find_source, watched
 from edgekit.runtime.guess import told
-from edgekit.runtime.jetson import Jetson, fastest_mode, read_jetson
-from edgekit.runtime.power import Power, read_power
 from edgekit.runtime.report import print_json, say
-from edgekit.runtime.system import Processors, read_load, read_processors, read_text
-from edgekit.runtime.telemetry import UNREADABLE, find_source, watched
 
 HOT = 85.0  # degrees Celsius: Jetsons begin to throttle a little above
 SLOW_SHARE = 0.9  # a clock below this share of its maximum counts as slow

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional
 
 from edgekit.errors import OptionError
 from edgekit.runtime.backends import BACKENDS
-from edgekit.runtime.priority import PRIORITIES
+from edgekit.runtime.device.priority import PRIORITIES
 
 RUNS, WARMUP = 200, 20  # twice what a p99 needs: see `edgekit.runtime.statistics`
 

@@ -10,10 +10,10 @@ from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.disparity import DisparityErrors, disparity_errors
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.classes import class_name, top_classes
-from edgekit.runtime.colors import color_disparity, disparity_range
 from edgekit.runtime.confidence import softmax
 from edgekit.runtime.guess import told as told_of
 from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png
+from edgekit.runtime.pictures.colors import color_disparity, disparity_range
 from edgekit.runtime.report import milliseconds, print_json, say, table
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session

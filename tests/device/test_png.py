@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.runtime.png import BAND_ROWS, SIGNATURE, PngError, check_png, decode_png, encode_png
+from edgekit.runtime.pictures.png import BAND_ROWS, SIGNATURE, PngError, check_png, decode_png, encode_png
 
 
 def paeth(left: int, up: int, corner: int) -> int:

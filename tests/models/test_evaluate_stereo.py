@@ -19,7 +19,7 @@ from edgekit.models.evaluate_stereo import (
     read_pfm,
 )
 from edgekit.models.registry import WEIGHTS
-from edgekit.models.training_run import predict
+from edgekit.models.training.anynet_run import predict
 from edgekit.runtime.page.matching import BlockMatching
 
 PAIRS = (

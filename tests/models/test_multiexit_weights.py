@@ -12,9 +12,9 @@ import torch
 import edgekit
 from edgekit.bundle import read_bundle
 from edgekit.models import imta, msdnet_stages
-from edgekit.models.classification_batches import Normalise
-from edgekit.models.classification_data import load_data
 from edgekit.models.shipped import WEIGHTS, shipped
+from edgekit.models.training.classification.batches import Normalise
+from edgekit.models.training.classification.data import load_data
 
 FAMILIES = ("msdnet", "imta")
 BUILD = {"msdnet": msdnet_stages.build, "imta": imta.build}

@@ -12,9 +12,9 @@ import torch
 import edgekit
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models import registry
-from edgekit.models.classification_batches import Normalise
-from edgekit.models.classification_data import load_data
 from edgekit.models.shipped import WEIGHTS, Shipped, shipped
+from edgekit.models.training.classification.batches import Normalise
+from edgekit.models.training.classification.data import load_data
 
 CLASSIFIERS = sorted(path.stem for path in WEIGHTS.glob("*.safetensors") if path.stem != "anynet")
 MIB = 2**20

@@ -17,7 +17,6 @@ import pytest
 from edgekit import atomic, cli
 from edgekit.bundle import Bundle, read_bundle, write_bundle
 from edgekit.errors import BackendError, BundleError, OptionError
-from edgekit.runtime import jetson
 from edgekit.runtime.backends import open_backend
 from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.building import proving
@@ -31,6 +30,7 @@ from edgekit.runtime.building.engines import (
 )
 from edgekit.runtime.building.plan import Options, device, expected_seconds, plan_build
 from edgekit.runtime.building.work import News, build_engines
+from edgekit.runtime.device import jetson
 from edgekit.runtime.session import Session
 from tests.runtime.robot import RELEASES, Robot, robot
 from tests.toy_graphs import stereo_files, write_stereo

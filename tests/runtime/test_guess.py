@@ -10,7 +10,7 @@ from typing import Callable, Dict, List, Tuple
 import pytest
 
 from edgekit.bundle import Bundle, read_bundle
-from edgekit.runtime.fingerprint import Fingerprint
+from edgekit.runtime.device.fingerprint import Fingerprint
 from edgekit.runtime.guess import (
     PICKED,
     find_profiles,

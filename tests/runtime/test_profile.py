@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BundleError
-from edgekit.runtime.fingerprint import UNKNOWN, Fingerprint, read_fingerprint
+from edgekit.runtime.device.fingerprint import UNKNOWN, Fingerprint, read_fingerprint
 from edgekit.runtime.profile import (
     KEPT,
     Profile,

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit.runtime.fingerprint import read_fingerprint
+from edgekit.runtime.device.fingerprint import read_fingerprint
+from edgekit.runtime.device.system import Processors
 from edgekit.runtime.measurement import Frame
-from edgekit.runtime.system import Processors
 from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
 from edgekit.runtime.verbs.bench import find_warnings
 

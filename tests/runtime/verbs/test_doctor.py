@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from edgekit.runtime.jetson import PowerMode, fastest_mode, read_jetson
-from edgekit.runtime.system import (
+from edgekit.runtime.device.jetson import PowerMode, fastest_mode, read_jetson
+from edgekit.runtime.device.system import (
     Busy,
     others_busy,
     peak_memory_bytes,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgekit.runtime.pictures import read_disparity, read_picture
-from edgekit.runtime.png import encode_png
+from edgekit.runtime.pictures.png import encode_png
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.runtime.pictures import read_picture
-from edgekit.runtime.png import encode_png
+from edgekit.runtime.pictures.png import encode_png
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_one_pair_gives_depth_and_points_too(edgekit, stereo, folder, tmp_path):
         np.testing.assert_allclose(depth[disparity > 0], 5.0 / disparity[disparity > 0], rtol=1e-5)
     assert f"wrote {names[0]} (depth)" in process.stdout
     assert edgekit("run", stereo, *pair, *camera, "--save-depth", names[2]).returncode == 0
-    from edgekit.runtime.png import decode_png
+    from edgekit.runtime.pictures.png import decode_png
 
     millimetres = decode_png(names[2].read_bytes())
     assert millimetres.dtype == np.uint16
