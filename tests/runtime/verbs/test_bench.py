@@ -106,12 +106,16 @@ def test_paced_frames_and_frames_within_a_budget_are_beside_the_tight_loop(found
 
 
 def test_every_variant_is_timed_and_the_fastest_is_kept_and_taken_from_then_on(edgekit, own_stereo):
+    """The bundle's own choice, plain, gives way only to a graph that takes less than 0.98 of its time."""
     bundle = own_stereo()
     document = measured(edgekit("bench", bundle, "--runs", 10, "--json"))
     medians = document["variants_p50_ms"]["stage2"]
     assert set(medians) == {"plain", "scaled"}
-    winner = min(medians, key=medians.get)
-    assert document["settings"]["variants"]["stage2"] == winner
+    winner = document["settings"]["variants"]["stage2"]
+    if medians["scaled"] < 0.98 * medians["plain"]:
+        assert winner == "scaled"
+    else:
+        assert winner == "plain"
     profile = json.loads(Path(document["profile"]).read_text())
     assert profile["stages"]["stage2"]["variant"] == winner
     again = measured(edgekit("bench", bundle, "--runs", 5, "--variants", "default", "--no-profile", "--json"))
