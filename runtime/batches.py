@@ -113,8 +113,9 @@ class Batches:
                     continue
                 stage = queued[0]
             pack = waiting[stage].take(self._size)
-            for chunk in self._step(stage, pack, deadline):
-                waiting[stage + 1].add(chunk)
+            left = self._step(stage, pack, deadline)
+            if left.samples:
+                waiting[stage + 1].add(left)
             ended += [sample for chunk in pack for sample in chunk.samples if sample.reason]
         ended.sort(key=lambda sample: sample.number)
         return [self._result(sample, started, budget_ms) for sample in ended]
@@ -172,7 +173,7 @@ class Batches:
 
     def _step(
         self, stage: int, pack: "List[Chunk[_Sample]]", deadline: Optional[float]
-    ) -> "List[Chunk[_Sample]]":
+    ) -> "Chunk[_Sample]":
         """Run one stage for a pack, and return those samples that go on."""
         clock, spec = self._plan.clock, self._plan.manifest.stages[stage]
         samples = [sample for chunk in pack for sample in chunk.samples]
@@ -273,8 +274,8 @@ class Batches:
         )
 
 
-def _end(samples: Sequence[_Sample], reason: str) -> "List[Chunk[_Sample]]":
+def _end(samples: Sequence[_Sample], reason: str) -> "Chunk[_Sample]":
     """End samples; none of them goes on."""
     for sample in samples:
         sample.reason = reason
-    return []
+    return Chunk([], {})

@@ -1,7 +1,7 @@
 """Samples that wait for a stage, and how rows of what they share become one dense array for as many as its graph takes."""
 
 from collections import deque
-from typing import Deque, Dict, Generic, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
+from typing import Deque, Generic, List, Mapping, NamedTuple, Optional, Sequence, TypeVar
 
 import numpy as np
 
@@ -94,16 +94,17 @@ def dense(chunks: "Sequence[Chunk[Sample]]", name: str, size: int) -> np.ndarray
 
 def after(
     chunks: "Sequence[Chunk[Sample]]", made: Mapping[str, np.ndarray], staying: Sequence[bool]
-) -> "List[Chunk[Sample]]":
-    """What is left of ``chunks``, which have run as one pack: the samples that stay, with what the pack has ``made`` as well."""
-    alone, left, end = len(chunks) == 1, [], 0
-    for chunk in chunks:
-        begin, end = end, end + len(chunk.samples)
-        positions = [number for number in range(end - begin) if staying[begin + number]]
-        if not positions:
-            continue
-        where = None if alone and len(positions) == end else np.array(positions, np.intp) + begin
-        kept: Dict[str, Rows] = chunk.pick(positions).tensors
-        rows = {name: Rows(array, where) for name, array in made.items()}
-        left.append(Chunk([chunk.samples[number] for number in positions], {**kept, **rows}))
-    return left
+) -> "Chunk[Sample]":
+    """What is left of ``chunks``, which have run as one pack: the samples that stay, with what the pack has ``made`` as well.
+
+    They are one chunk from then on, so that a pack of which nobody leaves is not copied for the next stage.
+    """
+    samples = [sample for chunk in chunks for sample in chunk.samples]
+    positions = [number for number, stays in enumerate(staying) if stays]
+    if not positions:
+        return Chunk([], {})
+    tensors = {name: Rows(array) for name, array in made.items()}
+    for name, rows in chunks[0].tensors.items():
+        if name not in made:
+            tensors[name] = rows if len(chunks) == 1 else Rows(dense(chunks, name, len(samples)))
+    return Chunk(samples, tensors).pick(positions)

@@ -33,8 +33,7 @@ def test_packs_hold_what_every_sample_carries_in_the_order_of_their_coming(data:
         assert array[:, 0].tolist() == [10 * n for n, _ in taken] + [10 * taken[-1][0]] * (size - len(taken))
         staying = [data.draw(st.booleans()) for _ in taken]
         made = {"new": array[: len(taken)] + 2}
-        for chunk in after(pack, made, staying):
-            following.add(chunk)
+        following.add(after(pack, made, staying))
         expected += [
             (n, {**tensors, "new": 10 * n + 2}) for (n, tensors), stays in zip(taken, staying) if stays
         ]
@@ -53,5 +52,12 @@ def test_a_pack_that_stays_together_is_not_copied() -> None:
     waiting.add(Chunk("abcd", {"map": Rows(array)}))
     pack = waiting.take(4)
     assert dense(pack, "map", 4) is array
-    (left,) = after(pack, {"next": array}, [True] * 4)
+    left = after(pack, {"next": array}, [True] * 4)
     assert dense([left], "next", 4) is array
+
+
+def test_those_that_came_different_ways_are_copied_together_once() -> None:
+    halves = [Chunk("ab", {"map": Rows(np.zeros((2, 1)))}), Chunk("cd", {"map": Rows(np.ones((2, 1)))})]
+    made = dense(halves, "map", 4)
+    left = after(halves, {"map": made}, [True] * 4)
+    assert dense([left], "map", 4) is made
