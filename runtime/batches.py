@@ -171,9 +171,7 @@ class Batches:
             samples.append(_Sample(begin + row, prepared.placement))
         return Chunk(samples, {name: Rows(pack)})
 
-    def _step(
-        self, stage: int, pack: "List[Chunk[_Sample]]", deadline: Optional[float]
-    ) -> "Chunk[_Sample]":
+    def _step(self, stage: int, pack: "List[Chunk[_Sample]]", deadline: Optional[float]) -> "Chunk[_Sample]":
         """Run one stage for a pack, and return those samples that go on."""
         clock, spec = self._plan.clock, self._plan.manifest.stages[stage]
         samples = [sample for chunk in pack for sample in chunk.samples]
