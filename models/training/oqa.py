@@ -29,8 +29,6 @@ class OqaRecipe(ClassificationRecipe):
         shrunk_by: share of the training after which the whole space is open; 0 opens it at once, 1 trains the largest network
             for most of the time.
         largest_share: share of the steps that train the largest network instead of one drawn from the open space.
-        rectified: whether the convolutions of a float network, trained here or named by ``initial``, read no negative values,
-            as those of a quantised one.
         distil: share of the loss that asks for the answers of the initial weights' largest network instead of the labels.
     """
 
@@ -47,7 +45,6 @@ class OqaRecipe(ClassificationRecipe):
     depth_list: tuple[int, ...] = (1, 2)
     shrunk_by: float = 0.5
     largest_share: float = 0.5
-    rectified: bool = False
     distil: float = 0.5
 
     def __post_init__(self) -> None:
@@ -70,7 +67,6 @@ HELP = {
     "depth_list": "blocks of a stage",
     "shrunk_by": "share of the training after which the whole space is open; 0 opens it at once",
     "largest_share": "share of the steps that train the largest network",
-    "rectified": "a float network's convolutions read no negative values, as those of a quantised one",
     "distil": "share of the loss that asks for the answers of the initial weights' largest network",
 }
 

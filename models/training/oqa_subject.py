@@ -19,8 +19,9 @@ from edgekit.models.staged import IMAGENET_MEAN, IMAGENET_STD
 from edgekit.models.training.classification.batches import Batch, Normalise, in_order
 from edgekit.models.training.classification.run import Lesson, Subject
 from edgekit.models.training.classification.sources import Labelled
+from edgekit.models.training.oqa_beginning import inherit
 from edgekit.models.training.oqa_shrinking import space_at, spaces
-from edgekit.models.training.oqa_supernet import TrainingSupernet, inherit, settled
+from edgekit.models.training.oqa_supernet import TrainingSupernet, settled
 
 if TYPE_CHECKING:
     from edgekit.models.training.classification.data import ClassificationData
@@ -40,7 +41,7 @@ class OqaSubject(Subject):
     def __init__(self, options: SupernetOptions, recipe: OqaRecipe, data: ClassificationData) -> None:
         self._recipe, self._settings = recipe, options
         self._quantised = recipe.bits != 32
-        self.net = TrainingSupernet(options, self._quantised, recipe.rectified)
+        self.net = TrainingSupernet(options, self._quantised)
         lay_out(self.net)
         self._spaces = spaces(options)
         every = max(1, len(data.train.labels) // RECALIBRATED_ON)
@@ -55,7 +56,7 @@ class OqaSubject(Subject):
         options = (
             self._settings if bits == 32 else SupernetOptions(**{**asdict(self._settings), "bits": bits})
         )
-        teacher = TrainingSupernet(options, bits != 32, recipe.rectified)
+        teacher = TrainingSupernet(options, bits != 32)
         load_weights(teacher.supernet, read_state_dict(recipe.initial), recipe.initial)
         lay_out(teacher)
         teacher.eval().requires_grad_(False)
@@ -75,11 +76,12 @@ class OqaSubject(Subject):
         """The loss of the largest subnet, or of one drawn from the space that is open."""
         recipe = self._recipe
         draw = random.Random(int(torch.randint(2**31, ())))  # torch's generator is seeded by the step
-        subnet = largest(self._settings)
-        if draw.random() >= recipe.largest_share:
-            subnet = space_at(self._spaces, progress, recipe.shrunk_by).sample(self._settings, draw)
         pictures = laid_out(batch.pictures)
-        logits = self.net(pictures, subnet).float()
+        if draw.random() < recipe.largest_share:
+            logits = self.net(pictures, largest(self._settings)).float()
+        else:  # by `forward`, which is never compiled: for each of thousands of subnets that would take a minute
+            subnet = space_at(self._spaces, progress, recipe.shrunk_by).sample(self._settings, draw)
+            logits = self.net.forward(pictures, subnet).float()
         loss = cross_entropy(logits, batch.labels, label_smoothing=recipe.smoothing)
         if self._teacher is not None:
             with torch.no_grad():

@@ -52,12 +52,6 @@ class Quantise(torch.autograd.Function):
         return to_x, (of_step * scale * step.sign()).view_as(step), None, None, None
 
 
-def first_step(x: Tensor, high: int) -> Tensor:
-    """The step that a quantiser of ``x`` begins with (LSQ, section 2.1), (1,)."""
-    step: Tensor = 2 * x.detach().abs().mean() / high**0.5
-    return step.clamp(min=1e-4).view(1)
-
-
 def _bounded(step: Tensor, gradient: Tensor) -> Tensor:
     """At most the step's own size, either way: one batch in a thousand would else throw a step to where no code is used."""
     bound = step.detach().abs()
@@ -72,15 +66,12 @@ class TrainingSupernet(nn.Module):
 
     Attributes:
         quantised: False trains the float network that quantisation starts from and is compared with.
-        rectified: whether the convolutions of a float network read ``max(x, 0)``. Activations have no sign once they are
-            quantised, and a network that never learned to do without loses more by that than by 4 bits.
     """
 
-    def __init__(self, options: SupernetOptions, quantised: bool = True, rectified: bool = False) -> None:
+    def __init__(self, options: SupernetOptions, quantised: bool = True) -> None:
         super().__init__()
         self.options = options
         self.quantised = quantised
-        self.rectified = rectified
         self.supernet = Supernet(options)
         for module in self.supernet.modules():
             if isinstance(module, LsqConv2d):
@@ -98,24 +89,16 @@ class TrainingSupernet(nn.Module):
             name: module for name, module in self.supernet.named_modules() if isinstance(module, LsqConv2d)
         }
 
-    def begin_steps(self, image: Tensor) -> None:
-        """Set every step to LSQ's first one, from the weights and from what the largest subnet makes of ``image``."""
-        with torch.no_grad():
-            for conv in self.convolutions().values():
-                conv.sw.copy_(first_step(conv.weight, weight_levels(self.options.bits)[1]))
-            _Forward(self, beginning=True)(image, largest(self.options))
-
     def forward(self, image: Tensor, subnet: SubnetConfig) -> Tensor:
         """Normalised RGB pictures (B, 3, H, W) to logits (B, classes) of one subnet."""
-        return _Forward(self)(image, subnet)
+        return Forward(self)(image, subnet)
 
 
-class _Forward:
+class Forward:
     """One pass of one subnet over the supernet's slices."""
 
-    def __init__(self, net: TrainingSupernet, beginning: bool = False) -> None:
+    def __init__(self, net: TrainingSupernet) -> None:
         self._net = net
-        self._beginning = beginning
 
     def __call__(self, image: Tensor, subnet: SubnetConfig) -> Tensor:
         supernet = self._net.supernet
@@ -123,6 +106,7 @@ class _Forward:
         x = cast(nn.Conv2d, first.get_submodule("conv"))(image)
         x = h_swish(self._norm(first, x))
         x = x + self._linear(self._blocks(0), "point_linear", F.relu(self._deep(self._blocks(0), x, 3, 1)))
+        x = self.carried(self._blocks(0), x)
         for shape in block_shapes(self._net.options, subnet):
             layers = self._blocks(shape.number)
             activate = h_swish if SWISHED[shape.stage] else F.relu
@@ -131,13 +115,25 @@ class _Forward:
             if hasattr(layers["depth_conv"], "se"):
                 y = y * _gate(cast(SqueezeExcite, layers["depth_conv"].get_submodule("se.fc")), y)
             y = self._linear(layers, "point_linear", y, shape.outputs)
-            x = x + y if shape.stride == 1 and shape.inputs == shape.outputs else y
+            x = self.carried(layers, x + y if shape.stride == 1 and shape.inputs == shape.outputs else y)
         last = supernet.final_expand_layer
         x = h_swish(self._norm(last, self._convolve(last.get_submodule("conv"), x))).mean(
             (2, 3), keepdim=True
         )
         x = h_swish(self._convolve(supernet.feature_mix_layer.get_submodule("conv"), x)).flatten(1)
         return cast(Tensor, supernet.classifier["linear"](x))
+
+    def carried(self, layers: nn.ModuleDict, x: Tensor) -> Tensor:  # noqa: ARG002  (what begins a training looks at them)
+        """What the block of ``layers`` hands on, of ``x``."""
+        return x
+
+    def quantised(self, conv: LsqConv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """A convolution's input and its slice of weights, on their grids."""
+        bits = self._net.options.bits
+        low, high = activation_levels(bits)
+        x = Quantise.apply(x, conv.sa, low, high, (x[0].numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
+        low, high = weight_levels(bits)
+        return x, Quantise.apply(weight, conv.sw, low, high, (weight.numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
 
     def _blocks(self, number: int) -> nn.ModuleDict:
         return cast(nn.ModuleDict, self._net.supernet.blocks[number].get_submodule("mobile_inverted_conv"))
@@ -170,16 +166,9 @@ class _Forward:
             else conv.weight[:outputs, :inputs]
         )
         if self._net.quantised:
-            bits = self._net.options.bits
-            low, high = activation_levels(bits)
-            if self._beginning:
-                conv.sa.copy_(first_step(x, high))
-            x = Quantise.apply(x, conv.sa, low, high, (x[0].numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
-            low, high = weight_levels(bits)
-            weight = Quantise.apply(weight, conv.sw, low, high, (weight.numel() * high) ** -0.5)  # type: ignore[no-untyped-call]
-        elif self._net.rectified:
-            x = x.clamp(min=0)
-        return F.conv2d(x, weight, None, stride, kernel // 2, 1, groups)
+            x, weight = self.quantised(conv, x, weight)
+        weight = reaching(weight, max(x.shape[2:]))
+        return F.conv2d(x, weight, None, stride, weight.shape[2] // 2, 1, groups)
 
     def _norm(self, layer: nn.Module, x: Tensor) -> Tensor:
         module = layer.get_submodule("bn")
@@ -198,6 +187,15 @@ class _Forward:
         )
 
 
+def reaching(weight: Tensor, size: int) -> Tensor:
+    """The middle of odd kernels, as much of it as ever meets a picture of ``size`` px; the rest meets padding alone.
+
+    On a CPU a kernel of 5 on a single pixel costs a hundred times its middle.
+    """
+    spare = max(0, weight.shape[2] // 2 - (size - 1))
+    return weight[:, :, spare : weight.shape[2] - spare, spare : weight.shape[3] - spare]
+
+
 def _gate(whole: SqueezeExcite, x: Tensor) -> Tensor:
     """`SqueezeExcite.gate` of the first channels alone."""
     channels = x.shape[1]
@@ -209,33 +207,6 @@ def _gate(whole: SqueezeExcite, x: Tensor) -> Tensor:
     return h_sigmoid(
         F.conv2d(y, whole.expand.weight[:channels, :inner], cast(Tensor, whole.expand.bias)[:channels])
     )
-
-
-# --- What a lower bit-width inherits (OQA, section 3.3) ---------------------------------------------------------------
-
-
-def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | None, image: Tensor) -> None:
-    """Begin a supernet with the weights of one that is trained.
-
-    From one of one bit more every step is doubled: the grid then covers the same range with half of its points, all of
-    which were points before. From a float one (``bits`` None) the steps are LSQ's first ones for the pictures ``image``.
-
-    Raises:
-        OptionError: the trained one is neither float nor of one bit more.
-    """
-    if bits is not None and bits != lower.options.bits + 1:
-        raise OptionError(
-            f"weights of {bits} bits cannot begin a training of {lower.options.bits}: bits are inherited one at a time, "
-            f"so give the weights of {lower.options.bits + 1} bits, or float ones"
-        )
-    load_weights(lower.supernet, weights, "the initial weights")
-    with torch.no_grad():
-        if bits is None:
-            lower.begin_steps(image)
-            return
-        for conv in lower.convolutions().values():
-            conv.sa.mul_(2)
-            conv.sw.mul_(2)
 
 
 # --- A subnet ready for use -------------------------------------------------------------------------------------------

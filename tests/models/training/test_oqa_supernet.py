@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +14,9 @@ from edgekit.errors import OptionError
 from edgekit.models.lsq import BITS, activation_levels, codes, weight_levels
 from edgekit.models.oqa import Supernet
 from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest
+from edgekit.models.training.oqa_beginning import begin_with_float
 from edgekit.models.training.oqa_shrinking import Space, space_at, spaces
-from edgekit.models.training.oqa_supernet import Quantise, TrainingSupernet, inherit
+from edgekit.models.training.oqa_supernet import Quantise, TrainingSupernet, reaching
 
 OPTIONS = SupernetOptions(4, 0.25, 10, (3, 5), (3, 4), (1, 2))
 SMALLEST = SubnetConfig((3,) * OPTIONS.blocks, (3,) * OPTIONS.blocks, (1,) * 5)
@@ -37,7 +39,7 @@ def _pictures() -> torch.Tensor:
 @pytest.mark.parametrize("subnet", [largest(OPTIONS), SMALLEST], ids=["largest", "smallest"])
 def test_a_subnet_in_training_answers_as_the_one_that_is_cut_out_for_use(subnet: SubnetConfig) -> None:
     net = _net()
-    net.begin_steps(_pictures())
+    begin_with_float(net, _pictures())
     net.train()
     net(_pictures(), largest(OPTIONS))  # gives batch norms statistics of their own
     net.eval()
@@ -75,65 +77,14 @@ def test_a_step_whose_sign_turned_still_grows_the_grid_away_from_zero() -> None:
         assert step.grad is not None and float(step.grad) * start < 0
 
 
-def test_steps_begin_where_lsq_begins_them() -> None:
-    net = _net(bits=3)
-    net.begin_steps(_pictures())
-    for name, conv in net.convolutions().items():
-        expected = 2 * float(conv.weight.detach().abs().mean()) / 3**0.5  # 3 bits: codes up to 3
-        assert float(conv.sw.detach()) == pytest.approx(expected, rel=1e-5), name
-        assert float(conv.sa.detach()) not in (0, 1)
-
-
-def test_a_rectified_float_network_is_what_a_quantised_one_becomes_with_many_bits(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for levels, lowest in (("activation_levels", 0), ("weight_levels", -(2**20))):
-        monkeypatch.setattr(
-            f"edgekit.models.training.oqa_supernet.{levels}", lambda _bits, low=lowest: (low, 2**20)
-        )
-    fine = _net()
-    fine.begin_steps(_pictures())
-    wanted = fine.eval()(_pictures(), largest(OPTIONS))
-    apart = {}
-    for rectified in (True, False):
-        net = TrainingSupernet(OPTIONS, False, rectified).eval()
-        net.supernet.load_state_dict(fine.supernet.state_dict())
-        apart[rectified] = float((net(_pictures(), largest(OPTIONS)) - wanted).detach().norm())
-    assert apart[True] < 0.05 * apart[False]
-
-
-def test_inheriting_from_one_bit_more_keeps_the_weights_and_doubles_every_step() -> None:
-    upper, lower = _net(bits=4), _net(bits=3)
-    upper.begin_steps(_pictures())
-    inherit(lower, upper.supernet.state_dict(), 4, _pictures())
-    before, after = upper.supernet.state_dict(), lower.supernet.state_dict()
-    for name, tensor in before.items():
-        factor = 2 if name.endswith((".sa", ".sw")) else 1
-        assert torch.equal(after[name], factor * tensor), name
-
-
-@given(value=st.floats(-20, 20, width=32), bits=st.sampled_from([3, 4]), step=st.floats(0.0625, 2, width=32))
-def test_the_doubled_step_moves_no_quantised_value_by_more_than_one_old_step(
-    value: float, bits: int, step: float
-) -> None:
-    x, s = torch.tensor([value]), torch.tensor([step])
-    for levels in (activation_levels, weight_levels):
-        higher = codes(x, s, *levels(bits)) * s
-        lower = codes(x, 2 * s, *levels(bits - 1)) * 2 * s
-        assert float((higher - lower).abs()) <= step * (1 + 1e-4)
-
-
-def test_inheriting_from_float_begins_the_steps_anew() -> None:
-    float_net, lower, fresh = _net(quantised=False), _net(bits=2), _net(bits=2)
-    inherit(lower, float_net.supernet.state_dict(), None, _pictures())
-    fresh.begin_steps(_pictures())  # of the same seed, so of the same weights
-    for name, conv in lower.convolutions().items():
-        assert torch.equal(conv.sw, fresh.convolutions()[name].sw), name
-
-
-def test_bits_are_inherited_one_at_a_time() -> None:
-    with pytest.raises(OptionError, match="one at a time, so give the weights of 3 bits"):
-        inherit(_net(bits=2), _net(bits=4).supernet.state_dict(), 4, _pictures())
+@pytest.mark.parametrize(("kernel", "size"), [(5, 1), (5, 2), (7, 2), (5, 3), (3, 1)])
+def test_taps_that_meet_padding_alone_are_left_out_and_nothing_changes(kernel: int, size: int) -> None:
+    x, weight = torch.randn(2, 4, size, size), torch.randn(4, 1, kernel, kernel)
+    middle = reaching(weight, size)
+    assert middle.shape[2] == min(kernel, 2 * size - 1)
+    for stride in (1, 2):
+        whole = F.conv2d(x, weight, None, stride, kernel // 2, 1, 4)
+        assert torch.allclose(F.conv2d(x, middle, None, stride, middle.shape[2] // 2, 1, 4), whole, atol=1e-5)
 
 
 def test_spaces_open_from_the_largest_network_by_kernel_then_depth_then_width() -> None:
@@ -160,7 +111,7 @@ def test_a_training_that_shrinks_nothing_has_the_whole_space_at_once() -> None:
 
 def test_a_subnet_that_learns_leaves_what_it_does_not_use_alone() -> None:
     net = _net().train()
-    net.begin_steps(_pictures())
+    begin_with_float(net, _pictures())
     net(_pictures(), SMALLEST).square().sum().backward()
     wide = net.convolutions()["blocks.1.mobile_inverted_conv.inverted_bottleneck.conv.conv"].weight
     assert wide.grad is not None
