@@ -6,7 +6,7 @@ learns stays in the supernet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from typing import Any, cast
@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekit.errors import OptionError
-from edgekit.models.checkpoint import load_weights
 from edgekit.models.lsq import LsqConv2d, activation_levels, codes, weight_levels
 from edgekit.models.oqa import ElasticConv, ElasticNorm, SqueezeExcite, Supernet, h_sigmoid, h_swish
 from edgekit.models.oqa_space import (
@@ -24,7 +22,6 @@ from edgekit.models.oqa_space import (
     SubnetConfig,
     SupernetOptions,
     block_shapes,
-    largest,
     squeezed,
 )
 
@@ -123,7 +120,7 @@ class Forward:
         x = h_swish(self._convolve(supernet.feature_mix_layer.get_submodule("conv"), x)).flatten(1)
         return cast(Tensor, supernet.classifier["linear"](x))
 
-    def carried(self, layers: nn.ModuleDict, x: Tensor) -> Tensor:  # noqa: ARG002  (what begins a training looks at them)
+    def carried(self, layers: nn.ModuleDict, x: Tensor) -> Tensor:
         """What the block of ``layers`` hands on, of ``x``."""
         return x
 

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.errors import OptionError
-from edgekit.models.lsq import BITS, activation_levels, codes, weight_levels
+from edgekit.models.lsq import BITS, activation_levels, weight_levels
 from edgekit.models.oqa import Supernet
 from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest
 from edgekit.models.training.oqa_beginning import begin_with_float
