@@ -49,6 +49,7 @@ CLASSIFIER = MSDNetOptions(
 )  # fmt: skip
 # Means over thousands of frames that differ by less are of one answer more or less.
 SAME = 1e-3
+NO_MORE = "equal: nobody could have more"
 
 
 @dataclass(frozen=True)
@@ -64,24 +65,22 @@ class Cell:
     oracle: float | None
     late: int
     late_halves: int
-    verdict: str  # higher, equal (both have everything, or nothing), equal by chance, lower
+    verdict: str  # of the arbiter: see `verdict`
     worst_ms: float | None = None  # live: after the deadline, of the latest frame
     worst_halves_ms: float | None = None
 
 
-def verdict(arbiter: float, halves: float, whole: float) -> str:
-    """How a cell went; a sum of utilities cannot be above ``whole`` or below nothing."""
+def verdict(arbiter: float, halves: float, most: float) -> str:
+    """How a cell went; ``most`` is what nobody can be above: what who knows all durations beforehand reaches, or all there is."""
     if arbiter > halves + SAME:
         return "higher"
     if arbiter < halves - SAME:
         return "lower"
-    if halves >= whole - SAME:
-        return "equal: everything fits into halves"
-    return "equal: nothing fits" if arbiter < SAME else "equal"
+    return NO_MORE if halves >= most - SAME else "equal"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, simulate and print; 1 where a cell is lower or late."""
+    """Measure, simulate and print; 1 where a cell is late, or lower or equal though somebody could have more."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.arbiter", description=(__doc__ or "").splitlines()[0]
     )
@@ -127,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for title, found in (("simulated", cells), ("live", lived)):
         print("\n".join(table(title, found)))
     urgent = [cell for cell in lived if "realtime" in cell.condition]
-    return int(any(cell.verdict == "lower" or cell.late for cell in [*cells, *urgent]))
+    return int(any(cell.verdict not in ("higher", NO_MORE) or cell.late for cell in [*cells, *urgent]))
 
 
 def priorities(only: str | None) -> list[str]:
@@ -199,9 +198,7 @@ def simulated(
         for budget in budgets(measured, number):
             ours, halves = arbitrate(networks, budget), in_turns(networks, budget)
             rest, oracle = in_turns(networks, budget, halves=False), best(networks, budget)
-            cells.append(
-                _cell(condition, budget, ours, halves, rest, float(oracle.mean()), float(len(networks)))
-            )
+            cells.append(_cell(condition, budget, ours, halves, rest, float(oracle.mean())))
     return cells
 
 
@@ -288,11 +285,10 @@ def _cell(
     halves: SharedOutcomes,
     rest: SharedOutcomes,
     oracle: float,
-    whole: float,
 ) -> Cell:
     means = [float(one.utility.mean()) for one in (ours, halves, rest)]
     return Cell(condition, budget, len(ours.utility), means[0], means[1], means[2], oracle, int(ours.late.sum()),
-                int(halves.late.sum()), verdict(means[0], means[1], whole))  # fmt: skip
+                int(halves.late.sum()), verdict(means[0], means[1], oracle))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.execution import Execution, Plan
-from edgekit.runtime.latency import Distribution
-from edgekit.runtime.returning import AWAKE, MARGIN, MOST_RESERVED
+from edgekit.runtime.job import TAKING_S
+from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
 from edgekit.runtime.session import Session
+
+# An arbiter is to be late in no frame: of its way back, it gives itself twice the time of the rarest that it has seen, and up to
+# twice the share of a budget that a single session may take for it.
+FARTHER, SPENT = 2.0, 0.08
 
 
 class Share(NamedTuple):
@@ -62,8 +66,7 @@ class Arbiter(Closing):
         self.members = tuple(_member(name, one) for name, one in agreed.items())
         self._pace = Pace((one.name, one.plan.stages) for one in self.members)
         self._priority = Priority(priority)
-        self._waking = Distribution()  # how long after the instant whoever waits goes on
-        self._telling = Distribution()  # how long he then takes to put the answers together
+        self._returns = WayBack(FARTHER, SPENT)
         self._changed = threading.Condition()
         self._waiting: Deque[_Asked] = deque()
         self._current: Optional[_Asked] = None
@@ -153,12 +156,15 @@ class Arbiter(Closing):
         )
         asked = _Asked(frame, lasting)
         with self._priority.waiting():
-            self._run(asked)
-            if asked.error is not None:
-                raise asked.error
-            awake = self.clock.now()
-            shared = _shared(asked.round, self.clock)
-            self._telling.add(self.clock.now() - awake)
+            try:
+                self._run(asked)
+                if asked.error is not None:
+                    raise asked.error
+                shared = _shared(asked.round, self.clock)
+            finally:
+                asked.gone.set()
+            if asked.due is not None and not lasting:
+                self._returns.add(self.clock.now() - asked.due)
             return shared
 
     def _run(self, asked: "_Asked") -> None:
@@ -178,12 +184,14 @@ class Arbiter(Closing):
             until = frame.exit_by
             self._wait(asked, until)
             if until is not None and not asked.over and not frame.answered and frame.budget_ms is not None:
-                until = None if asked.lasting else frame.started + frame.budget_ms
+                back = min(self._returns.usual_ms, MOST_RESERVED * frame.budget_ms)
+                until = None if asked.lasting else frame.started + frame.budget_ms - back
                 asked.watched = True
                 self._wait(asked, until, answered=True)
             if until is not None:
-                ready = min(frame.reached, until) if asked.over else until
-                self._waking.add(max(self.clock.now() - ready, 0.0))
+                asked.due = min(frame.reached, until) if asked.over else min(asked.ready or until, until)
+                if asked.lasting:  # he was told of every answer: all that he waits for is the end
+                    self._returns.add(self.clock.now() - asked.due)
             if asked in self._waiting:
                 self._waiting.remove(asked)
             if not asked.over:
@@ -200,10 +208,8 @@ class Arbiter(Closing):
     def _reserve_ms(self, budget_ms: Optional[float], members: Sequence[Member]) -> float:
         if budget_ms is None:
             return 0.0
-        with self._changed:
-            late, telling = self._waking.quantile(AWAKE), self._telling.quantile(AWAKE)
-        answering = max(sum(member.answering_ms for member in members), telling or 0.0)
-        return min(MARGIN * (late or 0.0) + answering, MOST_RESERVED * budget_ms)
+        answering = sum(member.answering_ms for member in members)
+        return min(max(self._returns.reserve_ms(budget_ms), answering), MOST_RESERVED * budget_ms)
 
     def _work(self) -> None:
         with self._priority.working():
@@ -218,10 +224,8 @@ class Arbiter(Closing):
 
     def _work_on(self, asked: "_Asked") -> None:
         try:
-            while asked.round.step():
-                if asked.watched and asked.round.answered:
-                    with self._changed:
-                        self.clock.notify_all(self._changed)
+            while asked.round.step(lambda: self._let_go(asked)):
+                pass
         except Exception as error:  # the caller's: an input that cannot be used, a callback that raises
             asked.error = error
             asked.round.end("error")
@@ -230,6 +234,20 @@ class Arbiter(Closing):
                 asked.over = True
                 self._current = None
                 self.clock.notify_all(self._changed)
+
+    def _let_go(self, asked: "_Asked") -> None:
+        """If the time of whoever waits is up, keep still until he has his answers: of two threads, Python runs one at a time.
+
+        Called as soon as a stage has ended, before anything is learnt from it.
+        """
+        if asked.watched and asked.round.answered and asked.ready is None:
+            with self._changed:
+                asked.ready = self.clock.now()
+                self.clock.notify_all(self._changed)
+        elif asked.round.exit_by is None or self.clock.now() < asked.round.exit_by:
+            return
+        if not asked.lasting:
+            asked.gone.wait(TAKING_S)
 
 
 class _Asked:
@@ -241,6 +259,9 @@ class _Asked:
         self.lasting = lasting
         self.over = False
         self.watched = False  # its caller waits for the first answer, whatever network's
+        self.ready: Optional[float] = None  # when that was there
+        self.due: Optional[float] = None  # when its caller was to be on his way
+        self.gone = threading.Event()  # he has his answers
         self.error: Optional[Exception] = None
 
 

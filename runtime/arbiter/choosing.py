@@ -5,7 +5,7 @@ it is a knapsack with one choice a network. It is solved exactly, by merging the
 every set of choices only those that no other one beats in both time and worth; and it is solved again after every stage.
 """
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 # Sets of choices that are kept while networks are merged. Up to here the solution is exact: two networks with 20 exits each, or
 # five with 3, cannot have more. Beyond, of sets that take nearly as long the best one is kept.
@@ -70,8 +70,9 @@ class Choice(NamedTuple):
         predicted_ms: what it takes until that is there.
         gain: what it is worth more than what the network has.
         reason: of running: ``minimum`` (its network must reach it), ``gain`` (of what is planned, it gains most per ms),
-            ``first`` (there is no answer at all yet, and nothing is expected to be in time: the least late one is tried); of
-            stopping: ``final`` (nothing more can be gained), ``budget`` (nothing that gains is expected to be in time).
+            ``first`` (there is no answer at all yet, and nothing is expected to be in time: the least late one is tried),
+            ``chance`` (nothing is sure enough to be in time, and what has a chance costs nobody anything); of stopping:
+            ``final`` (nothing more can be gained), ``budget`` (nothing that gains is expected to be in time).
         left_ms: what was left for stages; None without a budget.
         candidates: all that was considered.
     """
@@ -156,6 +157,23 @@ def choose(claims: Sequence[Claim], left_ms: Optional[float]) -> Choice:
         claim, option = min(wanted, key=_least_late)
         return _run(claim, option, "first", left_ms, candidates)
     return Choice(None, None, None, None, 0.0, "budget", left_ms, candidates)
+
+
+def choose_boldly(
+    claims: Sequence[Claim], bold: Callable[[], Sequence[Claim]], left_ms: Optional[float]
+) -> Choice:
+    """`choose`, and where that leaves the rest of the time to nobody, what has a chance to be in time.
+
+    Args:
+        claims: with what stages take at most.
+        bold: the same with what they take as often as not.
+        left_ms: for stages; None without a budget.
+    """
+    choice = choose(claims, left_ms)
+    if choice.reason not in ("budget", "first"):
+        return choice
+    chance = choose(bold(), left_ms)
+    return chance._replace(reason="chance") if chance.reason in ("gain", "minimum") else choice
 
 
 class _Step(NamedTuple):

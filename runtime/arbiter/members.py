@@ -84,7 +84,7 @@ class Member:
         name: what it is called among them.
         manifest: of the network.
         plan: its session's.
-        trying: how sure to be that a stage fits.
+        trying: how sure to be that a stage fits which costs nobody anything if it does not.
         begin: starts a frame.
         turn: to be held while a stage runs.
         terms: what was agreed.
@@ -109,6 +109,7 @@ class Member:
         self.name = name
         self.manifest = manifest
         self.plan = plan
+        self.bold = trying
         self.trying = max(trying, SURELY)
         self.begin = begin
         self.turn = turn
@@ -150,9 +151,13 @@ class Member:
         """A frame in which it had inputs is over, and nothing of it ran."""
         self._left_out += 1
 
-    def stage_ms(self, stage: str) -> Optional[float]:
-        """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran."""
-        return self.plan.stages.predict(stage, max(self.trying - FADING * self._left_out, EVEN))
+    def stage_ms(self, stage: str, boldly: bool = False) -> Optional[float]:
+        """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran.
+
+        ``boldly``: where nobody else could use its time.
+        """
+        sure = self.bold if boldly else max(self.trying - FADING * self._left_out, EVEN)
+        return self.plan.stages.predict(stage, sure)
 
 
 class Turn:
@@ -187,8 +192,11 @@ class Turn:
         """Whether it has not reached what it must at least."""
         return self.member.lacks(self.exit)
 
-    def claim(self, pace: float = 1.0) -> Claim:
-        """What it could still reach, and what that takes, where its stages take ``pace`` times what its own model says."""
+    def claim(self, pace: float = 1.0, boldly: bool = False) -> Claim:
+        """What it could still reach, and what that takes, where its stages take ``pace`` times what its own model says.
+
+        ``boldly`` is that of `Member.stage_ms`.
+        """
         member, utility, lacking = self.member, self.utility, self.lacking
         options: List[Option] = []
         if not self.over:
@@ -203,7 +211,7 @@ class Turn:
                 took: Optional[float] = extra
                 for stage in left:
                     if stage not in durations:
-                        durations[stage] = member.stage_ms(stage)
+                        durations[stage] = member.stage_ms(stage, boldly)
                     known = durations[stage]
                     took = None if took is None or known is None else took + pace * known
                 if left:
@@ -228,17 +236,19 @@ class Turn:
         if self._stopped is not None:  # while the inputs were made ready
             execution.stop(self._stopped)
 
-    def run(self, stage: str, reason: str) -> bool:
-        """Run ``stage``; whether that led to an exit."""
+    def run(self, stage: str, reason: str, ended: Callable[[], object]) -> bool:
+        """Run ``stage``; whether that led to an exit. ``ended`` is called at once where it did, or was cancelled."""
         assert self.execution is not None
         before = len(self.execution.progress.exits)
         with self.member.turn:
             self._told.tell(Decision(True, stage, self.member.stage_ms(stage), reason))
             if self.execution.decide() == stage:
-                self.execution.run(stage)
+                self.execution.run(stage, ended)
                 self.member.ran()
         reached = len(self.execution.progress.exits) > before
-        if reached:
+        if not reached:
+            ended()
+        else:
             self._ask_policies()
         return reached
 

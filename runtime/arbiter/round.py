@@ -2,7 +2,7 @@
 
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.arbiter.choosing import Choice, Claim, choose
+from edgekit.runtime.arbiter.choosing import Choice, Claim, choose_boldly
 from edgekit.runtime.arbiter.members import Inputs, Member, Turn
 from edgekit.runtime.arbiter.pace import Pace
 from edgekit.runtime.clock import Clock
@@ -69,8 +69,11 @@ class Round:
         """Whether any network has an answer."""
         return any(turn.exit is not None for turn in self.turns.values())
 
-    def step(self) -> bool:
+    def step(self, ended: Callable[[], object] = lambda: None) -> bool:
         """Choose a stage and run it; False if the frame is over.
+
+        Args:
+            ended: called as soon as the stage has ended, before anything is learnt from it.
 
         Raises:
             InputError: the inputs of the network that was chosen cannot be used.
@@ -82,7 +85,7 @@ class Round:
         if self._stopped is not None:
             self.end(self._stopped)
             return False
-        choice = choose(self._claims(), self._left(now))
+        choice = choose_boldly(self._claims(), lambda: self._claims(boldly=True), self._left(now))
         if choice.network is None or choice.stage is None:
             self._note(now, choice, None)
             self.end(choice.reason)
@@ -92,7 +95,7 @@ class Round:
             turn.prepare()
             self._note(now, choice, INPUTS)
             return True  # that may have taken longer than expected: choose again
-        reached = turn.run(choice.stage, choice.reason)
+        reached = turn.run(choice.stage, choice.reason, ended)
         self._pace.ran(choice.network)
         self._note(now, choice, choice.stage)
         if reached and self._on_exit is not None:
@@ -122,8 +125,8 @@ class Round:
         """What every network has reached; ``reason`` for those that could have gone on."""
         return {name: turn.result(self._clock.now(), reason) for name, turn in self.turns.items()}
 
-    def _claims(self) -> List[Claim]:
-        return [turn.claim(self._pace.factor(name)) for name, turn in self.turns.items()]
+    def _claims(self, boldly: bool = False) -> List[Claim]:
+        return [turn.claim(self._pace.factor(name), boldly) for name, turn in self.turns.items()]
 
     def _left(self, now: float) -> Optional[float]:
         if self.exit_by is None:

@@ -12,7 +12,7 @@ import numpy as np
 from edgekit.bundle import Manifest
 from edgekit.runtime.alternatives import scheduler_of
 from edgekit.runtime.arbiter.choosing import ROUNDING, Claim, Option, plan
-from edgekit.runtime.arbiter.members import SURELY, Inputs, Member, Terms
+from edgekit.runtime.arbiter.members import Inputs, Member, Terms
 from edgekit.runtime.arbiter.pace import Pace
 from edgekit.runtime.arbiter.round import Round
 from edgekit.runtime.backends import Frame, StageCancelled
@@ -51,9 +51,9 @@ def arbitrate(
     networks: Sequence[SimulatedNetwork],
     budget_ms: float,
     cancel_ms: float = CANCEL_MS,
-    trying: float = SURELY,
+    trying: float = EVEN,
 ) -> SharedOutcomes:
-    """Let the arbiter answer all frames; ``trying`` is how sure it must be, at least, that a stage fits."""
+    """Let the arbiter answer all frames; ``trying`` is that of `edgekit.runtime.arbiter.members.Member`."""
     clock = SteppedClock(START)
     device = _Device(clock, cancel_ms)
     members = [_member(network, clock, trying, device) for network in networks]

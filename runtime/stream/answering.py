@@ -9,8 +9,8 @@ import numpy as np
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.job import Job
 from edgekit.runtime.latency import Distribution
+from edgekit.runtime.punctuality import MOST_RESERVED
 from edgekit.runtime.result import Result
-from edgekit.runtime.returning import MOST_RESERVED
 from edgekit.runtime.session import Session
 
 # Takes an exit's result and, where there are several networks, the name of the one whose it is.

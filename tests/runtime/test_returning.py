@@ -10,7 +10,7 @@ from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.job import Job
-from edgekit.runtime.returning import MOST_RESERVED, SPENT
+from edgekit.runtime.punctuality import MOST_RESERVED, SPENT
 from edgekit.runtime.session import Session
 from tests.runtime.conftest import MakeSession
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -59,7 +59,7 @@ def test_a_caller_comes_back_late_about_as_seldom_as_is_allowed_whatever_the_mac
     for frame in range(10_000):
         back = 0.2 * (1 + random.pareto(3)) * (2 if frame >= 5000 else 1)  # from then on, on a busier machine
         late += back > returning.reserve_ms(300.0, True)
-        returning._note(back)
+        returning._returns.add(back)
     assert late <= 25
 
 

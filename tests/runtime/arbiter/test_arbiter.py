@@ -152,9 +152,38 @@ def test_a_network_whose_stages_were_slow_a_few_times_is_tried_again_at_an_even_
     arbiter = robot.arbiter()
     stages = robot.opened[1].plan.stages
     stages.start("stage1", [4.0] * 20 + [400.0] * 8)
-    assert arbiter.infer(30, **robot.inputs()).results["signs"].stage is None
-    reached = [arbiter.infer(30, **robot.inputs()).results["signs"].stage for _ in range(100)]
+    for stage, ms in DEPTH.items():  # so well known that all of it is sure to fit, and leaves no time
+        robot.opened[0].plan.stages.start(stage, [ms] * 100)
+    assert arbiter.infer(42, **robot.inputs()).results["signs"].stage is None
+    reached = [arbiter.infer(42, **robot.inputs()).results["signs"].stage for _ in range(100)]
     assert "stage1" in reached
+
+
+def test_what_is_not_sure_to_fit_is_tried_where_nobody_else_could_use_the_time(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    robot.opened[1].plan.stages.start("stage1", [4.0] * 20 + [400.0] * 8)
+    shared = arbiter.infer(30, **robot.inputs())
+    assert shared.results["depth"].stage == "stage2" and shared.results["signs"].stage == "stage1"
+    assert [made.choice.reason for made in shared.choices if made.ran == "stage1"] == ["gain", "chance"]
+    assert any("nobody else could use the time" in line for line in shared.explain())
+    robot.later["signs"] = {"stage1": 400.0}
+    unlucky = arbiter.infer(30, **robot.inputs())
+    assert unlucky.results["depth"].stage == "stage2" and not unlucky.missed
+
+
+def test_a_caller_who_came_back_late_sets_out_earlier_from_then_on_and_not_too_early(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    robot.later["depth"] = {"stage1": 60.0}
+    assert arbiter.infer(40, depth=robot.inputs()["depth"]).elapsed_ms == 40
+    for _ in range(1024):
+        arbiter._returns.add(0.5)
+    for _ in range(3):  # once in a thousand frames
+        arbiter._returns.add(1.4)
+    shared = arbiter.infer(40, **robot.inputs())
+    assert shared.elapsed_ms == pytest.approx(40 - 2 * 1.4) and shared.results["signs"].stage == "stage1"
+    for _ in range(3):
+        arbiter._returns.add(100.0)  # a machine that stalled
+    assert arbiter.infer(40, **robot.inputs()).elapsed_ms == pytest.approx(40 * 0.92)
 
 
 def test_every_choice_is_explained_and_drawn(robot: Robot) -> None:
