@@ -32,8 +32,8 @@ from benchmarks.oqa_subjects import (
 from benchmarks.runtimes import Array, in_onnxruntime, in_openvino
 from benchmarks.timing import Times, interleave, whole
 from edgekit.bundle import Bundle, Variant
-from edgekit.export.exporter import Request
 from edgekit.export.exporter import run as export
+from edgekit.export.request import Request
 from edgekit.models.oqa_catalogue import find
 from edgekit.models.oqa_staged import StagedOqa, build
 from edgekit.packed import stored_bytes

@@ -1,7 +1,9 @@
-"""Files and directories that appear whole or not at all, whatever interrupts the writer."""
+"""Files and directories that appear whole or not at all, whatever interrupts the writer, and are read only if they are files."""
 
+import errno
 import os
 import shutil
+import stat
 import sys
 import time
 from typing import Callable, Mapping, Optional
@@ -11,6 +13,19 @@ if sys.platform != "win32":
 
 # A sibling younger than this may belong to a writer that has not locked it yet; an older, unlocked one was left by a kill.
 GRACE_SECONDS = 60.0
+
+
+def read_file(path: str) -> bytes:
+    """The content of the file at ``path``. A pipe there would never end, a device might: neither is opened.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    kind = os.stat(path).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # of a directory the system itself says what it is
+        raise OSError(errno.EINVAL, "is no regular file", path)
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def write_file(path: str, data: bytes) -> None:

@@ -51,6 +51,9 @@ archive = os.path.join(bundle, "runtime.zip")
 if sys.version_info < (3, 6):
     sys.exit("edgekit needs Python 3.6 or newer, this is " + sys.version.split()[0])
 try:
+    for needed in ("manifest.json", "runtime.zip"):
+        if not os.path.isfile(os.path.join(bundle, needed)):
+            raise ValueError(needed)
     with open(os.path.join(bundle, "manifest.json"), "rb") as file:
         expected = json.loads(file.read().decode("utf-8"))["files"]["runtime.zip"]["sha256"]
     with open(archive, "rb") as file:
@@ -84,8 +87,7 @@ class Bundle(NamedTuple):
             raise BundleError(f"{self.path}: has no file {name!r}")
         place = os.path.join(self.path, *name.split("/"))
         try:
-            with open(place, "rb") as file:
-                data = file.read()
+            data = atomic.read_file(place)
         except OSError as error:
             raise BundleError(f"{place}: {_reason(error)}; copy the bundle again") from error
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -120,11 +122,12 @@ def read_bundle(path: "Union[str, os.PathLike[str]]", check: str = "size") -> Bu
     """
     if check not in ("size", "hash"):
         raise OptionError(f"check={check!r}: must be 'size' or 'hash'")
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise OptionError(f"{path!r} is no path of a bundle")
     path = os.path.abspath(os.fsdecode(path))
     source = os.path.join(path, MANIFEST)
     try:
-        with open(source, "rb") as file:
-            manifest = decode(file.read(), source)
+        manifest = decode(atomic.read_file(source), source)
     except OSError as error:
         if not os.path.isdir(path):
             what = "is no directory" if os.path.lexists(path) else "does not exist"
@@ -296,8 +299,7 @@ def _check_listed(manifest: Manifest, source: str) -> None:
 
 def _content(place: str) -> bytes:
     try:
-        with open(place, "rb") as file:
-            return file.read()
+        return atomic.read_file(place)
     except OSError as error:
         raise BundleError(f"{place}: {_reason(error)}; copy the bundle again") from error
 

@@ -39,5 +39,5 @@ def meant(name: str, known: Iterable[str]) -> str:
     """`` (did you mean ...?)`` for a mistyped name, or nothing."""
     from difflib import get_close_matches  # 5 ms that only a mistake should cost
 
-    close = get_close_matches(name, list(known), 1)
+    close = get_close_matches(str(name), list(known), 1)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -33,7 +33,7 @@ from edgekit.export.lowering import Form, LayerForm
 from edgekit.export.networks import Network, own_inputs
 from edgekit.export.parity import ParityRow
 from edgekit.export.staging import StageRun
-from edgekit.models.registry import WEIGHTS
+from edgekit.models.families import WEIGHTS
 from edgekit.models.staged import ImageInput
 
 GOLDEN = "golden/golden.npz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -23,29 +23,12 @@ from edgekit.export.networks import Wanted
 from edgekit.export.packing import pack_graphs
 from edgekit.export.parity import ParityRow, prove
 from edgekit.export.passes import simplify
+from edgekit.export.request import Request
 from edgekit.export.staging import StageRun
 from edgekit.export.targets import Target
 from edgekit.export.tensorrt_table import version
 
 Report = Callable[[str, float | None], None]  # a step, and the seconds it took; None when it begins
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to export; see `export`."""
-
-    model: str
-    checkpoint: str | os.PathLike[str] | None = None
-    target: str = "jetson"
-    size: tuple[int, int] | None = None
-    config: Mapping[str, object] = field(default_factory=dict)
-    out: str | os.PathLike[str] | None = None
-    overwrite: bool = False
-    parity: bool = True
-    alternatives: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    precision: str | None = None
-    batch: int | None = 1
-    measure: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,11 +98,11 @@ def export(
         checkpoint,
         target,
         size,
-        dict(config or {}),
+        {} if config is None else config,
         out,
         overwrite,
         parity,
-        dict(alternatives or {}),
+        {} if alternatives is None else alternatives,
         precision,
         batch,
         measure,

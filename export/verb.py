@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
         config["subnet"] = args.subnet
     if ":" in args.model:
         sys.path.insert(0, os.getcwd())  # the user's own package is usually here
-    from edgekit.export.exporter import Request
     from edgekit.export.exporter import run as export
+    from edgekit.export.request import Request
 
     request = Request(
         args.model,

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import load_weights, read_state_dict
+from edgekit.models.families import WEIGHTS
 from edgekit.models.options import no_option, positive
-from edgekit.models.registry import WEIGHTS
 from edgekit.models.staged import ImageInput, Stage
 
 SCALES = (16, 8, 4)  # stage k works at 1/SCALES[k - 1] of the input's resolution

@@ -10,6 +10,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor, nn
 
+from edgekit import archives
 from edgekit.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
@@ -51,6 +52,9 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
+    absurd = archives.too_large(str(path), path.stat().st_size)
+    if absurd is not None:
+        raise CheckpointError(f"{path}: refused, {absurd}; get it from where it was trained")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch raises of a damaged file depends on where the damage is

@@ -7,6 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 
+from edgekit.models.families import WEIGHTS, families
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's options."""
@@ -20,9 +22,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the table, or the JSON document."""
     if args.family is not None:
         return _catalogue(args.json)
-    # Imported only now: it imports torch, and the command's help and completion need this module too.
-    from edgekit.models.registry import WEIGHTS, families
-
     ships = {family.name: (WEIGHTS / f"{family.name}.safetensors").is_file() for family in families()}
     rows = [{**asdict(family), "shipped_weights": ships[family.name]} for family in families()]
     if args.json:

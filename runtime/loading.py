@@ -5,6 +5,7 @@ from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from edgekit import archives
 from edgekit.bundle import Bundle, InputSpec, Manifest
 from edgekit.errors import BundleError, InputError, OptionError
 from edgekit.runtime.backends import Backend
@@ -81,8 +82,12 @@ def read_golden(
     for one in bundle.manifest.networks:
         if one.name == network:
             keys = {name: one.golden_key(name) for name in keys}
+    golden = bundle.read_bytes(manifest.golden)
+    absurd = archives.too_large(io.BytesIO(golden), len(golden))
+    if absurd is not None:
+        raise BundleError(f"{bundle.path}: {manifest.golden}: refused, {absurd}")
     try:
-        with np.load(io.BytesIO(bundle.read_bytes(manifest.golden)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(golden), allow_pickle=False) as arrays:
             inputs = {name: arrays[key] for name, key in keys.items()}
             exits = {stage.name: arrays[stage.name] for stage in manifest.stages if stage.exit is not None}
     except (OSError, ValueError, KeyError) as error:

@@ -57,8 +57,7 @@ def read_profile_file(path: str, bundle: Bundle) -> Optional[Profile]:
     A damaged profile counts as none: it is a cache, and measuring again replaces it.
     """
     try:
-        with open(path, "rb") as file:
-            document = json.loads(file.read().decode("utf-8"))
+        document = json.loads(atomic.read_file(path).decode("utf-8"))
         if (
             document["schema"] != SCHEMA
             or document["bundle"] != bundle_hash(bundle)

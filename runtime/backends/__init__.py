@@ -41,6 +41,13 @@ def open_backend(
     """
     if name is not None and name not in BACKENDS:
         raise OptionError(f"backend {name!r} is unknown; edgekit has {', '.join(BACKENDS)}")
+    names = [providers] if isinstance(providers, str) else providers
+    if names is not None and not (
+        isinstance(names, (list, tuple)) and all(isinstance(one, str) for one in names)
+    ):
+        raise OptionError(
+            f'providers={providers!r}: must name ONNX Runtime\'s execution providers, such as ["CPUExecutionProvider"]'
+        )
     backend = import_module(f"{__name__}.{name or BACKENDS[0]}").open_backend(providers, threads, spin)
     assert isinstance(backend, Backend)
     return backend

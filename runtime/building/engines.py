@@ -115,8 +115,7 @@ def find_engine(
 def read_plan(engine: EngineFile) -> Optional[bytes]:
     """The engine's bytes; None if they are not what was written."""
     try:
-        with open(engine.path, "rb") as file:
-            plan = file.read()
+        plan = atomic.read_file(engine.path)
     except OSError:
         return None
     return plan if hashlib.sha256(plan).hexdigest().startswith(engine.plan) else None
@@ -178,8 +177,7 @@ def read_record(bundle: Bundle, fingerprint: Fingerprint) -> Record:
     """What building found out here; an empty record if there is none that can be read."""
     path = os.path.join(engines_folder(bundle, fingerprint), RECORD)
     try:
-        with open(path, "rb") as file:
-            document = json.loads(file.read().decode("utf-8"))
+        document = json.loads(atomic.read_file(path).decode("utf-8"))
         if document["schema"] != SCHEMA:
             return Record(fingerprint)
         trials = [
@@ -237,8 +235,7 @@ def other_records(bundle: Bundle, fingerprint: Fingerprint) -> List[Record]:
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name, RECORD)
         try:
-            with open(path, "rb") as file:
-                theirs = Fingerprint(**json.loads(file.read().decode("utf-8"))["fingerprint"])
+            theirs = Fingerprint(**json.loads(atomic.read_file(path).decode("utf-8"))["fingerprint"])
             found.append((os.stat(path).st_mtime, read_record(bundle, theirs)))
         except (OSError, ValueError, KeyError, TypeError):
             continue

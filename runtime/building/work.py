@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from edgekit import atomic
 from edgekit.bundle import Bundle, StageSpec
 from edgekit.errors import BackendError
 from edgekit.runtime.backends.tensorrt import TensorRT
@@ -86,8 +87,7 @@ def _build_one(
     graph = next(one.graph for one in stage.variants if one.name == step.variant)
     cache_path = os.path.join(engines_folder(bundle, record.fingerprint), TIMING_CACHE)
     try:
-        with open(cache_path, "rb") as file:
-            cache = file.read()
+        cache = atomic.read_file(cache_path)
     except OSError:
         cache = b""
     trial = Trial(step.stage, step.variant, step.precision, step.graph)

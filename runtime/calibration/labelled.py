@@ -7,6 +7,7 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, 
 
 import numpy as np
 
+from edgekit import archives
 from edgekit.errors import InputError
 from edgekit.runtime.calibration.recorded_logits import Recorded, read_recorded
 from edgekit.runtime.pictures import read_picture
@@ -128,6 +129,9 @@ def _listed(path: str, labels: str, names: Sequence[str]) -> Labelled:
 
 def _arrays(path: str, labels: Optional[str], names: Sequence[str]) -> Union[Labelled, Recorded]:
     try:
+        absurd = archives.too_large(path, os.path.getsize(path))
+        if absurd is not None:
+            raise InputError(f"--data {path}: refused, {absurd}")
         opened = np.load(path, allow_pickle=False)
         if not hasattr(opened, "files"):
             raise InputError(

@@ -469,3 +469,25 @@ def test_a_manifest_with_something_that_json_cannot_hold_is_refused(
         with pytest.raises(BundleError, match="no JSON value"):
             write_bundle(tmp_path / "x.edgekit", manifest._replace(options={"bad": bad}), files)
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names on this system")
+@pytest.mark.parametrize("name", ["manifest.json", "runtime.zip", "stages/stage1.plain.onnx"])
+def test_a_pipe_in_a_file_s_place_is_refused_and_not_waited_for(bundle: Bundle, name: str) -> None:
+    place = os.path.join(bundle.path, *name.split("/"))
+    os.unlink(place)
+    os.mkfifo(place)
+    for check in ("size", "hash"):
+        with pytest.raises(BundleError, match=r"no regular file|missing"):
+            read_bundle(bundle.path, check=check)
+    with pytest.raises(BundleError, match="no regular file"):
+        bundle.read_bytes(name) if name != "manifest.json" else read_bundle(bundle.path)
+    if name != "stages/stage1.plain.onnx":
+        process = subprocess.run([sys.executable, bundle.path, "inspect"], stderr=subprocess.PIPE, timeout=60)
+        assert process.returncode == 2 and b"copy the bundle again" in process.stderr
+
+
+@pytest.mark.parametrize("path", [3, None, [], object()])
+def test_what_is_no_path_is_said_to_be_none(path: Any) -> None:
+    with pytest.raises(OptionError, match="is no path of a bundle"):
+        read_bundle(path)

@@ -250,3 +250,11 @@ def test_a_jetsons_python_says_that_export_needs_another(version, interpreter, r
         ).returncode
         == 0
     )
+
+
+def test_the_networks_are_listed_without_torch(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in [name for name in sys.modules if name.startswith("edgekit.models")]:
+        monkeypatch.delitem(sys.modules, module)
+    assert cli.main(["models"]) == 0
+    assert "anynet" in capsys.readouterr().out

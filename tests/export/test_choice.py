@@ -14,7 +14,8 @@ from torch import nn
 
 import edgekit
 from edgekit.export.choice import choose, table, take_turns
-from edgekit.export.exporter import Request, run
+from edgekit.export.exporter import run
+from edgekit.export.request import Request
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions
 
 

@@ -16,10 +16,10 @@ import torch
 
 from edgekit.bundle import Bundle, Variant
 from edgekit.export.convert import serialize
-from edgekit.export.exporter import Request
 from edgekit.export.exporter import run as export
 from edgekit.export.operators import check
 from edgekit.export.passes.halve_products import halve_products
+from edgekit.export.request import Request
 from edgekit.export.tensorrt_rtx import compile_graph
 from edgekit.export.tensorrt_table import version
 from edgekit.models.imta import IMTA

@@ -16,8 +16,8 @@ import edgekit
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.cli import main
 from edgekit.errors import BundleError, OptionError
-from edgekit.export.exporter import Request
 from edgekit.export.exporter import run as export
+from edgekit.export.request import Request
 from edgekit.packed import stored_bytes
 
 SMALL: dict[str, object] = {"ks": 3, "e": 3, "d": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +94,18 @@ def test_a_dictionary_that_holds_itself_holds_no_weights(tmp_path: Path) -> None
     endless["state_dict"] = endless
     with pytest.raises(CheckpointError, match="holds no weights"):
         read_state_dict(_saved(tmp_path / "a.tar", endless))
+
+
+def test_a_checkpoint_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    whole, swollen = _saved(tmp_path / "whole.tar", WEIGHTS), tmp_path / "swollen.tar"
+    with (
+        zipfile.ZipFile(whole) as source,
+        zipfile.ZipFile(swollen, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy,
+    ):
+        for entry in source.infolist():
+            copy.writestr(entry.filename, source.read(entry))
+        with copy.open(f"{source.namelist()[0].split('/')[0]}/data/99", "w", force_zip64=True) as member:
+            for _ in range(300):
+                member.write(bytes(1 << 20))
+    with pytest.raises(CheckpointError, match=r"swollen\.tar: refused, its .* MB would unpack to 0\.3 GB"):
+        read_state_dict(swollen)

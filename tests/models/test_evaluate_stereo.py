@@ -18,7 +18,7 @@ from edgekit.models.evaluate_stereo import (
     measure,
     read_pfm,
 )
-from edgekit.models.registry import WEIGHTS
+from edgekit.models.families import WEIGHTS
 from edgekit.models.training.anynet_run import predict
 from edgekit.runtime.page.matching import BlockMatching
 
