@@ -43,3 +43,14 @@ MEASURES: Dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def confidence(logits: np.ndarray, measure: str = "probability", temperature: float = 1.0) -> np.ndarray:
     """How sure logits (..., classes) are, by one of `MEASURES`; larger is surer."""
     return MEASURES[measure](softmax(logits, temperature))
+
+
+def confidence_of_one(logits: np.ndarray, measure: str = "probability", temperature: float = 1.0) -> float:
+    """`confidence` of one sample's logits, to the last bit, in fewer passes: a frame that is short waits for it at every exit."""
+    if measure != "probability":
+        return float(confidence(logits.ravel(), measure, temperature))
+    scaled = logits.ravel().astype(np.float64)
+    scaled /= temperature
+    scaled -= np.maximum.reduce(scaled)
+    # The largest weight is exp(0)
+    return 1.0 / float(np.add.reduce(np.exp(scaled, scaled)))

@@ -5,13 +5,13 @@ A policy of your own is a class with one method; docs/scheduler.md shows one.
 
 import math
 from collections import deque
-from typing import Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Deque, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from edgekit.bundle import Manifest
 from edgekit.errors import OptionError
-from edgekit.runtime.confidence import MEASURES, confidence
+from edgekit.runtime.confidence import MEASURES, confidence, confidence_of_one
 
 
 class Reached(NamedTuple):
@@ -148,20 +148,24 @@ class Confidence(Policy):
     def stop(self, reached: Reached) -> Optional[str]:
         """See `Policy.stop`."""
         stage, logits = reached.exits[-1]
-        return self._judge(stage, logits.reshape(1, -1))[0] if stage in self.thresholds else None
+        if stage not in self.thresholds:
+            return None
+        sure = confidence_of_one(logits, self._measure, self._temperatures.get(stage, 1.0))
+        return "confident" if _log_odds(sure) >= self._enough(stage) else None
 
     def stop_each(self, reached: Sequence[Reached]) -> Sequence[Optional[str]]:
         """See `Policy.stop_each`."""
         stage = reached[0].exits[-1][0] if reached else ""
         if stage not in self.thresholds:
             return [None] * len(reached)
-        return self._judge(stage, np.stack([one.exits[-1][1].ravel() for one in reached]))
-
-    def _judge(self, stage: str, logits: np.ndarray) -> List[Optional[str]]:
-        """The word for each row of the logits of one exit."""
+        logits = np.stack([one.exits[-1][1].ravel() for one in reached])
         sure = confidence(logits, self._measure, self._temperatures.get(stage, 1.0))
-        enough = _log_odds(self.thresholds[stage]) + self.shift
+        enough = self._enough(stage)
         return ["confident" if _log_odds(one) >= enough else None for one in sure.tolist()]
+
+    def _enough(self, stage: str) -> float:
+        """The log odds at which the exit of ``stage`` is sure enough."""
+        return _log_odds(self.thresholds[stage]) + self.shift
 
 
 def calibrated_policies(manifest: Manifest) -> Tuple[Policy, ...]:

@@ -80,7 +80,8 @@ class Scheduler:
         if finished >= len(self._names) or not self._until_exit[finished]:
             return Decision(False, None, None, "final")
         stage = self._names[finished]
-        predicted = self._model.predict(stage, confidence)
+        foretell = self._model.predicted if deadline is None else self._model.predict
+        predicted = foretell(stage, confidence)
         if self.policies and exits and self._has_exit[finished - 1]:
             reached = Reached(now, deadline, exits)
             for policy in self.policies:

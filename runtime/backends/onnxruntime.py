@@ -19,7 +19,8 @@ CPU = "CPUExecutionProvider"
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
-# OrtValues by name and RunOptions to a stage's OrtValues. The package is imported only when it is used, and untyped before 1.17.
+# A frame's tensors by name, of which a stage reads its own, and RunOptions to what the stage writes: OrtValues, or on the CPU what
+# they wrap, since to wrap and unwrap each costs some us a stage. The package is imported only when it is used, and untyped before 1.17.
 Run = Callable[[Dict[str, Any], Any], Sequence[Any]]
 
 
@@ -79,6 +80,7 @@ class OnnxRuntime(Backend):
             "one_thread": self._alone,
         }
         self.views = _gives_views(library)
+        self._bare = False  # whether frames hold what OrtValues wrap; the first stage that is loaded shows it
         self.stages: Loaded[_Stage] = Loaded()
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
@@ -117,23 +119,23 @@ class OnnxRuntime(Backend):
         it knows what to do when one of them fails.
         """
         # Not an I/O binding: ONNX Runtime 1.10 ignores the terminate flag there.
-        below = getattr(session, "_sess", None)
-        if below is None or self._providers != [CPU]:
+        self._bare = self._providers == [CPU] and hasattr(session, "_sess")
+        if not self._bare:
             return lambda inputs, options: session.run_with_ort_values(outputs, inputs, options)
-        wrap, numbers = self._library.OrtValue, range(len(outputs))
+        below, numbers = session._sess.run_with_ort_values, range(len(outputs))
 
         def run(inputs: Dict[str, Any], options: Any) -> Sequence[Any]:
-            bare = {name: value._ortvalue for name, value in inputs.items()}
-            found = below.run_with_ort_values(bare, outputs, options)
-            return [wrap(found[number]) for number in numbers]
+            found = below(inputs, outputs, options)
+            return [found[number] for number in numbers]
 
         return run
 
     def start(self, inputs: Mapping[str, np.ndarray]) -> "OnnxRuntimeFrame":
         """See `Backend.start`."""
         wrap = self._library.OrtValue.ortvalue_from_numpy  # on the CPU, this borrows the array's memory
-        values = {name: wrap(array) for name, array in inputs.items()}
-        return OnnxRuntimeFrame(self, values, self._library.RunOptions)
+        wrapped = {name: wrap(array) for name, array in inputs.items()}
+        values = {name: one._ortvalue for name, one in wrapped.items()} if self._bare else wrapped
+        return OnnxRuntimeFrame(self, values, wrapped, self._library.RunOptions)
 
     def close(self) -> None:
         """See `Backend.close`."""
@@ -141,11 +143,18 @@ class OnnxRuntime(Backend):
 
 
 class OnnxRuntimeFrame(Frame):
-    """A frame whose tensors are OrtValues."""
+    """A frame whose tensors are OrtValues, or what these wrap; ``inputs`` keep the memory that they borrow."""
 
-    def __init__(self, backend: OnnxRuntime, values: Dict[str, Any], new_options: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        backend: OnnxRuntime,
+        values: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        new_options: Callable[[], Any],
+    ) -> None:
         self._backend = backend
-        self._values = values
+        self._values = dict(values)
+        self._inputs = inputs
         self._new_options = new_options
         self._guard = threading.Lock()
         self._cancelled = False
@@ -183,7 +192,7 @@ class OnnxRuntimeFrame(Frame):
     def read(self, name: str) -> np.ndarray:
         """See `Frame.read`: a view of the OrtValue's memory, which lives as long as the view."""
         value = self._values[name]
-        if self._backend.views or value.device_name() != "cpu":
+        if self._backend.views or value.device_name().lower() != "cpu":
             return value.numpy()  # type: ignore[no-any-return]
         dtype, shape = DTYPES.get(value.data_type()), value.shape()
         if dtype is None or 0 in shape:

@@ -6,7 +6,7 @@ from typing import List
 import numpy as np
 import pytest
 
-from edgekit.runtime.latency import WINDOW, LatencyModel
+from edgekit.runtime.latency import TOGETHER, WINDOW, LatencyModel
 
 BASES = {"stage1": 8.0, "stage2": 5.0, "stage3": 12.0, "stage4": 3.0}
 
@@ -219,3 +219,25 @@ def test_the_first_frame_after_a_pause_is_expected_to_be_as_slow_as_those_after_
         assert after[0] == pytest.approx(usual[0], rel=0.2)
         again = frame(2000.0, 2.0)
         assert again[0] == pytest.approx(2 * usual[0], rel=0.2)
+
+
+def test_it_does_not_matter_how_often_a_model_is_asked_only_what_ran() -> None:
+    random = np.random.RandomState(7)
+    seldom, often = (warmed(np.random.RandomState(1)) for _ in range(2))
+    for _ in range(3 * TOGETHER):
+        for stage, base in BASES.items():
+            duration = base * noise(random)
+            seldom.learn(stage, duration)
+            often.learn(stage, duration)
+            often.predict(stage)
+    assert [seldom.predict(stage) for stage in BASES] == [often.predict(stage) for stage in BASES]
+    assert seldom.slowdown == often.slowdown
+
+
+def test_what_is_only_reported_is_never_many_runs_behind() -> None:
+    model = warmed(np.random.RandomState(8))
+    before = model.predicted("stage1")
+    assert before == model.predict("stage1")
+    for _ in range(TOGETHER // 4):  # of four stages each
+        frames(model, np.random.RandomState(9), 1, slowdown=3.0)
+    assert model.predicted("stage1") == model.predict("stage1") != before

@@ -10,7 +10,7 @@ import pytest
 import edgekit
 from edgekit.bundle import Bundle, CalibrationSpec, ExitSpec, Manifest
 from edgekit.errors import OptionError
-from edgekit.runtime.confidence import MEASURES, confidence
+from edgekit.runtime.confidence import MEASURES, confidence, confidence_of_one
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.policies import (
     AverageBudget,
@@ -59,6 +59,13 @@ def test_a_batch_is_told_what_its_samples_are_told_one_by_one(classifier: Manife
     assert None in told and "confident" in told
     fixed: Policy = FixedStage("stage1")
     assert list(fixed.stop_each([reached(0.5), reached(0.5, 0.5)])) == ["fixed", None]
+
+
+@pytest.mark.parametrize("measure", sorted(MEASURES))
+def test_one_sample_is_as_sure_as_it_is_among_many_to_the_last_bit(measure: str) -> None:
+    many = np.random.RandomState(0).standard_normal((500, 10)).astype(np.float32) * 8
+    together = confidence(many, measure, 1.7)
+    assert [confidence_of_one(row[None], measure, 1.7) for row in many] == together.tolist()
 
 
 def test_a_frame_stops_at_the_first_exit_that_is_sure_enough(classifier: Manifest) -> None:
