@@ -13,9 +13,17 @@ from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
 from edgekit.runtime.backends.onnxruntime_settings import session_config
-from edgekit.runtime.backends.onnxruntime_threads import DTYPES, SMALL, quicker_alone
 
 CPU = "CPUExecutionProvider"
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+}
 QUIET = 4  # fatal only: errors are raised, and a cancelled stage is none
 
 
@@ -71,13 +79,12 @@ class OnnxRuntime(Backend):
     def __init__(self, library: Any, providers: Sequence[str], threads: int, spin: bool) -> None:
         self._library = library
         self.version = str(library.__version__)
-        self._providers, self._threads, self._spin = list(providers), threads, spin
-        self._alone: List[str] = []  # the stages that run on one thread
+        self._providers, self._threads = list(providers), threads
+        self._config = session_config(library, threads, spin)
         self.settings = {
             "providers": self._providers,
             "threads": threads,
-            "session_config": session_config(library, threads, spin),
-            "one_thread": self._alone,
+            "session_config": self._config,
         }
         self.views = _gives_views(library)
         self._bare = False  # whether frames hold what OrtValues wrap; the first stage that is loaded shows it
@@ -85,24 +92,18 @@ class OnnxRuntime(Backend):
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`."""
-        session = self._open(graph, self._threads, source)
-        if self._threads > 1 and stage.macs <= SMALL and self._providers == [CPU]:
-            alone = self._open(graph, 1, source)
-            if quicker_alone(alone, session):
-                session = alone
-                self._alone.append(stage.name)
+        session = self._open(graph, source)
         reads, writes = session.get_inputs(), session.get_outputs()
         check_tensors(stage, [entry.name for entry in reads], [entry.name for entry in writes], source)
         outputs = tuple(spec.name for spec in stage.outputs)
         self.stages[stage.name] = _Stage(self._runner(session, outputs), stage.inputs, outputs)
 
-    def _open(self, graph: bytes, threads: int, source: str) -> Any:
-        """A session on ``threads`` threads."""
+    def _open(self, graph: bytes, source: str) -> Any:
         options = self._library.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = QUIET
-        for name, value in session_config(self._library, threads, self._spin).items():
+        for name, value in self._config.items():
             options.add_session_config_entry(name, value)
         try:
             return self._library.InferenceSession(graph, options, providers=self._providers)

@@ -4,10 +4,9 @@ import gc
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from types import ModuleType
-from typing import Iterator, List, NamedTuple, Tuple, cast
+from typing import Any, Iterator, List
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from edgekit.bundle import Bundle, StageSpec, read_bundle
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime import backends
-from edgekit.runtime.backends import Backend, StageCancelled, onnxruntime_threads, open_backend
+from edgekit.runtime.backends import Backend, StageCancelled, open_backend
 from edgekit.runtime.loading import read_golden
 
 
@@ -189,40 +188,22 @@ def test_a_version_that_hides_what_is_below_its_sessions_is_asked_by_its_public_
                 np.testing.assert_allclose(frame.read(stage.exit), exits[stage.name], atol=1e-6)
 
 
-def test_a_small_stage_runs_on_one_thread_where_that_is_as_quick(
+def test_every_stage_is_loaded_once_on_the_threads_that_were_asked_for(
     stereo_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs, exits = read_golden(stereo_bundle)
-    stage = stereo_bundle.manifest.stages[0]
-    for quick in (True, False):
-        monkeypatch.setattr(onnxruntime_threads, "faster", lambda one, other, quick=quick: quick)
-        with open_backend("onnxruntime", threads=2) as backend:
-            load(backend, stereo_bundle)
-            assert (stage.name in cast(List[str], backend.settings["one_thread"])) == quick
-            frame = backend.start(inputs)
-            frame.run(stage.name)
-            np.testing.assert_allclose(frame.read("disparity1"), exits[stage.name], atol=1e-6)
+    import onnxruntime
 
+    real = onnxruntime.InferenceSession
+    threads: List[int] = []
 
-def test_a_stage_for_batches_of_any_size_keeps_its_threads() -> None:
-    class Entry(NamedTuple):
-        name: str = "image"
-        shape: Tuple[object, ...] = ("batch", 3, 8, 8)
-        type: str = "tensor(float)"
+    def opened(graph: bytes, options: Any, **others: object) -> object:
+        threads.append(options.intra_op_num_threads)
+        return real(graph, options, **others)
 
-    class Session:
-        def get_inputs(self) -> List[Entry]:
-            return [Entry()]
-
-    assert not onnxruntime_threads.quicker_alone(Session(), Session())
-
-
-def test_of_two_ways_the_one_that_takes_less_time_is_the_faster() -> None:
-    def short() -> None:
-        time.sleep(1e-3)
-
-    assert onnxruntime_threads.faster(short, lambda: time.sleep(5e-3))
-    assert not onnxruntime_threads.faster(lambda: time.sleep(5e-3), short)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    with open_backend("onnxruntime", threads=2) as backend:
+        load(backend, stereo_bundle)
+    assert threads == [2] * len(stereo_bundle.manifest.stages)
 
 
 def test_an_unknown_backend_is_refused_with_what_there_is() -> None:
