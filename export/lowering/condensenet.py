@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.export.lowering import Parts, Shapes, chooses, lowers
-from edgekit.export.lowering.batch_norm import affine
+from edgekit.export.lowering.batch_norm import Kernel, affine, conv2d
 from edgekit.export.lowering.condensenet_chunks import ChunkedBlock, Layout, places
 from edgekit.export.lowering.condensenet_fetch import FetchedBlock
-from edgekit.export.lowering.condensenet_layers import LANES, LayerArrays, Normalise, arrays
+from edgekit.export.lowering.condensenet_layers import LANES, LayerArrays, Normalise, arrays, padded_rows
 from edgekit.models.condensenet import CondensedLinear, CondenseNet
 
 JOIN = 3  # new chunks that are joined: more of them mean more small convolutions a layer, fewer more copying
@@ -26,8 +26,13 @@ class LoweredCondenseNet(nn.Module):
     def __init__(self, net: CondenseNet, forms: Sequence[str]) -> None:
         super().__init__()
         assert isinstance(net.classifier, CondensedLinear)
-        self.stem = net.features.get_submodule("init_conv")
-        layout: Layout = (torch.arange(2 * net.options.growth[0]),)
+        stem = net.features.get_submodule("init_conv")
+        assert isinstance(stem, nn.Conv2d)
+        layout: Layout = (filled(stem.out_channels),)
+        missing = len(layout[0]) - stem.out_channels
+        self.stem = conv2d(
+            Kernel(padded_rows(stem.weight.detach(), 0, missing), None), stem.stride, padding=1
+        )
         self.blocks = nn.ModuleList()
         for layers, form in zip(net.blocks(), forms, strict=True):
             block = build_block([arrays(layer) for layer in layers], layout, form)
@@ -64,6 +69,11 @@ def transition(chunks: Sequence[Tensor]) -> Tensor:
     return joined([F.avg_pool2d(chunk, 2) for chunk in chunks])
 
 
+def filled(features: int) -> Tensor:
+    """The first features, with channels that hold none up to the next lanes: what fills no lanes is copied wherever it is read."""
+    return F.pad(torch.arange(features), (0, -features % LANES), value=-1)
+
+
 def joined(chunks: Sequence[Tensor]) -> Tensor:
     """Chunks as one tensor."""
     return chunks[0] if len(chunks) == 1 else torch.cat(list(chunks), dim=1)
@@ -74,7 +84,7 @@ def block_forms(layers: Sequence[LayerArrays]) -> list[str]:
     forms = ["fetch-parts", "fetch-matmul"]
     # Dense weights need one norm a feature; a converted file may hold one for every group that reads it.
     if all(layer.taps.per_feature(layer.inputs) is not None for layer in layers):
-        forms = ["chunks-grouped", "chunks-joined", *forms]
+        forms = ["chunks-grouped", "chunks-joined", "chunks-apart", *forms]
         if all(layer.growth // layer.groups_3x3 <= DEPTHWISE_UP_TO for layer in layers):
             forms.append("chunks-depthwise")
     return forms
@@ -83,7 +93,11 @@ def block_forms(layers: Sequence[LayerArrays]) -> list[str]:
 def build_block(layers: Sequence[LayerArrays], layout: Layout, form: str) -> ChunkedBlock | FetchedBlock:
     """A dense block in one of its forms, on features that stand as ``layout`` says."""
     kind, _, how = form.partition("-")
-    return FetchedBlock(layers, layout, how) if kind == "fetch" else ChunkedBlock(layers, layout, how, JOIN)
+    if kind == "fetch":
+        return FetchedBlock(layers, layout, how)
+    if how == "apart":
+        return ChunkedBlock(layers, layout, "joined", join=1)
+    return ChunkedBlock(layers, layout, how, JOIN)
 
 
 def unmeasured(layers: Sequence[LayerArrays]) -> str:
@@ -118,7 +132,7 @@ def condensenet_parts(module: nn.Module, shapes: Shapes) -> Parts:
     inputs: dict[str, Tensor] = {}
     for number, layers in enumerate(module.blocks()):
         held = [arrays(layer) for layer in layers]
-        layout: Layout = (torch.arange(held[0].inputs),)
+        layout: Layout = (filled(held[0].inputs),)
         name = f"denseblock_{number + 1}"
         forms[name] = {
             form: BlockAlone(build_block(held, layout, form), number == 0).eval()
@@ -126,7 +140,7 @@ def condensenet_parts(module: nn.Module, shapes: Shapes) -> Parts:
         }
         random = torch.Generator().manual_seed(number)
         before = [n >> max(number - 1, 0) for n in side]
-        inputs[name] = torch.randn(1, held[0].inputs, *before, generator=random)
+        inputs[name] = torch.randn(1, len(layout[0]), *before, generator=random)
 
     def build(chosen: Mapping[str, str]) -> nn.Module:
         return LoweredCondenseNet(module, [chosen[name] for name in forms]).eval()

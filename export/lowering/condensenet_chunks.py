@@ -2,7 +2,8 @@
 
 before: x = concat(x, layer(x)) in every layer, and an index, a norm and a ReLU of all of it
 after:  middle = relu(sum over chunks of W[:, chunk] relu(scale x[chunk] + shift) + bias), with zeros in W where the index chose
-        nothing; some new chunks are joined once they are ``join``, so that a feature is copied at most once in its block
+        nothing; some new chunks are joined once they are ``join``, so that a feature is copied at most once in its block, and
+        never where ``join`` is 1, at the price of more small convolutions
 
 Features of a layer narrower than the lanes are added into a shared chunk, each in channels that are 0 in the others.
 """

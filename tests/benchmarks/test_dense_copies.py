@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,9 @@ def net() -> CondenseNet:
     return converted(net)
 
 
-def _counted(module: nn.Module) -> Copies:
+def _counted(module: nn.Module, options: CondenseNetOptions = OPTIONS) -> Copies:
     model = simplify(convert(module, {"image": torch.zeros(1, 3, SIDE, SIDE)}, ["logits1"], "net"))
-    return copies(serialize(model), OPTIONS, SIDE)
+    return copies(serialize(model), options, SIDE)
 
 
 def test_what_layers_add_is_their_new_features(net: CondenseNet) -> None:
@@ -47,6 +48,17 @@ def test_the_chunked_form_never_copies_more_than_was_added_up_to_any_layer(net: 
     assert joined == [0, 0, 3, 0, 0, 3]
     assert all(layer.moved == 0 for layer in counted.blocks[0])
     assert counted.worst_so_far <= 1
+
+
+@pytest.mark.parametrize("growth", [(16, 32), (8, 16), (12, 24)])
+def test_chunks_that_stay_apart_are_copied_by_no_layer(growth: tuple[int, int]) -> None:
+    """Growths of 12 and 24, and the stem's 24 maps, fill no lanes: channels without a feature keep them where they are."""
+    options = replace(OPTIONS, growth=growth)
+    torch.manual_seed(0)
+    net = CondenseNet(options)
+    net.condense(1.0)
+    counted = _counted(LoweredCondenseNet(converted(net), ["chunks-apart"] * 2).eval(), options)
+    assert counted.worst_layer == 0
 
 
 def test_the_fetched_form_joins_all_features_in_every_layer_and_brings_them_out_of_the_blocked_layout(

@@ -24,7 +24,7 @@ from edgekit.export.passes import simplify
 from edgekit.export.tensorrt_table import version
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
 
-FORMS = ("chunks-grouped", "chunks-joined", "chunks-depthwise", "fetch-parts", "fetch-matmul")
+FORMS = ("chunks-grouped", "chunks-joined", "chunks-apart", "chunks-depthwise", "fetch-parts", "fetch-matmul")
 C8 = CondenseNetOptions(
     stages=(4, 1, 2),
     growth=(8, 16, 32),
