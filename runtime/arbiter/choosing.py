@@ -1,54 +1,15 @@
 """Which network's stage runs next: pure decisions, from predictions and utilities; no clock, no device, no thread.
 
-What is left of a frame's budget is spent on exits of several networks, each reached by a chain of stages. Which exits are worth
-it is a knapsack with one choice a network. It is solved exactly, by merging the networks one after the other and keeping of
-every set of choices only those that no other one beats in both time and worth; and it is solved again after every stage.
+What is planned (`edgekit.runtime.arbiter.planning`) is planned again after every stage. Where not everything is sure to fit, plans
+that are sure to fit are weighed against bolder ones by what they are worth on average.
 """
 
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-# Sets of choices that are kept while networks are merged. Up to here the solution is exact: two networks with 20 exits each, or
-# five with 3, cannot have more. Beyond, of sets that take nearly as long the best one is kept.
-MOST_SETS = 1024
-# What predictions are rounded by must not decide whether a plan that exactly fills the budget fits.
-ROUNDING = 1e-6
+from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, Worth, add, levels, nothing, plan
 
-
-class Option(NamedTuple):
-    """An exit that a network can still reach in this frame.
-
-    Attributes:
-        exit: the stage whose exit it is.
-        stages: that must run for it and have not, in order.
-        ms: what they take at most, and what else it takes until the answer is there; None if that is unknown.
-        utility: what the exit is worth.
-        enough: whether it is what the network must reach at least.
-    """
-
-    exit: str
-    stages: Tuple[str, ...]
-    ms: Optional[float]
-    utility: float
-    enough: bool = False
-
-
-class Claim(NamedTuple):
-    """What one network has reached in this frame, and what it could.
-
-    Attributes:
-        priority: nothing of a network of lower priority costs one of higher priority an exit.
-        utility: of the exit reached; 0 without.
-        lacking: it has not reached what it must at least.
-        options: the exits that are worth more, or are what is lacking.
-        answered: it has reached an exit, whatever that is worth.
-    """
-
-    network: str
-    priority: int
-    utility: float
-    lacking: bool
-    options: Tuple[Option, ...]
-    answered: bool = False
+# The shares of frames in which what is planned fits, with what stages take at most, and with what they take as often as not.
+SURE, EVEN = 0.9, 0.5
 
 
 class Candidate(NamedTuple):
@@ -71,7 +32,7 @@ class Choice(NamedTuple):
         gain: what it is worth more than what the network has.
         reason: of running: ``minimum`` (its network must reach it), ``gain`` (of what is planned, it gains most per ms),
             ``first`` (there is no answer at all yet, and nothing is expected to be in time: the least late one is tried),
-            ``chance`` (nothing is sure enough to be in time, and what has a chance costs nobody anything); of stopping:
+            ``chance`` (the same of a plan that is not sure to fit, and worth more on average than what is); of stopping:
             ``final`` (nothing more can be gained), ``budget`` (nothing that gains is expected to be in time).
         left_ms: what was left for stages; None without a budget.
         candidates: all that was considered.
@@ -87,67 +48,29 @@ class Choice(NamedTuple):
     candidates: Tuple[Candidate, ...]
 
 
-class Worth(NamedTuple):
-    """What a set of choices is worth, compared from left to right.
-
-    ``minima``: how many networks get what they must have, of the highest priority first. ``gains``: what is gained beyond,
-    in the same order.
-    """
-
-    minima: Tuple[int, ...]
-    gains: Tuple[float, ...]
-
-
-class Set(NamedTuple):
-    """One option, or none, for each of the networks merged so far."""
-
-    ms: float
-    worth: Worth
-    picks: Tuple[Optional[Option], ...]
-
-
-def plan(claims: Sequence[Claim], left_ms: Optional[float]) -> Tuple[Optional[Option], ...]:
-    """The best that ``left_ms`` allow: for every claim the option to go for, or None. Without a limit: the best of each."""
-    levels = sorted({claim.priority for claim in claims}, reverse=True)
-    nothing = Worth((0,) * len(levels), (0.0,) * len(levels))
-    sets = [Set(0.0, nothing, ())]
-    for claim in claims:
-        level = levels.index(claim.priority)
-        merged = [one._replace(picks=one.picks + (None,)) for one in sets]
-        for option in claim.options:
-            took = 0.0 if left_ms is None else option.ms
-            if took is None:
-                continue
-            gain = option.utility - claim.utility
-            met = int(claim.lacking and option.enough)
-            merged += [
-                Set(one.ms + took, _add(one.worth, level, met, gain), one.picks + (option,))
-                for one in sets
-                if left_ms is None or one.ms + took <= left_ms + ROUNDING
-            ]
-        sets = _unbeaten(merged)
-        if len(sets) > MOST_SETS and left_ms is not None:
-            sets = _thinned(sets, left_ms)
-    return sets[-1].picks
-
-
-def choose(claims: Sequence[Claim], left_ms: Optional[float]) -> Choice:
+def choose(
+    claims: Sequence[Claim], left_ms: Optional[float], bold: Optional[Callable[[], Sequence[Claim]]] = None
+) -> Choice:
     """The stage to run next.
 
     Args:
-        claims: of all networks; one that is over has no options.
+        claims: of all networks, with what stages take at most (in `SURE` of frames); one that is over has no options.
         left_ms: for stages; None without a budget.
+        bold: the same with what they take as often as not. Where not everything is sure to fit, what is worth more on
+            average is then planned. None plans only what is sure.
     """
-    picks = plan(claims, left_ms)
+    picks, chance = plan(claims, left_ms), False
+    if bold is not None and left_ms is not None and left_ms > 0 and not _all_of(claims, picks):
+        picks, chance = _bolder(claims, bold(), picks, left_ms)
     candidates = tuple(
-        Candidate(claim.network, option.exit, option.ms, option.utility - claim.utility, option is picked)
+        Candidate(claim.network, option.exit, option.ms, option.utility - claim.utility, _is(option, picked))
         for claim, picked in zip(claims, picks)
         for option in claim.options
     )
     steps = [_first_step(claim, picked) for claim, picked in zip(claims, picks) if picked is not None]
     if steps:
         step = max(steps)
-        reason = "minimum" if step.minimum else "gain"
+        reason = "minimum" if step.minimum else "chance" if chance else "gain"
         return _run(claims[_index(claims, step.network)], step.option, reason, left_ms, candidates)
     wanted = [(claim, option) for claim in claims for option in claim.options]
     if not wanted:
@@ -159,21 +82,95 @@ def choose(claims: Sequence[Claim], left_ms: Optional[float]) -> Choice:
     return Choice(None, None, None, None, 0.0, "budget", left_ms, candidates)
 
 
-def choose_boldly(
-    claims: Sequence[Claim], bold: Callable[[], Sequence[Claim]], left_ms: Optional[float]
-) -> Choice:
-    """`choose`, and where that leaves the rest of the time to nobody, what has a chance to be in time.
+def expected(
+    claims: Sequence[Claim], bold: Sequence[Claim], picks: Sequence[Optional[Option]], left_ms: float
+) -> Worth:
+    """What a plan is worth on average, its exits reached in the order in which they would be run.
 
-    Args:
-        claims: with what stages take at most.
-        bold: the same with what they take as often as not.
-        left_ms: for stages; None without a budget.
+    What slows one stage slows those after it, so that all of them are slow, or quick, together; an exit is in time as often as
+    what is left lies between what is needed as often as not (`EVEN`) and at most (`SURE`).
     """
-    choice = choose(claims, left_ms)
-    if choice.reason not in ("budget", "first"):
-        return choice
-    chance = choose(bold(), left_ms)
-    return chance._replace(reason="chance") if chance.reason in ("gain", "minimum") else choice
+    now, boldly, todo = list(claims), list(bold), list(picks)
+    worth, surely_ms, evenly_ms = nothing(claims), 0.0, 0.0
+    while True:
+        steps = [
+            (_first_step(claim, picked), k)
+            for k, (claim, picked) in enumerate(zip(now, todo))
+            if picked is not None
+        ]
+        if not steps:
+            return worth
+        step, k = max(steps)
+        claim, option = now[k], step.option
+        even = next(one for one in boldly[k].options if _is(one, option))
+        surely_ms, evenly_ms = surely_ms + (option.ms or 0.0), evenly_ms + (even.ms or 0.0)
+        often = _share(left_ms, evenly_ms, surely_ms)
+        met = often * (claim.lacking and option.enough)
+        level = levels(claims).index(claim.priority)
+        worth = add(worth, level, met, often * (option.utility - claim.utility))
+        if _is(option, todo[k]):
+            todo[k] = None
+        now[k], boldly[k] = _after(claim, option), _after(boldly[k], even)
+
+
+def _bolder(
+    claims: Sequence[Claim], bold: Sequence[Claim], sure: Tuple[Optional[Option], ...], left_ms: float
+) -> Tuple[Tuple[Optional[Option], ...], bool]:
+    """The plan that is worth most on average, of what fits surely, as often as not, or half way between; whether it is not the
+    sure one."""
+    best, most = sure, expected(claims, bold, sure, left_ms)
+    for middle in (False, True):
+        picks = plan(_between(claims, bold) if middle else bold, left_ms)
+        worth = expected(claims, bold, picks, left_ms)
+        if worth > most:
+            best, most = picks, worth
+    return best, best is not sure
+
+
+def _between(claims: Sequence[Claim], bold: Sequence[Claim]) -> List[Claim]:
+    return [
+        claim._replace(
+            options=tuple(
+                one if one.ms is None or even.ms is None else one._replace(ms=(one.ms + even.ms) / 2)
+                for one, even in zip(claim.options, likely.options)
+            )
+        )
+        for claim, likely in zip(claims, bold)
+    ]
+
+
+def _share(left_ms: float, evenly_ms: float, surely_ms: float) -> float:
+    """In how many frames something is in time."""
+    if left_ms + ROUNDING < evenly_ms:
+        return 0.0
+    if left_ms + ROUNDING >= surely_ms:
+        return SURE
+    return EVEN + (SURE - EVEN) * max(left_ms - evenly_ms, 0.0) / (surely_ms - evenly_ms)
+
+
+def _after(claim: Claim, reached: Option) -> Claim:
+    """What the network claims once it has ``reached`` an exit."""
+    spent = reached.ms or 0.0
+    options = tuple(
+        one if one.ms is None else one._replace(ms=one.ms - spent)
+        for one in claim.options
+        if one.utility > reached.utility
+    )
+    lacking = claim.lacking and not reached.enough
+    return claim._replace(utility=reached.utility, lacking=lacking, options=options, answered=True)
+
+
+def _all_of(claims: Sequence[Claim], picks: Sequence[Optional[Option]]) -> bool:
+    """Whether the best of every network is planned."""
+    return all(
+        picked is not None and picked.utility >= max(option.utility for option in claim.options)
+        for claim, picked in zip(claims, picks)
+        if claim.options
+    )
+
+
+def _is(option: Option, picked: Optional[Option]) -> bool:
+    return picked is not None and option.exit == picked.exit and option.stages == picked.stages
 
 
 class _Step(NamedTuple):
@@ -218,29 +215,3 @@ def _run(
 
 def _index(claims: Sequence[Claim], network: str) -> int:
     return [claim.network for claim in claims].index(network)
-
-
-def _add(worth: Worth, level: int, met: int, gain: float) -> Worth:
-    minima, gains = list(worth.minima), list(worth.gains)
-    minima[level] += met
-    gains[level] += gain
-    return Worth(tuple(minima), tuple(gains))
-
-
-def _unbeaten(sets: List[Set]) -> List[Set]:
-    """Those of which no other takes no longer and is worth as much; dearer ones, which are worth more, last."""
-    kept: List[Set] = []
-    for one in sorted(sets, key=lambda each: (each.ms, _falling(each.worth))):
-        if not kept or one.worth > kept[-1].worth:
-            kept.append(one)
-    return kept
-
-
-def _falling(worth: Worth) -> Tuple[float, ...]:
-    return tuple(-value for value in worth.minima + worth.gains)
-
-
-def _thinned(sets: List[Set], left_ms: float) -> List[Set]:
-    """At most `MOST_SETS` of them: of those that take nearly as long, the best, which is the last."""
-    buckets = [int(one.ms * MOST_SETS / left_ms) for one in sets]
-    return [one for k, one in enumerate(sets) if k + 1 == len(sets) or buckets[k] != buckets[k + 1]]

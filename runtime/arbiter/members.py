@@ -8,7 +8,8 @@ import numpy as np
 from edgekit.bundle import Manifest
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.alternatives import ladder
-from edgekit.runtime.arbiter.choosing import Claim, Option
+from edgekit.runtime.arbiter.choosing import EVEN, SURE
+from edgekit.runtime.arbiter.planning import Claim, Option
 from edgekit.runtime.arbiter.worth import Utilities, check_minimum, utilities_of
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.latency import Distribution
@@ -18,13 +19,12 @@ from edgekit.runtime.scheduler import Decision, Scheduler
 
 # How sure to be at least that a stage fits. One that does not make it costs no answer of its own network, but the time in which
 # another one could have had a better one: at an even chance, two networks were seen to reach less than with half of the budget
-# each where durations scatter widely. It costs something where a stage just fits; docs/arbiter.md has the figures.
-SURELY = 0.9
+# each where durations scatter widely. What is less sure is weighed by how often it would be in time.
+SURELY = SURE
 
 # How much less sure to be with every frame that a network is left out of, down to an even chance: one that was slow a few times
 # and does not run any more would never be seen to be faster.
 FADING = 0.004
-EVEN = 0.5
 # What is left, frame by frame, of what making inputs ready was seen to take, while a network does not get to do it. The first
 # time takes long, and a network that was left out for that would never be seen to take less. What is half forgotten is not
 # counted any more once there is something newer.
@@ -84,7 +84,7 @@ class Member:
         name: what it is called among them.
         manifest: of the network.
         plan: its session's.
-        trying: how sure to be that a stage fits which costs nobody anything if it does not.
+        trying: how sure its session is that a stage fits which it tries.
         begin: starts a frame.
         turn: to be held while a stage runs.
         terms: what was agreed.
@@ -154,10 +154,10 @@ class Member:
     def stage_ms(self, stage: str, boldly: bool = False) -> Optional[float]:
         """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran.
 
-        ``boldly``: where nobody else could use its time.
+        ``boldly``: as often as its own session would try it.
         """
-        sure = self.bold if boldly else max(self.trying - FADING * self._left_out, EVEN)
-        return self.plan.stages.predict(stage, sure)
+        sure = max(self.trying - FADING * self._left_out, EVEN)
+        return self.plan.stages.predict(stage, min(self.bold, sure) if boldly else sure)
 
 
 class Turn:

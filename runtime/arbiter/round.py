@@ -2,9 +2,10 @@
 
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.arbiter.choosing import Choice, Claim, choose_boldly
+from edgekit.runtime.arbiter.choosing import Choice, choose
 from edgekit.runtime.arbiter.members import Inputs, Member, Turn
 from edgekit.runtime.arbiter.pace import Pace
+from edgekit.runtime.arbiter.planning import Claim
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.result import Result
 
@@ -85,7 +86,7 @@ class Round:
         if self._stopped is not None:
             self.end(self._stopped)
             return False
-        choice = choose_boldly(self._claims(), lambda: self._claims(boldly=True), self._left(now))
+        choice = choose(self._claims(), self._left(now), lambda: self._claims(boldly=True))
         if choice.network is None or choice.stage is None:
             self._note(now, choice, None)
             self.end(choice.reason)

@@ -109,7 +109,7 @@ def _line(made: Made) -> str:
         "minimum": "its minimum",
         "gain": "gains most per ms of what is planned",
         "first": "no answer yet, and nothing else would be less late",
-        "chance": "may be in time, and nobody else could use the time",
+        "chance": "worth more on average than what is sure to be in time",
     }.get(choice.reason, choice.reason)
     what = f"{choice.network} {made.ran} for {choice.exit} (+{choice.gain:.3f}, {expected}): {why}"
     return f"{at}{what}; took {made.took_ms:.1f} ms{_considered(made)}"

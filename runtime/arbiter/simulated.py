@@ -11,9 +11,9 @@ import numpy as np
 
 from edgekit.bundle import Manifest
 from edgekit.runtime.alternatives import scheduler_of
-from edgekit.runtime.arbiter.choosing import ROUNDING, Claim, Option, plan
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
 from edgekit.runtime.arbiter.pace import Pace
+from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, plan
 from edgekit.runtime.arbiter.round import Round
 from edgekit.runtime.backends import Frame, StageCancelled
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan

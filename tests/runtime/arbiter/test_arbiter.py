@@ -150,6 +150,7 @@ def test_a_network_whose_inputs_once_took_long_to_make_ready_is_tried_again(robo
 
 def test_a_network_whose_stages_were_slow_a_few_times_is_tried_again_at_an_even_chance(robot: Robot) -> None:
     arbiter = robot.arbiter()
+    arbiter.members[1].bold = 0.99  # as of a backend that cannot cancel
     stages = robot.opened[1].plan.stages
     stages.start("stage1", [4.0] * 20 + [400.0] * 8)
     for stage, ms in DEPTH.items():  # so well known that all of it is sure to fit, and leaves no time
@@ -159,13 +160,13 @@ def test_a_network_whose_stages_were_slow_a_few_times_is_tried_again_at_an_even_
     assert "stage1" in reached
 
 
-def test_what_is_not_sure_to_fit_is_tried_where_nobody_else_could_use_the_time(robot: Robot) -> None:
+def test_what_is_not_sure_to_fit_is_tried_where_it_is_worth_more_on_average(robot: Robot) -> None:
     arbiter = robot.arbiter()
     robot.opened[1].plan.stages.start("stage1", [4.0] * 20 + [400.0] * 8)
     shared = arbiter.infer(30, **robot.inputs())
     assert shared.results["depth"].stage == "stage2" and shared.results["signs"].stage == "stage1"
-    assert [made.choice.reason for made in shared.choices if made.ran == "stage1"] == ["gain", "chance"]
-    assert any("nobody else could use the time" in line for line in shared.explain())
+    assert [made.choice.reason for made in shared.choices if made.ran == "stage1"] == ["chance", "chance"]
+    assert any("worth more on average" in line for line in shared.explain())
     robot.later["signs"] = {"stage1": 400.0}
     unlucky = arbiter.infer(30, **robot.inputs())
     assert unlucky.results["depth"].stage == "stage2" and not unlucky.missed

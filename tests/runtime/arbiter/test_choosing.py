@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.runtime.arbiter import choosing
-from edgekit.runtime.arbiter.choosing import Choice, Claim, Option, choose, plan
+from edgekit.runtime.arbiter import planning
+from edgekit.runtime.arbiter.choosing import EVEN, SURE, Choice, choose, expected
+from edgekit.runtime.arbiter.planning import Claim, Option, plan
 
 # Whole numbers, so that sums are exact and ties come up.
 stages = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 20), st.booleans()), min_size=1, max_size=4)
@@ -210,6 +211,40 @@ def test_two_cheap_exits_are_taken_before_one_dear_one_of_the_same_worth() -> No
     assert choose(claims, 16.0)[:2] == ("dear", "stage1")
 
 
+def _depth_and_signs(depth_ms: float) -> List[Claim]:
+    depth = Claim("depth", 0, 0.0, False, (Option("stage1", ("stage1",), depth_ms, 0.53),))
+    signs = Claim(
+        "signs",
+        0,
+        0.85,
+        False,
+        (Option("stage4", ("stage4",), 0.4, 0.93), Option("stage5", ("stage4", "stage5"), 0.7, 1.0)),
+        True,
+    )
+    return [depth, signs]
+
+
+def test_what_just_does_not_fit_surely_is_weighed_by_how_often_it_would() -> None:
+    sure, bold = _depth_and_signs(11.4), _depth_and_signs(10.3)
+    assert choose(sure, 11.3).exit == "stage5"  # what is sure is worth 0.15
+    choice = choose(sure, 11.3, lambda: bold)
+    planned = [(one.network, one.exit) for one in choice.candidates if one.planned]
+    assert ("depth", "stage1") in planned and choice.reason == "chance"
+    assert (
+        choose(sure, 10.0, lambda: bold).reason == "gain"
+    )  # it would be in time in fewer than every other frame
+    assert choose(sure, 13.0, lambda: bold).reason == "gain"  # everything is sure to fit
+
+
+def test_a_plan_is_worth_its_exits_times_how_often_each_is_in_time() -> None:
+    sure, bold = _depth_and_signs(12.0), _depth_and_signs(10.0)
+    picks = [sure[0].options[0], sure[1].options[1]]
+    # signs first, which gains most per ms: 0.7 ms; depth is then in time in between: half way from 10.7 to 12.7 ms.
+    worth = expected(sure, bold, picks, 11.7)
+    assert worth.gains[0] == pytest.approx(SURE * 0.15 + (SURE + EVEN) / 2 * 0.53)
+    assert expected(sure, bold, picks, 10.6).gains[0] == pytest.approx(SURE * 0.15)
+
+
 def test_without_any_answer_the_least_late_exit_is_tried_and_nothing_once_there_is_one() -> None:
     slow = Claim("slow", 0, 0.0, False, (Option("stage1", ("stage1",), 50.0, 1.0),))
     slower = Claim("slower", 0, 0.0, False, (Option("stage1", ("stage1",), 70.0, 9.0),))
@@ -258,5 +293,5 @@ def test_many_networks_are_planned_in_bounded_memory_and_nearly_as_well(
 
     exact = reached()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choosing, "MOST_SETS", 64)
+        patch.setattr(planning, "MOST_SETS", 64)
         assert reached() >= 0.8 * exact
