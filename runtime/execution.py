@@ -239,6 +239,18 @@ class Execution:
             network=None if stage is None else plan.manifest.network_of(stage),
         )
 
+    def refreshed(self, drafted: Result) -> Optional[Result]:
+        """``drafted`` as the answer of this instant; None if there is more to tell of the stages by now."""
+        call, progress = self.call, self.progress
+        if len(progress.decisions) != len(drafted.decisions) or len(progress.stages) != len(drafted.stage_ms):
+            return None
+        now = self._plan.clock.now()
+        return drafted._replace(
+            elapsed_ms=now - call.started,
+            slack_ms=None if call.budget_ms is None else call.budget_ms - (now - call.started),
+            missed=call.deadline is not None and now > call.deadline,
+        )
+
     def _copied(self, stage: str, array: np.ndarray) -> np.ndarray:
         """An exit that a frame which goes on can give away; the last one is read by nobody else."""
         if self._numbers[stage] == len(self._numbers):

@@ -94,9 +94,9 @@ class Job:
             )
         return best
 
-    def wait(self, until: Optional[float]) -> bool:
-        """Wait for the end, or for the instant ``until``; whether the end came first."""
-        self._until = until
+    def wait(self, until: Optional[float], goes: bool = True) -> bool:
+        """Wait for the end, or for the instant ``until``; whether the end came first. He who ``goes`` then is let go first."""
+        self._until = until if goes else None
         with self._changed:
             while not self._over and (until is None or self._clock.now() < until):
                 self._clock.wait(self._changed, until)

@@ -34,8 +34,9 @@ class WayBack:
         self._farther = farther
         self._spent = spent
         self._took = Distribution(MEMORY)
-        self._closely = Distribution(MEMORY)  # of these, those close to a deadline: in the middle of a stage, they take longer
-        self._close = 1.0  # the share of callers who come back close to their deadline, before anybody has shown how many
+        # Of these, those close to a deadline: in the middle of a stage, they take longer
+        self._closely = Distribution(MEMORY)
+        self._close = 1.0  # their share; before anybody has shown it, everybody's
         self._guard = threading.Lock()
 
     def add(self, took_ms: float, close: bool = True) -> None:

@@ -64,7 +64,7 @@ class Returning:
         if not job.done():
             self.worker.withdraw(job, "budget")
         try:
-            result = draft and execution.refreshed(draft) or execution.result("budget")
+            result = (draft and execution.refreshed(draft)) or execution.result("budget")
         finally:
             job.taken()
         self._returns.add(call.started + result.elapsed_ms - due, close)

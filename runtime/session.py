@@ -337,7 +337,7 @@ class Session(Closing):
                 stage = execution.decide()
             while stage is not None:
                 reached = len(execution.progress.exits)
-                with self.turn:
+                with self.turn, self.priority.working():
                     execution.run(stage)
                     stage = execution.decide()
                 if len(execution.progress.exits) > reached or execution.progress.error is not None:

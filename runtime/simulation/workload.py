@@ -44,6 +44,8 @@ class Conditions(NamedTuple):
 
 
 QUIET = Conditions()
+# Frames that are asked what a stage would have taken beside others that took so long
+NEAREST = 20
 PAUSE_MS = 1000.0  # of `Conditions.idle`
 
 
@@ -97,34 +99,31 @@ def recorded(
 ) -> Workload:
     """The frames of a recording in their order, from the start again when they end, under ``conditions``.
 
-    A stage that did not run to its end in a frame takes what it took in another one, drawn at random, times how much slower
-    than usual that frame's other stages were; one that was cancelled, at least as long as it had run.
+    A stage that did not run to its end in a frame takes what it took, for its pace, in one of the `NEAREST` frames whose stages
+    before it took most nearly as long, drawn at random; one that was cancelled, at least as long as it had run. Where enough of them
+    had no budget only these are asked: of frames within one, a stage is only known where it was expected to be quick.
 
     Raises:
         InputError: there is a stage that never ran to its end.
     """
     random = np.random.RandomState(seed)
     names = [name for name, _ in recording.stages]
-    table = np.array([_row(frame, names) for frame in recording.frames], np.float64).reshape(-1, len(names))
+    seen = np.array([_row(frame, names) for frame in recording.frames], np.float64).reshape(-1, len(names))
     for k, name in enumerate(names):
-        if np.isnan(table[:, k]).all():
+        if np.isnan(seen[:, k]).all():
             raise InputError(
-                f"in this recording of {len(table)} frames {name} never ran to its end: record frames without a budget, as"
+                f"in this recording of {len(seen)} frames {name} never ran to its end: record frames without a budget, as"
                 " `edgekit bench BUNDLE --record FILE` does"
             )
-    usual = np.nanmedian(table, axis=0)
-    missing = np.isnan(table)
-    pace = np.ones(len(table))
-    partly = ~missing.all(axis=1)
-    pace[partly] = np.nanmedian(table[partly] / usual, axis=1)
-    for k, name in enumerate(names):
-        known = ~missing[:, k]
-        ratios = table[known, k] / pace[known]
-        table[missing[:, k], k] = random.choice(ratios, int(missing[:, k].sum())) * pace[missing[:, k]]
-        for number, frame in enumerate(recording.frames):
-            if frame.cut is not None and frame.cut[0] == name:  # it would have taken longer than that
-                longer = ratios[ratios * pace[number] > frame.cut[2]]
-                table[number, k] = random.choice(longer) * pace[number] if len(longer) else frame.cut[2]
+    free = np.array([frame.budget_ms is None for frame in recording.frames], bool)
+    table, alike = seen.copy(), _Alike(seen, free)
+    for number, missing in enumerate(np.isnan(seen)):
+        cut = recording.frames[number].cut
+        for k in np.flatnonzero(missing):
+            likely = alike.durations(seen[number], int(k))
+            if cut is not None and cut[0] == names[k]:  # it would have taken longer than that
+                likely = likely[likely > cut[2]]
+            table[number, k] = random.choice(likely) if len(likely) or cut is None else cut[2]
     count = len(table) if frames is None else frames
     order = np.arange(count) % len(table)
     ready = np.array([frame.ready - frame.started for frame in recording.frames])[order]
@@ -231,6 +230,47 @@ def _under(conditions: Conditions, quiet: Workload, rate: float, random: np.rand
         gaps[after] += PAUSE_MS
         durations[after] *= factor
     return quiet._replace(arrivals=np.cumsum(gaps), durations=durations)
+
+
+class _Alike:
+    """What a stage takes in frames whose other stages take so long; ``free``: frames without a budget."""
+
+    def __init__(self, seen: np.ndarray, free: np.ndarray) -> None:
+        self._seen, self._free = seen, free
+        self._usual = np.nanmedian(seen, axis=0)
+        self._known: Dict[Tuple[bytes, int], Tuple[np.ndarray, np.ndarray]] = {}
+
+    def durations(self, row: np.ndarray, stage: int) -> np.ndarray:
+        """Those of ``stage``, at the pace of a frame with the durations ``row``, in the frames nearest to that pace."""
+        ran = ~np.isnan(row)
+        key = ran.tobytes(), stage
+        if key not in self._known:
+            self._known[key] = self._by_pace(ran, stage)
+        paces, ratios = self._known[key]
+        if not ran.any():
+            return ratios
+        pace = self._paces(row[None], ran)[0]
+        first = int(np.searchsorted(paces, pace)) - NEAREST // 2
+        first = max(0, min(first, len(paces) - NEAREST))
+        near: np.ndarray = ratios[first : first + NEAREST] * pace
+        return near
+
+    def _by_pace(self, ran: np.ndarray, stage: int) -> Tuple[np.ndarray, np.ndarray]:
+        """The paces of the frames that are asked, in rising order, and what the stage took in each for its pace."""
+        rows = ~np.isnan(self._seen[:, stage])
+        if (rows & self._free).sum() >= NEAREST:
+            rows &= self._free
+        paces = self._paces(self._seen[rows], ran)
+        order = np.argsort(paces, kind="stable")
+        return paces[order], (self._seen[rows, stage] / paces)[order]
+
+    def _paces(self, rows: np.ndarray, ran: np.ndarray) -> np.ndarray:
+        """How many times longer than usual the stages that ``ran`` took in every row; 1 where none of them is known."""
+        ratios = (rows / self._usual)[:, ran]
+        paces = np.ones(len(rows))
+        partly = ~np.isnan(ratios).all(axis=1)
+        paces[partly] = np.nanmedian(ratios[partly], axis=1)
+        return paces
 
 
 def _row(frame: RecordedFrame, names: Sequence[str]) -> List[float]:

@@ -1,7 +1,7 @@
 """How much earlier than the deadline a caller is woken, and for what he is not, on a virtual clock."""
 
 import threading
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 import pytest
@@ -11,6 +11,8 @@ from edgekit.errors import BackendError
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.job import Job
 from edgekit.runtime.punctuality import MOST_RESERVED, SPENT
+from edgekit.runtime.result import Result
+from edgekit.runtime.returning import AHEAD
 from edgekit.runtime.session import Session
 from tests.runtime.conftest import MakeSession
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -147,3 +149,49 @@ def test_he_who_waits_for_an_exit_has_it_before_anything_is_learnt_from_it(
     monkeypatch.setattr("edgekit.runtime.job.TAKING_S", 20.0)
     session.infer(budget_ms=60, **session.golden()[0])
     assert learnt[0] == "answered"
+
+
+def answers(session: Session, monkeypatch: pytest.MonkeyPatch) -> List[float]:
+    """The instants, from now on, at which an answer is made, in ms after the first exit's."""
+    made: List[float] = []
+    result, began = Execution.result, session.clock.now()
+    monkeypatch.setattr(
+        Execution, "result", lambda *call: (made.append(session.clock.now() - began), result(*call))[1]
+    )
+    return made
+
+
+def test_the_answer_is_there_when_its_caller_sets_out(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = virtual(MS, later={"stage2": 100.0})
+    made = answers(session, monkeypatch)
+    result = session.infer(budget_ms=60, **session.golden()[0])
+    assert made == [pytest.approx(60 - AHEAD)]
+    assert (result.stage, result.elapsed_ms, result.slack_ms, result.missed) == ("stage1", 60, 0, False)
+
+
+def test_a_better_exit_that_comes_after_the_answer_was_made_is_the_answer(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = virtual(MS, later={"stage2": 50 - AHEAD / 2})
+    made = answers(session, monkeypatch)
+    result = session.infer(budget_ms=60, **session.golden()[0])
+    assert len(made) == 2
+    assert (result.stage, result.missed) == ("stage2", False)
+    assert 60 - AHEAD < result.elapsed_ms <= 60
+
+
+def test_an_answer_that_was_made_ahead_and_comes_late_says_so(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = virtual(MS, later={"stage2": 100.0})
+    refreshed = Execution.refreshed
+
+    def stalled(execution: Execution, drafted: Result) -> Optional[Result]:
+        session.clock.advance(2.0)
+        return refreshed(execution, drafted)
+
+    monkeypatch.setattr(Execution, "refreshed", stalled)
+    result = session.infer(budget_ms=60, **session.golden()[0])
+    assert (result.stage, result.elapsed_ms, result.slack_ms, result.missed) == ("stage1", 62, -2, True)

@@ -83,6 +83,15 @@ def test_nobody_is_raised_who_does_not_ask_for_it(
     assert len(kernel) == 1
 
 
+def test_who_asks_for_one_exit_after_the_other_is_raised_while_a_stage_runs_and_not_between(
+    kernel: List[Tuple[int, int]], stereo_bundle: Bundle
+) -> None:
+    with Session.open(stereo_bundle.path, threads=1, warmup=0, priority="realtime") as session:
+        for _ in session.anytime(**session.golden()[0]):
+            assert kernel[-1] == (os.SCHED_OTHER, 0)
+            assert kernel[-2][0] & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+
+
 def test_garbage_is_not_collected_while_a_realtime_caller_waits(kernel: List[Tuple[int, int]]) -> None:
     with Priority("realtime").waiting():
         assert not gc.isenabled()

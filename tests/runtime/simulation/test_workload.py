@@ -99,6 +99,21 @@ def test_a_stage_that_was_cancelled_takes_longer_than_it_had_run() -> None:
         assert longest.durations[3, 1] == 20.0  # nothing that was seen took so long: at least that
 
 
+def test_what_a_skipped_stage_would_have_taken_is_told_by_frames_of_that_pace_that_ran_it_anyway() -> None:
+    random = np.random.RandomState(0)
+    first = random.lognormal(np.log(10.0), 0.2, 2000)
+    truth = np.stack([first, np.sqrt(first) * random.lognormal(0.0, 0.1, 2000)], axis=1)
+    rows = [tuple(row) for row in truth.tolist()]
+    frames = [
+        frame._replace(budget_ms=14.0)
+        for frame in a_recording([row if row[0] < 10 else row[:1] for row in rows]).frames
+    ]
+    frames[::10] = a_recording(rows).frames[::10]
+    work = recorded(a_recording([])._replace(frames=tuple(frames)), None, 30.0, 0)
+    fits, truly = ((durations.sum(axis=1) < 14.5).mean() for durations in (work.durations, truth))
+    assert fits == pytest.approx(truly, abs=0.01)
+
+
 def test_a_recording_in_which_a_stage_never_ended_cannot_be_simulated() -> None:
     with pytest.raises(InputError, match="stage2 never ran to its end"):
         recorded(a_recording([(1.0,), (2.0,)]), None, 30.0, 0)
