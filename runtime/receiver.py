@@ -10,9 +10,10 @@ import json
 import os
 import shutil
 import sys
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 CHUNK = 1 << 20
+MADE_HERE = ("engines", "profiles")
 
 
 def digest(path: str) -> str:
@@ -41,7 +42,7 @@ def state(folder: str) -> None:
             for name in names:
                 path = os.path.join(directory, name)
                 inside = os.path.relpath(path, root).replace(os.sep, "/")
-                if inside.split("/")[0] in ("engines", "profiles"):
+                if inside.split("/")[0] in MADE_HERE:
                     continue
                 if name.endswith(".part"):
                     parts[inside[: -len(".part")]] = os.path.getsize(path)
@@ -58,11 +59,11 @@ def receive(folder: str) -> None:
     stream = sys.stdin.buffer
     while True:
         line = stream.readline()
-        if not line:
+        if not line.endswith(b"\n"):
             sys.exit("cut")
         head = json.loads(line.decode("utf-8"))
         if head.get("done"):
-            return
+            return clean(partial, head["names"])
         path = place(partial, head["name"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if head.get("keep"):  # the file of the bundle that is there already
@@ -85,13 +86,24 @@ def receive(folder: str) -> None:
         os.rename(path + ".part", path)
 
 
+def clean(partial: str, names: List[str]) -> None:
+    """Remove what an earlier push of another version had begun to bring."""
+    for directory, _, found in os.walk(partial):
+        for name in found:
+            inside = os.path.relpath(os.path.join(directory, name), partial).replace(os.sep, "/")
+            if inside not in names and inside.split("/")[0] not in MADE_HERE:
+                os.unlink(os.path.join(directory, name))
+
+
 def finish(folder: str) -> None:
     """Give the folder its name; engines and profiles of the bundle that was there stay."""
     partial, old = folder + ".partial", folder + ".old"
-    shutil.rmtree(old, ignore_errors=True)
     if os.path.isdir(folder):
-        for made in ("engines", "profiles"):
+        shutil.rmtree(old, ignore_errors=True)
+        for made in MADE_HERE:
             if os.path.isdir(os.path.join(folder, made)):
+                # What a finish that was stopped here had copied may be cut off.
+                shutil.rmtree(os.path.join(partial, made), ignore_errors=True)
                 shutil.copytree(os.path.join(folder, made), os.path.join(partial, made))
         os.rename(folder, old)
     os.rename(partial, folder)

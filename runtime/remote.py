@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import subprocess
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError
@@ -80,7 +80,7 @@ class Remote:
             heads.append({"name": name, "bytes": size, "sha256": digest, "offset": offset, "keep": keep})
             sent += 0 if keep else size - offset
             kept += size if keep else offset
-        self._stream(bundle, folder, heads, sent, progress)
+        self._stream(bundle, folder, heads, names, sent, progress)
         self._run(self._program("finish", folder), "")
         return Sent(sent, kept)
 
@@ -98,6 +98,7 @@ class Remote:
         bundle: Bundle,
         folder: str,
         heads: Sequence[Dict[str, object]],
+        names: Iterable[str],
         total: int,
         progress: Callable[[int], None],
     ) -> None:
@@ -119,7 +120,7 @@ class Remote:
                         process.stdin.write(block)
                         done += len(block)
                         progress(done)
-            process.stdin.write(b'{"done": true}\n')
+            process.stdin.write((json.dumps({"done": True, "names": list(names)}) + "\n").encode("utf-8"))
         except BrokenPipeError:
             cut = True
         _, said = (

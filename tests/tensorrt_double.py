@@ -402,6 +402,10 @@ class _Runtime:
 
     DLA_core = property(lambda self: self._core, lambda self, value: setattr(self, "_core", value))
 
+    @property
+    def num_DLA_cores(self) -> int:
+        return self._world.behaviour.dla_cores
+
     def deserialize_cuda_engine(self, plan: bytes) -> Optional["_Engine"]:
         world = self._world
         world.gpu.require_context()
@@ -419,6 +423,9 @@ class _Runtime:
                 "ERROR",
                 "6: The engine plan file is not compatible with this version of TensorRT",
             )
+            return None
+        if head["precision"] == "dla" and self._core < 0:
+            world.say(self._logger, "ERROR", "3: [runtime.cpp] a DLA engine needs a DLA core")
             return None
         return world.module.ICudaEngine(head["precision"], body[4 + size :])  # type: ignore[no-any-return]
 

@@ -5,7 +5,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 
 from edgekit.errors import BackendError
 from edgekit.runtime.backends.cuda import Cuda
-from edgekit.runtime.backends.tensorrt_library import Library
+from edgekit.runtime.backends.tensorrt_library import DLA_CORE, Library
 
 # From here on the memory that layers may use while they are tried is a pool with a limit.
 FIRST_WITH_POOLS = (8, 4)
@@ -18,7 +18,6 @@ FIRST_WITH_TF32 = (8, 0)
 LEAST_WORKSPACE, MOST_WORKSPACE = 16 << 20, 1 << 30
 # Of the memory that is free: the rest stays for weights, for what layers hand to each other, and for the robot.
 WORKSPACE_SHARE = 0.25
-DLA_CORE = 0
 
 
 class Built(NamedTuple):

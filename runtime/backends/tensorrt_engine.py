@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import BackendError
-from edgekit.runtime.backends.tensorrt_library import Library
+from edgekit.runtime.backends.tensorrt_library import DLA_CORE, Library
 
 FIRST_WITH_TENSORS = (8, 5)
 # From here on a context is created by strategy, and is told the size of the memory that it is lent.
@@ -50,6 +50,8 @@ def open_engine(library: Library, plan: bytes, source: str) -> Engine:
     """
     trt = library.trt
     runtime = trt.Runtime(library.log)
+    if runtime.num_DLA_cores > 0:
+        runtime.DLA_core = DLA_CORE  # from 8.5 on none is the default
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(

@@ -15,6 +15,7 @@ ADVICE = {
     "tensorrt": "it comes with JetPack (apt install python3-libnvinfer) and with its Python only",
     RTX: "pip install tensorrt-rtx-cu12",
 }
+DLA_CORE = 0  # of two, where there are any: engines are built for it and loaded on it
 LONGEST = 300  # characters of TensorRT's own words in an error
 
 

@@ -5,10 +5,10 @@ the engine was built from, and of the engine itself. One file, written in one st
 so that a build which was killed at any moment has lost nothing that was finished, and left nothing that looks finished.
 """
 
+import errno
 import hashlib
 import json
 import os
-import shutil
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from edgekit import atomic
@@ -17,7 +17,7 @@ from edgekit.errors import BackendError, BundleError
 from edgekit.runtime.device.fingerprint import Fingerprint, differences
 
 SCHEMA = 1
-RECORD, TIMING_CACHE = "build.json", "timing.cache"
+RECORD, TIMING_CACHE, LOCK = "build.json", "timing.cache", ".lock"
 # The most exact first: what is taken when nothing was measured, and what the others are judged by.
 PRECISIONS = ("fp32", "tf32", "fp16", "int8", "dla")
 DIGITS = 16  # of a hash, in a file's name
@@ -146,9 +146,14 @@ def write_file(path: str, data: bytes) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         atomic.write_file(path, data)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = (
+            f"free {len(data) / 1e6:.1f} MB and more, and run it again: what was finished stays"
+            if full
+            else "copy the bundle to a place that can be written to, and build there"
+        )
         raise BundleError(
-            f"{path} cannot be written: {(error.strerror or str(error)).lower()};"
-            " copy the bundle to a place that can be written to, and build there"
+            f"{path} cannot be written: {(error.strerror or str(error)).lower()}; {advice}"
         ) from error
 
 
@@ -214,18 +219,20 @@ def write_record(bundle: Bundle, record: Record) -> None:
 
 
 def forget(bundle: Bundle, fingerprint: Fingerprint) -> None:
-    """Remove everything that was built for ``fingerprint``.
+    """Remove everything that was built for ``fingerprint``; not the lock, which whoever calls this holds.
 
     Raises:
         BundleError: the bundle cannot be written to.
     """
     folder = engines_folder(bundle, fingerprint)
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise BundleError(f"{folder} cannot be removed: {(error.strerror or str(error)).lower()}") from error
+    for name in sorted(os.listdir(folder)):
+        if name != LOCK:
+            try:
+                os.unlink(os.path.join(folder, name))
+            except OSError as error:
+                raise BundleError(
+                    f"{os.path.join(folder, name)} cannot be removed: {(error.strerror or str(error)).lower()}"
+                ) from error
 
 
 def other_records(bundle: Bundle, fingerprint: Fingerprint) -> List[Record]:

@@ -15,12 +15,14 @@ from edgekit.errors import BackendError
 from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.backends.tensorrt_builder import build_engine, workspace
 from edgekit.runtime.building.engines import (
+    LOCK,
     PRECISIONS,
     TIMING_CACHE,
     Record,
     Trial,
     engines_folder,
     find_engine,
+    forget,
     other_records,
     read_plan,
     read_record,
@@ -49,9 +51,15 @@ Tell = Callable[[News], None]
 
 
 def build_engines(
-    bundle: Bundle, backend: TensorRT, options: Options, tell: Tell = lambda news: None
+    bundle: Bundle,
+    backend: TensorRT,
+    options: Options,
+    tell: Tell = lambda news: None,
+    anew: bool = False,
 ) -> Record:
     """Build what is missing, measure what was not measured, and choose per stage what is fastest and exact enough.
+
+    With ``anew``, what was built here before is removed first.
 
     Raises:
         BackendError: a stage has no engine that works, or another build of this bundle is running.
@@ -61,6 +69,8 @@ def build_engines(
     fingerprint = device(backend)
     folder = engines_folder(bundle, fingerprint)
     with _alone(folder):
+        if anew:
+            forget(bundle, fingerprint)
         _clean(folder)
         steps = plan_build(bundle, backend, options)
         record = read_record(bundle, fingerprint)
@@ -160,7 +170,7 @@ def _alone(folder: str) -> Iterator[None]:
     """One build of a bundle at a time; the lock goes with the process, however that ends."""
     try:
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(os.path.join(folder, ".lock"), os.O_CREAT | os.O_RDWR, 0o644)
+        descriptor = os.open(os.path.join(folder, LOCK), os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise BackendError(
             f"{folder} cannot be written: {(error.strerror or str(error)).lower()}; build in a copy of the bundle"

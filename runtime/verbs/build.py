@@ -15,7 +15,6 @@ from edgekit.runtime.building.engines import (
     Record,
     engines_folder,
     find_engine,
-    forget,
     other_records,
     read_record,
 )
@@ -81,10 +80,8 @@ def run(args: argparse.Namespace) -> int:
     with backend:
         if args.dry_run:
             return _plan(args, bundle, backend, options)
-        if args.force:
-            forget(bundle, device(backend))
         begun = time.perf_counter()
-        record = build_engines(bundle, backend, options, _Teller().tell)
+        record = build_engines(bundle, backend, options, _Teller().tell, anew=args.force)
         seconds = time.perf_counter() - begun
     if args.json:
         print_json(_document(bundle, record, seconds))

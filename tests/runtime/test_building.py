@@ -61,7 +61,7 @@ def precisions(record: Record) -> Set[str]:
 
 
 def test_the_fastest_precision_is_taken_for_every_stage(tx2: Robot, bundle: Bundle) -> None:
-    tx2.trt.behaviour.seconds = {"fp32": 0.003}
+    tx2.trt.behaviour.seconds = {"fp32": 0.03}
     record = build(bundle)
     assert precisions(record) == {"fp16"}
     with Session.open(bundle.path) as session:  # nobody has to ask for TensorRT where engines are
@@ -84,7 +84,7 @@ def test_an_engine_that_is_not_exact_is_not_taken_however_fast(tx2: Robot, bundl
 def test_engines_that_are_not_exact_together_give_way_to_the_most_exact(
     tx2: Robot, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tx2.trt.behaviour.seconds = {"fp32": 0.003}
+    tx2.trt.behaviour.seconds = {"fp32": 0.01}
     monkeypatch.setattr(proving, "CHAIN", 1e-6)
     record = build(bundle)
     assert precisions(record) == {"fp32"} and "the most exact ones are taken" in str(record.note)
@@ -95,7 +95,12 @@ def test_xavier_also_tries_its_dla_and_int8_only_where_a_graph_is_quantised(
 ) -> None:
     machine = robot(monkeypatch, "8.5", sm=(7, 2))
     machine.trt.behaviour.dla_cores = 2
-    assert {trial.precision for trial in build(bundle).trials} == {"fp32", "fp16", "dla"}
+    machine.trt.behaviour.seconds = {"fp32": 0.03, "fp16": 0.03}
+    record = build(bundle)
+    assert {trial.precision for trial in record.trials} == {"fp32", "fp16", "dla"}
+    assert precisions(record) == {"dla"}
+    with Session.open(bundle.path, "tensorrt", warmup=1) as session:
+        assert session.infer(**session.golden()[0]).reason == "final"
     plain, swapped = bundle.manifest.stages[1].variants
     stage = bundle.manifest.stages[1]._replace(variants=(plain, swapped._replace(precision="int8")))
     stages = bundle.manifest.stages[:1] + (stage,) + bundle.manifest.stages[2:]
@@ -153,12 +158,17 @@ def device_of() -> Any:
         return device(backend)
 
 
-@pytest.mark.parametrize("keep", [0, 10, -1])
-def test_a_truncated_engine_is_never_loaded_and_built_anew(tx2: Robot, bundle: Bundle, keep: int) -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_an_engine_truncated_or_changed_anywhere_is_never_loaded_and_built_anew(
+    tx2: Robot, bundle: Bundle, seed: int
+) -> None:
     build(bundle)
-    for engine in find_engines(bundle, device_of()):
+    chance = random.Random(seed)
+    for number, engine in enumerate(find_engines(bundle, device_of())):
         data = Path(engine.path).read_bytes()
-        Path(engine.path).write_bytes(data[:keep])
+        place = chance.choice([0, chance.randrange(len(data)), len(data) - 1])
+        changed = data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+        Path(engine.path).write_bytes(changed if number % 2 else data[:place])
     with pytest.raises(BackendError, match="damaged or cut off; `edgekit build"):
         Session.open(bundle.path, "tensorrt")
     Session.open(bundle.path, "tensorrt", build=True, warmup=1).close()
@@ -251,6 +261,47 @@ def test_a_second_build_at_the_same_time_is_refused(tx2: Robot, bundle: Bundle) 
             build(bundle)
 
     build(bundle, tell=nested)
+
+
+def test_a_second_build_that_wants_everything_anew_takes_nothing_from_the_first(
+    tx2: Robot, bundle: Bundle
+) -> None:
+    def nested(news: News) -> None:
+        assert cli.main(["build", bundle.path, "--force"]) == 2
+
+    build(bundle, tell=nested)
+    assert tx2.trt.behaviour.builds == 10 and len(finished(bundle)) == 10
+
+
+def test_a_build_whose_disk_is_full_says_so_and_goes_on_when_it_is_not(
+    tx2: Robot, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, written = atomic.write_file, [0]
+
+    def little(path: str, data: bytes) -> None:
+        written[0] += len(data)
+        if written[0] > 12_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(path, data)
+
+    monkeypatch.setattr(atomic, "write_file", little)
+    with pytest.raises(BundleError, match=r"no space left on device; free .* MB and more, and run it again"):
+        build(bundle)
+    kept, builds = finished(bundle), tx2.trt.behaviour.builds
+    assert 0 < len(kept) < 10
+    monkeypatch.setattr(atomic, "write_file", whole)
+    build(bundle)
+    assert tx2.trt.behaviour.builds - builds == 10 - len(kept)
+    assert all(finished(bundle)[name] == kept[name] for name in kept)
+
+
+def test_a_pipe_where_an_engine_or_the_record_should_be_is_built_anew(tx2: Robot, bundle: Bundle) -> None:
+    build(bundle)
+    engine = find_engines(bundle, device_of())[0].path
+    for place in (engine, os.path.join(os.path.dirname(engine), "build.json")):
+        os.unlink(place)
+        os.mkfifo(place)
+    assert len(build(bundle).chosen) == 4
 
 
 def test_a_bundle_that_cannot_be_written_to_is_one_sentence(
