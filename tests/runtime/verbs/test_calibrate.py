@@ -196,3 +196,61 @@ def test_a_network_that_is_no_classifier_is_refused(edgekit, stereo, data):
     done = edgekit("calibrate", stereo, "--data", data, "--mean-ms", 5)
     assert done.returncode == 2
     assert "is a network for stereo" in done.stderr
+
+
+PICTURES = np.random.default_rng(1).integers(0, 256, (60, SIDE, SIDE, 3)).astype(np.uint8)
+TENSORS = np.random.default_rng(2).standard_normal((60, 3, SIDE, SIDE)).astype(np.float32)
+LABELS = np.arange(60) % CLASSES
+LOGITS = np.random.default_rng(3).standard_normal((EXITS, 60, CLASSES)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"images": PICTURES, "labels": LABELS + 1}, "labels are outside of 0 to 3"),
+        ({"images": PICTURES, "labels": LABELS * 0 + 2}, "all 60 labels are 2"),
+        ({"images": PICTURES, "labels": LABELS[:59]}, "59 labels for 60 samples"),
+        ({"images": PICTURES[:0], "labels": LABELS[:0]}, "no samples"),
+        ({"images": np.zeros((0, 3, SIDE, SIDE), np.float32), "labels": LABELS[:0]}, "no samples"),
+        ({"images": np.repeat(TENSORS, 2, axis=3), "labels": LABELS}, "picture 0"),
+        ({"images": TENSORS[:, :2], "labels": LABELS}, "picture 0"),
+        ({"images": np.where(TENSORS[7, 1, 0, 0] == TENSORS, np.nan, TENSORS), "labels": LABELS}, "picture 7"),
+        ({"images": PICTURES[:, 0, 0, 0], "labels": LABELS}, ""),
+        ({"images": PICTURES.astype(np.int64), "labels": LABELS}, ""),
+        ({"logits": LOGITS[:2], "labels": LABELS}, "logits of 2 exits"),
+        ({"logits": LOGITS[:, :, :3], "labels": LABELS}, "and 3 classes"),
+        ({"logits": np.where(LOGITS[1, 5, 2] == LOGITS, np.nan, LOGITS), "labels": LABELS}, "stage2's of sample 5"),
+        ({"logits": LOGITS, "labels": LABELS, "bundle": "another"}, "recorded from another bundle"),
+    ],
+)  # fmt: skip
+def test_samples_that_cannot_be_used_are_refused_and_the_bundle_stays(
+    edgekit, bundle, tmp_path, arrays, said
+):
+    before = read_bundle(bundle).manifest
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays)
+    done = edgekit("calibrate", bundle, "--data", path, "--mean-ms", 20)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr and done.stderr.strip()
+    assert "Traceback" not in done.stderr
+    assert read_bundle(bundle, check="hash").manifest == before
+
+
+def test_too_few_samples_for_a_loss_are_refused_before_anything_runs(edgekit, bundle, tmp_path):
+    np.savez(tmp_path / "few.npz", images=PICTURES, labels=LABELS)
+    done = edgekit("calibrate", bundle, "--data", tmp_path / "few.npz", "--max-loss", 0.5)
+    assert done.returncode == 2
+    assert "at least 1078 labelled samples are needed" in done.stderr.replace(",", "")
+
+
+def test_damaged_samples_are_refused_in_a_sentence(edgekit, bundle, tmp_path):
+    np.savez(tmp_path / "whole.npz", images=PICTURES, labels=LABELS)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for number, damaged in enumerate(
+        (b"", whole[:100], whole[:-30], whole[:2000] + b"?" * 500 + whole[2500:])
+    ):
+        path = tmp_path / f"damaged{number}.npz"
+        path.write_bytes(damaged)
+        done = edgekit("calibrate", bundle, "--data", path, "--mean-ms", 20)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr and path.name in done.stderr
