@@ -24,7 +24,7 @@ from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
 from benchmarks.scheduler_ceiling import Ceiling
-from benchmarks.scheduler_figures import LIVE, LIVING, rows, show
+from benchmarks.scheduler_figures import BOLDER, LIVE, LIVING, rows, show
 from benchmarks.scheduler_live import RATE, Floor, LiveCell, Soak
 from benchmarks.scheduler_simulated import (
     Recovery,
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
     found = rows(simulated, recoveries, live, decisions, soaked, relived, ceilings)
     report.update(
-        simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN)],
+        simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN, BOLDER)],
         recoveries=[asdict(one) for one in recoveries],
         live=[cell.to_json() for cell in live],
         floors=[asdict(one) for one in floors],

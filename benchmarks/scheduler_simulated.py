@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scheduler_ceiling import Ceiling, ceiling
-from benchmarks.scheduler_figures import SIMULATION, UTILITY
+from benchmarks.scheduler_figures import BOLDER, BOLDLY, SIMULATION, SWITCHING, UTILITY
 from benchmarks.scheduler_live import RATE
 from edgekit.bundle import ExitSpec, Manifest
 from edgekit.runtime.simulation.outcomes import Figures, recovery_beside
@@ -101,6 +101,8 @@ def simulate_all(
             print(f"simulating: {condition}, overrun={overrun}", file=sys.stderr)
             for budget in budgets:
                 found = compare(manifest, work, budget, overrun)
+                if overrun == "finish" and SWITCHING in condition:
+                    found[BOLDER] = compare(manifest, work, budget, overrun, BOLDLY)[EDGEKIT]
                 cells += [SimulatedCell(condition, overrun, budget, name, one) for name, one in found.items()]
     return cells
 

@@ -119,8 +119,8 @@ def recorded(
     table, alike = seen.copy(), _Alike(seen, free)
     for number, missing in enumerate(np.isnan(seen)):
         cut = recording.frames[number].cut
-        for k in np.flatnonzero(missing):
-            likely = alike.durations(seen[number], int(k))
+        for k in np.flatnonzero(missing).tolist():
+            likely = alike.durations(seen[number], k)
             if cut is not None and cut[0] == names[k]:  # it would have taken longer than that
                 likely = likely[likely > cut[2]]
             table[number, k] = random.choice(likely) if len(likely) or cut is None else cut[2]
