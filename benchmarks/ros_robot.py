@@ -48,6 +48,7 @@ class Robot:
         self.published: dict[int, float] = {}
         self.answers: list[dict[str, Any]] = []
         self.diagnoses: list[dict[str, Any]] = []
+        self.taken: dict[tuple[object, ...], tuple[bytes, int]] = {}  # a camera has its bytes at hand
         rospy.init_node(setting.get("name", "robot"), disable_signals=True)
         image, camera = sensor_msgs.msg.Image, sensor_msgs.msg.CameraInfo
         self.sides = [
@@ -121,9 +122,10 @@ class Robot:
             image.height, image.width = picture.shape[:2]
             image.encoding = shot.get("encoding", "bgr8")
             image.is_bigendian = int(shot.get("bigendian", False))
-            image.data, image.step = encoded(
-                picture, image.encoding, shot.get("padding", 0), bool(image.is_bigendian)
-            )
+            kind = image.encoding, shot.get("padding", 0), bool(image.is_bigendian)
+            if kind not in self.taken:
+                self.taken[kind] = encoded(picture, *kind)
+            image.data, image.step = self.taken[kind]
             image.data = image.data[: len(image.data) - shot.get("short", 0)]
             if side == 0:
                 self.published[stamp] = time.perf_counter()

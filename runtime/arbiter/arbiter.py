@@ -14,13 +14,14 @@ from edgekit.runtime.budget import check_budget, check_deadline
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.device.priority import Priority
+from edgekit.runtime.device.turns import ask_for_short_turns
 from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.job import TAKING_S
 from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
 from edgekit.runtime.session import Session
 
-# An arbiter is to be late in no frame: of its way back, it gives itself twice the time of the rarest that it has seen, and up to
-# twice the share of a budget that a single session may take for it.
+# An arbiter is to be late in no frame: its callers are given twice what the rarest way back took, and twice a session's share of
+# a budget for it.
 FARTHER, SPENT = 2.0, 0.08
 
 
@@ -155,6 +156,7 @@ class Arbiter(Closing):
             members, self._pace, inputs, self.clock, started, budget_ms, reserve, on_exit, lasting=lasting
         )
         asked = _Asked(frame, lasting)
+        ask_for_short_turns()
         with self._priority.waiting():
             try:
                 self._run(asked)

@@ -6,7 +6,7 @@ that are sure to fit are weighed against bolder ones by what they are worth on a
 
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, Worth, add, levels, nothing, plan
+from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, Worth, levels, plan
 
 # The shares of frames in which what is planned fits, with what stages take at most, and with what they take as often as not.
 SURE, EVEN = 0.9, 0.5
@@ -90,27 +90,76 @@ def expected(
     What slows one stage slows those after it, so that all of them are slow, or quick, together; an exit is in time as often as
     what is left lies between what is needed as often as not (`EVEN`) and at most (`SURE`).
     """
-    now, boldly, todo = list(claims), list(bold), list(picks)
-    worth, surely_ms, evenly_ms = nothing(claims), 0.0, 0.0
-    while True:
-        steps = [
-            (_first_step(claim, picked), k)
-            for k, (claim, picked) in enumerate(zip(now, todo))
-            if picked is not None
-        ]
-        if not steps:
-            return worth
-        step, k = max(steps)
-        claim, option = now[k], step.option
-        even = next(one for one in boldly[k].options if _is(one, option))
-        surely_ms, evenly_ms = surely_ms + (option.ms or 0.0), evenly_ms + (even.ms or 0.0)
+    ways = [
+        _Way(levels(claims).index(claim.priority), claim, even, picked)
+        for claim, even, picked in zip(claims, bold, picks)
+        if picked is not None
+    ]
+    priorities = len(levels(claims))
+    minima, gains = [0.0] * priorities, [0.0] * priorities
+    surely_ms = evenly_ms = 0.0
+    while ways:
+        way = max(ways, key=_Way.urgency)
+        step = way.take()
+        surely_ms, evenly_ms = surely_ms + step.ms, evenly_ms + step.even_ms
         often = _share(left_ms, evenly_ms, surely_ms)
-        met = often * (claim.lacking and option.enough)
-        level = levels(claims).index(claim.priority)
-        worth = add(worth, level, met, often * (option.utility - claim.utility))
-        if _is(option, todo[k]):
-            todo[k] = None
-        now[k], boldly[k] = _after(claim, option), _after(boldly[k], even)
+        minima[way.level] += often * step.met
+        gains[way.level] += often * step.gain
+        ways = [one for one in ways if one.ahead]
+    return Worth(tuple(minima), tuple(gains))
+
+
+class _Ahead(NamedTuple):
+    """An exit on a network's way to what is planned of it; times and gain from where it is."""
+
+    ms: float
+    even_ms: float
+    gain: float
+    met: bool
+
+
+class _Way:
+    """What is ahead of one network in a plan, in the steps in which `_first_step` would take them.
+
+    Attributes:
+        level: of its priority.
+        ahead: the exits on its way, the planned one last.
+    """
+
+    def __init__(self, level: int, claim: Claim, even: Claim, picked: Option) -> None:
+        self.level = level
+        lacking = claim.lacking and picked.enough
+        self.ahead = [
+            _Ahead(
+                option.ms or 0.0, likely.ms or 0.0, option.utility - claim.utility, lacking and option.enough
+            )
+            for option, likely in zip(claim.options, even.options)
+            if option.stages == picked.stages[: len(option.stages)] and (option.enough or not lacking)
+        ]
+        self._lacking = lacking
+        self._choose()
+
+    def urgency(self) -> Tuple[bool, int, float]:
+        """Larger is taken sooner."""
+        return self._lacking, -self.level, self._per_ms
+
+    def take(self) -> _Ahead:
+        """Go to the next exit."""
+        there = self.ahead[self._next]
+        self.ahead = [
+            _Ahead(one.ms - there.ms, one.even_ms - there.even_ms, one.gain - there.gain, False)
+            for one in self.ahead[self._next + 1 :]
+        ]
+        self._lacking = False
+        if self.ahead:
+            self._choose()
+        return there
+
+    def _choose(self) -> None:
+        rates = [one.gain / max(one.ms, 1e-6) for one in self.ahead]
+        # What it must have is gone for first, else what gains most per ms
+        self._next = 0 if self._lacking else rates.index(max(rates))
+        self._per_ms = rates[self._next]
 
 
 def _bolder(
@@ -121,6 +170,8 @@ def _bolder(
     best, most = sure, expected(claims, bold, sure, left_ms)
     for middle in (False, True):
         picks = plan(_between(claims, bold) if middle else bold, left_ms)
+        if _exits(picks) == _exits(best):
+            continue
         worth = expected(claims, bold, picks, left_ms)
         if worth > most:
             best, most = picks, worth
@@ -148,18 +199,6 @@ def _share(left_ms: float, evenly_ms: float, surely_ms: float) -> float:
     return EVEN + (SURE - EVEN) * max(left_ms - evenly_ms, 0.0) / (surely_ms - evenly_ms)
 
 
-def _after(claim: Claim, reached: Option) -> Claim:
-    """What the network claims once it has ``reached`` an exit."""
-    spent = reached.ms or 0.0
-    options = tuple(
-        one if one.ms is None else one._replace(ms=one.ms - spent)
-        for one in claim.options
-        if one.utility > reached.utility
-    )
-    lacking = claim.lacking and not reached.enough
-    return claim._replace(utility=reached.utility, lacking=lacking, options=options, answered=True)
-
-
 def _all_of(claims: Sequence[Claim], picks: Sequence[Optional[Option]]) -> bool:
     """Whether the best of every network is planned."""
     return all(
@@ -167,6 +206,10 @@ def _all_of(claims: Sequence[Claim], picks: Sequence[Optional[Option]]) -> bool:
         for claim, picked in zip(claims, picks)
         if claim.options
     )
+
+
+def _exits(picks: Sequence[Optional[Option]]) -> List[Optional[str]]:
+    return [None if picked is None else picked.exit for picked in picks]
 
 
 def _is(option: Option, picked: Optional[Option]) -> bool:

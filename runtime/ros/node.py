@@ -73,10 +73,10 @@ class Tag(NamedTuple):
 
 
 class Publisher(NamedTuple):
-    """Where messages go; both may be called from several threads."""
+    """Where messages go; both may be called from several threads, and return how many ms ago ROS had the message."""
 
-    disparity: Callable[[DisparityImage], object]
-    diagnostics: Callable[[DiagnosticArray], object]
+    disparity: Callable[[DisparityImage], float]
+    diagnostics: Callable[[DiagnosticArray], float]
 
 
 def open_session(options: Options) -> Session:
@@ -139,7 +139,7 @@ class StereoNode:
         self._received = [0, 0]
         self._refused = 0
         self._answer: Optional[Answer] = None
-        self._added = Ages()
+        self._added, self._returned = Ages(), Ages()
         budget = options.budget_ms if options.budget_ms > 0 else None
         self.stream = Stream(session, budget_ms=budget, on_trouble=report)
         self.stream.subscribe(self._publish, name="publisher", keep=KEEP, final_only=not options.progressive)
@@ -183,7 +183,7 @@ class StereoNode:
     def diagnose(self, trouble: Optional[str] = None) -> None:
         """Publish how it is; ``trouble``: what the one who asks knows to be wrong."""
         counts, given_up = self.stream.counts(), self._pairing.unpaired
-        added = self._added.spread()
+        added, returned = self._added.spread(), self._returned.spread()
         more: List[Tuple[str, object]] = [
             ("received_left", self._received[0]),
             ("received_right", self._received[1]),
@@ -193,6 +193,7 @@ class StereoNode:
             ("skipped", counts.skipped.get("publisher", 0)),
             ("added_p50_ms", added.p50),
             ("added_p99_ms", added.p99),
+            ("returned_p99_ms", returned.p99),
         ]
         header = Header(time_of(self._seconds()))
         self._publisher.diagnostics(diagnosis(self._name, self._answer, counts, header, more, trouble))
@@ -222,5 +223,7 @@ class StereoNode:
         if before is not None and (before.frame.number, before.stage) == (answer.frame.number, answer.stage):
             return  # said once more, since the better one that was announced did not come
         known, most = self.geometry, self._options.max_disparity or None
-        self._publisher.disparity(disparity_image(answer.output, tag.header, known.f, known.t, most))
-        self._added.add(max(self.stream.clock.now() - tag.came - answer.result.elapsed_ms, 0.0))
+        ago = self._publisher.disparity(disparity_image(answer.output, tag.header, known.f, known.t, most))
+        returned = self.stream.clock.now() - tag.came - answer.result.elapsed_ms
+        self._added.add(max(returned - ago, 0.0))
+        self._returned.add(max(returned, 0.0))

@@ -90,10 +90,15 @@ class Ros2(Ros):
         """See `Ros.fail`."""
         self._node.get_logger().fatal(text)
 
-    def publisher(self, topic: str, kind: messages.MessageType) -> Callable[[messages.Message], object]:
+    def publisher(self, topic: str, kind: messages.MessageType) -> Callable[[messages.Message], float]:
         """See `Ros.publisher`."""
         made = self._node.create_publisher(KINDS[kind], topic, QUEUE)
-        return lambda message: made.publish(translated(message))
+
+        def publish(message: messages.Message) -> float:
+            made.publish(translated(message))
+            return 0.0
+
+        return publish
 
     def pictures(self, topic: str, take: Callable[[Picture], object]) -> str:
         """See `Ros.pictures`."""

@@ -8,6 +8,7 @@ from typing import Callable, Dict, Optional, Sequence
 
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.device.priority import raise_all
+from edgekit.runtime.device.turns import ask_for_short_turns
 from edgekit.runtime.ros.messages import DiagnosticArray, DisparityImage, Message, MessageType
 from edgekit.runtime.ros.node import Options, Picture, Publisher, StereoNode, open_session
 
@@ -43,8 +44,11 @@ class Ros(ABC):
         """Log why the node ends."""
 
     @abstractmethod
-    def publisher(self, topic: str, kind: MessageType) -> Callable[[Message], object]:
-        """Announce that messages of ``kind`` will come on ``topic``; the function that publishes one."""
+    def publisher(self, topic: str, kind: MessageType) -> Callable[[Message], float]:
+        """Announce that messages of ``kind`` will come on ``topic``; the function that publishes one.
+
+        It returns how many ms ago ROS had it for its listeners: what ROS then does, the message does not wait for.
+        """
 
     @abstractmethod
     def pictures(self, topic: str, take: Callable[[Picture], object]) -> str:
@@ -76,7 +80,7 @@ def serve(ros: Ros) -> int:
         try:
             topics = []
             for side, name in enumerate(SIDES):
-                topics.append(ros.pictures(f"{name}/image_rect", partial(node.come, side)))
+                topics.append(ros.pictures(f"{name}/image_rect", _promptly(partial(node.come, side))))
                 ros.projections(f"{name}/camera_info", partial(node.camera, side))
             ros.say(f"{session.manifest.name} answers {' and '.join(topics)}")
             _be_prompt()
@@ -110,6 +114,16 @@ def options(ros: Ros) -> Options:
             )
         found[name] = value
     return Options(**found)  # type: ignore[arg-type]
+
+
+def _promptly(take: Callable[[Picture], object]) -> Callable[[Picture], object]:
+    """``take``, on threads of ROS that have short turns."""
+
+    def taken(picture: Picture) -> object:
+        ask_for_short_turns()
+        return take(picture)
+
+    return taken
 
 
 def _be_prompt() -> None:

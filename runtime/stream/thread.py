@@ -4,10 +4,11 @@ import threading
 from typing import Callable
 
 from edgekit.runtime.clock import Clock
+from edgekit.runtime.device.turns import ask_for_short_turns
 
 
 class StreamThread:
-    """Runs ``body`` once, on a thread of its own called ``name``."""
+    """Runs ``body`` once, on a thread of its own called ``name``, which hands things on and is not to wait long for its turn."""
 
     def __init__(self, name: str, body: Callable[[], object], clock: Clock) -> None:
         self._body = body
@@ -30,6 +31,7 @@ class StreamThread:
     def _run(self) -> None:
         self._clock.enter()
         self._begun.set()
+        ask_for_short_turns()
         try:
             self._body()
         finally:
