@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.anynet import AnyNet, AnyNetOptions, build, from_weights, infer_options
 from edgekit.models.checkpoint import read_state_dict
+from tests.models.golden_errors import AS_RECORDED
 
 SMALL = (1, 3, 64, 96)
 
@@ -30,13 +32,13 @@ def _weights(**options: object) -> dict[str, Tensor]:
 
 
 def test_every_golden_case_is_met_to_a_thousandth_of_a_pixel(shared: Path, repository: Path) -> None:
-    """99.9 % of the pixels; golden_errors.py says why in a process of its own with AVX2."""
+    """99.9 % of the pixels, in a process of its own with the instruction set of the recording; golden_errors.py says why."""
     cases = sorted((shared / "golden").glob("anynet_*.json"))
     assert cases
     for case in cases:
         process = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("golden_errors.py")), str(case)],
-            env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": str(repository)},
+            env={**os.environ, **AS_RECORDED, "PYTHONPATH": str(repository)},
             capture_output=True,
             text=True,
             check=False,
@@ -44,6 +46,29 @@ def test_every_golden_case_is_met_to_a_thousandth_of_a_pixel(shared: Path, repos
         assert process.returncode == 0, process.stderr
         for output, beyond in json.loads(process.stdout).items():
             assert beyond <= 1e-3, f"{case.name}: {beyond:.2%} of {output} is further than 1e-3 px away"
+
+
+def test_the_vectors_are_no_closer_to_exact_arithmetic_than_a_thousandth_and_we_are_about_as_close(
+    shared: Path,
+) -> None:
+    """Why the bar is asked for with the instruction set of the recording: exact arithmetic does not meet it either.
+
+    With the instructions that this machine has, whichever they are, our mean distance from float64 stays within twice the
+    recording's at every exit (measured with AVX-512: 0.8 to 1.6 times; with AVX2: 1.0).
+    """
+    recorded_beyond = []
+    for case in sorted((shared / "golden").glob("anynet_*.json")):
+        spec, arrays = json.loads(case.read_text()), np.load(case.with_suffix(".npz"))
+        net = from_weights(read_state_dict(case.parent / spec["checkpoint"]), spec["config"], case.name)
+        views = [torch.from_numpy(arrays[name]) for name in spec["inputs"]]
+        with torch.no_grad():
+            ours = net(*views)
+            exact = net.double()(*(view.double() for view in views))
+        for name, mine, truth in zip(spec["outputs"], ours, exact, strict=True):
+            recorded = (torch.from_numpy(arrays[name]).double() - truth).abs()
+            assert (mine.double() - truth).abs().mean() <= 2 * recorded.mean(), f"{case.name} {name}"
+            recorded_beyond.append(float((recorded > 1e-3).double().mean()))
+    assert max(recorded_beyond) > 0.02
 
 
 def test_the_authors_own_weights_load_although_they_count_no_batches(shared: Path) -> None:
