@@ -102,7 +102,7 @@ def finish(folder: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
         for made in MADE_HERE:
             if os.path.isdir(os.path.join(folder, made)):
-                # What a finish that was stopped here had copied may be cut off.
+                # What was copied before the power went may be cut off.
                 shutil.rmtree(os.path.join(partial, made), ignore_errors=True)
                 shutil.copytree(os.path.join(folder, made), os.path.join(partial, made))
         os.rename(folder, old)

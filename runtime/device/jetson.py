@@ -31,6 +31,7 @@ MODULES = {
 # System on chip -> CUDA compute capability, and where its GPU's clock lies in sysfs.
 SM = {"tegra210": "5.3", "tegra186": "6.2", "tegra194": "7.2", "tegra234": "8.7"}
 GPUS = ("17000000.gp10b", "17000000.gv11b", "17000000.ga10b", "57000000.gpu")
+LONGEST = 100  # letters of what a device tree calls its board
 DEAD_SENSOR = "PMIC"  # reports a constant 100 C
 
 
@@ -84,7 +85,7 @@ def read_jetson(root: str = "/") -> Optional[Jetson]:
     current = _found(r"pmode:0*(\d+)", read_text(root, "var/lib/nvpmodel/status") or "")
     names = {mode.number: mode.name for mode in modes}
     return Jetson(
-        model=model,
+        model="".join(letter if letter.isprintable() else " " for letter in model[:LONGEST]).strip(),
         part=part,
         module=MODULES.get(part or ""),
         soc=soc,

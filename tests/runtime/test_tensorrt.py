@@ -86,6 +86,17 @@ def test_a_camera_writes_straight_into_what_the_gpu_reads(built: Session, machin
         built.input_view("image")
 
 
+def test_a_job_answers_what_stood_in_a_view_when_it_was_submitted(built: Session, machine: Robot) -> None:
+    left, right = built.input_view("left"), built.input_view("right")
+    inputs, golden = built.golden()
+    left[...], right[...] = inputs["left"], inputs["right"]
+    machine.trt.behaviour.seconds = {"fp32": 0.02, "fp16": 0.02}
+    job = built.submit(left=left, right=right)
+    left[...] = 0.0  # the camera's next frame
+    for stage, exit in job.result().exits.items():
+        np.testing.assert_allclose(exit, golden[stage], atol=0.05)
+
+
 def test_a_view_may_be_held_and_written_after_the_session_is_closed(built: Session, machine: Robot) -> None:
     view = built.input_view("left")
     built.close()

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from edgekit.cli import main
 from edgekit.runtime.device.jetson import PowerMode, fastest_mode, read_jetson
 from edgekit.runtime.device.system import (
     Busy,
@@ -109,6 +110,22 @@ def test_a_tx2_at_full_speed_has_nothing_to_mend(tmp_path):
     assert "Nothing found that makes this device slow." in doctor(tree(tmp_path, fast))
 
 
+def test_a_user_who_may_not_run_in_real_time_is_told_the_command_that_allows_it(
+    tmp_path, monkeypatch, capsys
+):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.sched_setscheduler", lambda *_: None)
+    assert main(["doctor", "--root", str(tmp_path)]) == 0
+    assert "real time      allowed" in capsys.readouterr().out
+    monkeypatch.setattr("os.sched_setscheduler", refuse)
+    assert main(["doctor", "--root", str(tmp_path)]) == 0
+    assert "not allowed to this user: sudo sh -c" in capsys.readouterr().out
+    assert main(["doctor", "--root", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["realtime"] is False
+
+
 def test_a_xavier_nx_of_jetpack_5_keeps_its_release_as_nvidia_writes_it(tmp_path):
     root = tree(
         tmp_path,
@@ -144,6 +161,17 @@ def test_a_jetson_that_nobody_knows_is_read_as_far_as_it_goes(tmp_path):
     assert "Jetson         NVIDIA Jetson Next (unknown, unknown)" in doctor(root)
     assert json.loads(doctor(root, "--json"))["jetson"]["sm"] is None
     assert read_busy(root).everybody is None
+
+
+@pytest.mark.parametrize(
+    "model", ["\x1b[31mNVIDIA Jetson\nNext", "NVIDIA Jetson " + "x" * 300_000, "\0\xff\xfe NVIDIA Jetson"]
+)
+def test_a_device_tree_of_anything_is_one_line_of_the_report(tmp_path, model):
+    files = {"proc/device-tree/model": model, "var/lib/nvpmodel/status": "pmode:99999999999999999999"}
+    text = doctor(tree(tmp_path, files))
+    (line,) = [line for line in text.splitlines() if line.startswith("Jetson ")]
+    assert "NVIDIA Jetson" in line and "(unknown, unknown)" in line
+    assert len(line) < 200 and "\x1b" not in text
 
 
 def test_where_nothing_can_be_read_everything_is_unknown_and_never_zero(tmp_path):

@@ -94,6 +94,35 @@ def test_what_was_built_and_measured_there_survives_a_new_bundle_and_what_is_the
     assert dict(read_bundle(there, check="hash").manifest.options) == {"new": 1}
 
 
+def test_a_push_that_was_stopped_at_its_last_step_loses_no_engine_and_leaves_nothing_else(
+    toy: str, shell: str, tmp_path: Path
+) -> None:
+    there = tmp_path / "robot" / "toy.edgekit"
+    assert push(toy, shell, there) == 0
+    (there / "engines" / "tx2").mkdir(parents=True)
+    (there / "engines" / "tx2" / "some.plan").write_bytes(b"plan")
+    files = stereo_files()
+    write_bundle(toy, stereo_manifest(files)._replace(options={"new": 1}), files, overwrite=True)
+    unfinished = script(
+        tmp_path / "cut", 'shift\ncase "$*" in *" finish "*) exit 255;; *) exec sh -c "$*";; esac'
+    )
+    assert push(toy, unfinished, there) == 2
+    partial = there.with_name("toy.edgekit.partial")
+    # As when the power went while the engines were copied, and an older version had brought a file that this one has not.
+    (partial / "engines" / "tx2").mkdir(parents=True)
+    (partial / "engines" / "tx2" / "some.plan").write_bytes(b"pl")
+    (partial / "stages" / "stage9.plain.onnx.part").write_bytes(b"old")
+    assert push(toy, shell, there) == 0
+    assert (there / "engines" / "tx2" / "some.plan").read_bytes() == b"plan"
+    assert not (there / "stages" / "stage9.plain.onnx.part").exists()
+    assert dict(read_bundle(there, check="hash").manifest.options) == {"new": 1}
+    # As when it went between the two renames: the old folder is aside, the new one has not got its name.
+    there.rename(partial)
+    assert push(toy, shell, there) == 0
+    assert (there / "engines" / "tx2" / "some.plan").read_bytes() == b"plan"
+    assert os.listdir(there.parent) == ["toy.edgekit"]
+
+
 def test_the_profile_comes_back(
     toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
