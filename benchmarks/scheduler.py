@@ -36,8 +36,7 @@ from benchmarks.scheduler_simulated import (
     with_accuracies,
 )
 from edgekit.bundle import Bundle, Manifest, read_bundle
-from edgekit.errors import OptionError
-from edgekit.runtime.device.priority import Priority
+from edgekit.runtime.device.priority import may_be_realtime
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder, Recording, read_recording, write_recording
 from edgekit.runtime.simulation.strategies import EDGEKIT, MEAN, compare
@@ -327,16 +326,6 @@ def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> R
 def file_name(condition: str, overrun: str, priority: str, budget_ms: float, frames: int) -> str:
     """Under which a live cell and its recording are kept."""
     return f"{condition}-{overrun}-{priority}-{budget_ms:g}-{frames}".replace(" ", "-")
-
-
-def may_be_realtime() -> bool:
-    """Whether this process may run threads before all others."""
-    try:
-        Priority("realtime")
-    except OptionError as error:
-        print(error, file=sys.stderr)
-        return False
-    return True
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:

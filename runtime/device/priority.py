@@ -8,6 +8,8 @@ from typing import Optional, Tuple, Type
 from edgekit.errors import OptionError
 
 PRIORITIES = ("normal", "realtime")
+# What allows it to whoever types this, from his next login on.
+ALLOW = "sudo sh -c 'echo \"$SUDO_USER - rtprio 20\" >> /etc/security/limits.conf'"
 # Above everything that is scheduled in turns, and far below the kernel's own threads (50) and a controller's usual 80. Whoever
 # waits for an answer comes before the thread that works on it, since all he does is to take it.
 WORKING, WAITING = 10, 11
@@ -35,7 +37,7 @@ class Priority:
             except (OSError, AttributeError) as error:
                 raise OptionError(
                     f"priority='realtime': this process may not have it ({error}); start it as root, give it CAP_SYS_NICE, or"
-                    " allow it with a line such as `USER - rtprio 20` in /etc/security/limits.conf"
+                    f" allow it with a line such as `USER - rtprio 20` in /etc/security/limits.conf: {ALLOW}, and log in again"
                 ) from error
 
     def waiting(self) -> "Raised":
@@ -48,6 +50,15 @@ class Priority:
     def working(self, inherited: bool = False) -> "Raised":
         """For a thread that runs stages; ``inherited``: threads that it starts meanwhile have the same priority, for good."""
         return Raised(WORKING if self._realtime else 0, not inherited)
+
+
+def may_be_realtime() -> bool:
+    """Whether this process may run threads before all that is scheduled in turns."""
+    try:
+        Priority("realtime")
+    except OptionError:
+        return False
+    return True
 
 
 def raise_all() -> None:

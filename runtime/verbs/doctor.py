@@ -11,6 +11,7 @@ from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.device.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.device.power import Power, read_power
+from edgekit.runtime.device.priority import ALLOW, may_be_realtime
 from edgekit.runtime.device.system import Processors, read_load, read_processors, read_text
 from edgekit.runtime.device.telemetry import UNREADABLE, find_source, watched
 from edgekit.runtime.guess import told
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
                 "processors": processors._asdict(),
                 "load": load,
                 "memory": _read_memory(args.root),
+                "realtime": may_be_realtime(),
                 "jetson": None if jetson is None else _jetson_json(jetson),
                 "power": None if power is None else power.to_json(),
                 "bundle": bundle,
@@ -216,6 +218,9 @@ def _machine_lines(processors: Processors, load: Optional[float], root: str) -> 
         f"CPU clock      {clocks} MHz now, {highest} MHz at most",
         f"load           {UNKNOWN if load is None else format(load, '.2f')}",
         f"memory         {_gigabytes(total)} in all, {_gigabytes(free)} free",
+        "real time      {}".format(
+            "allowed" if may_be_realtime() else f"not allowed to this user: {ALLOW}, and log in again"
+        ),
     ]
 
 
