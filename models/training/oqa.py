@@ -29,7 +29,9 @@ class OqaRecipe(ClassificationRecipe):
         shrunk_by: share of the training after which the whole space is open; 0 opens it at once, 1 trains the largest network
             for most of the time.
         largest_share: share of the steps that train the largest network instead of one drawn from the open space.
-        distil: share of the loss that asks for the answers of the initial weights' largest network instead of the labels.
+        distil: share of the loss that asks for the answers of a teacher instead of the labels: of the largest network of ``teacher``,
+            or of the initial weights where none is named.
+        teacher: float weights of a supernet of the same options.
     """
 
     epochs: int = 4
@@ -46,6 +48,7 @@ class OqaRecipe(ClassificationRecipe):
     shrunk_by: float = 0.5
     largest_share: float = 0.5
     distil: float = 0.5
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,7 +70,8 @@ HELP = {
     "depth_list": "blocks of a stage",
     "shrunk_by": "share of the training after which the whole space is open; 0 opens it at once",
     "largest_share": "share of the steps that train the largest network",
-    "distil": "share of the loss that asks for the answers of the initial weights' largest network",
+    "distil": "share of the loss that asks for the answers of a teacher, by default the initial weights' largest network",
+    "teacher": "float weights whose largest network is the teacher",
 }
 
 

@@ -32,16 +32,17 @@ def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | 
     """Begin a supernet with the weights of one that is trained (OQA, section 3.3).
 
     From one of one bit more every step is doubled: the grid then covers the same range with half of its points, all of
-    which were points before. From a float one (``bits`` None) bottlenecks are raised above zero, and the steps are those of
+    which were points before. From one of the same bits the training goes on. From a float one (``bits`` None) bottlenecks are raised above zero, and the steps are those of
     least error for the pictures ``image``.
 
     Raises:
-        OptionError: the trained one is neither float nor of one bit more.
+        OptionError: the trained one is neither float, nor of the same bits, nor of one more.
     """
-    if bits is not None and bits != lower.options.bits + 1:
+    own = lower.options.bits
+    if bits is not None and bits not in (own, own + 1):
         raise OptionError(
-            f"weights of {bits} bits cannot begin a training of {lower.options.bits}: bits are inherited one at a time, "
-            f"so give the weights of {lower.options.bits + 1} bits, or float ones"
+            f"weights of {bits} bits cannot begin a training of {own}: bits are inherited one at a time, "
+            f"so give the weights of {own + 1} bits, or float ones"
         )
     load_weights(lower.supernet, weights, "the initial weights")
     if bits is None:
@@ -49,8 +50,8 @@ def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | 
         return
     with torch.no_grad():
         for conv in lower.convolutions().values():
-            conv.sa.mul_(2)
-            conv.sw.mul_(2)
+            conv.sa.mul_(2 ** (bits - own))
+            conv.sw.mul_(2 ** (bits - own))
 
 
 @torch.no_grad()

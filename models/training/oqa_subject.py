@@ -47,17 +47,18 @@ class OqaSubject(Subject):
         every = max(1, len(data.train.labels) // RECALIBRATED_ON)
         some = Labelled(data.train.images[::every], data.train.labels[::every])
         self._some = [laid_out(batch.pictures) for batch in in_order(some, Normalise(self.mean, self.std))]
-        self._teacher = self._initial() if recipe.initial and recipe.distil else None
+        self._teacher = self._taught_by() if (recipe.teacher or recipe.initial) and recipe.distil else None
         self._cut: tuple[object, list[TrainingSupernet]] = (None, [])
 
-    def _initial(self) -> TrainingSupernet:
-        """The network that the training begins with, as it was trained."""
-        recipe, bits = self._recipe, self._recipe.initial_bits
+    def _taught_by(self) -> TrainingSupernet:
+        """The teacher, as it was trained: the one named, or the network that the training begins with."""
+        recipe = self._recipe
+        source, bits = (recipe.teacher, 32) if recipe.teacher else (recipe.initial, recipe.initial_bits)
         options = (
             self._settings if bits == 32 else SupernetOptions(**{**asdict(self._settings), "bits": bits})
         )
         teacher = TrainingSupernet(options, bits != 32)
-        load_weights(teacher.supernet, read_state_dict(recipe.initial), recipe.initial)
+        load_weights(teacher.supernet, read_state_dict(source), source)
         lay_out(teacher)
         teacher.eval().requires_grad_(False)
         return teacher

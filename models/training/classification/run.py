@@ -315,6 +315,7 @@ class ClassifierRun:
         self._recent.extend((float(loss), list(right)) for loss, right in facts["recent"])
 
     def recipe_facts(self) -> dict[str, object]:
-        """The recipe as JSON values; of the initial weights only the file's name, for folders differ between machines."""
-        facts = {**asdict(self.recipe), "initial": Path(self.recipe.initial).name}
-        return {"family": self.subject.family, "data": self.data.name, **facts}
+        """The recipe as JSON values; of weights that are read only the file's name, for folders differ between machines."""
+        facts = asdict(self.recipe)
+        files = {name: Path(facts[name]).name for name in ("initial", "teacher") if name in facts}
+        return {"family": self.subject.family, "data": self.data.name, **facts, **files}
