@@ -112,22 +112,32 @@ class Swish(nn.Module):
 
 
 class Gate(nn.Module):
-    """Squeeze-and-excitation with channels last; the mean is a matrix product, since reductions over rows are slow."""
+    """Squeeze-and-excitation with channels last; the mean is a matrix product, since reductions over rows are slow.
 
-    def __init__(self, se: SqueezeExcite, pixels: int) -> None:
+    Of ``channels`` those beyond its own are of zeros, see `edgekit.export.lowering.oqa_plan.widened`.
+    """
+
+    def __init__(self, se: SqueezeExcite, pixels: int, channels: int) -> None:
         super().__init__()
         self.mean = nn.Buffer(torch.full((1, pixels), 1 / pixels))
-        self.reduce, self.expand = (
-            nn.Linear(conv.in_channels, conv.out_channels) for conv in (se.reduce, se.expand)
-        )
-        for linear, conv in ((self.reduce, se.reduce), (self.expand, se.expand)):
-            assert conv.bias is not None
-            linear.weight = nn.Parameter(conv.weight.detach()[:, :, 0, 0].clone(), requires_grad=False)
-            linear.bias = nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
+        more = channels - se.reduce.in_channels
+        self.reduce = _linear(se.reduce, (0, more))
+        self.expand = _linear(se.expand, (0, 0, 0, more))
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.mean @ x.reshape(-1, x.shape[3])
         return x * ramp(self.expand(F.relu(self.reduce(mean))), 1 / 6, 0.5)  # type: ignore[no-any-return]
+
+
+def _linear(conv: nn.Conv2d, padding: tuple[int, ...]) -> nn.Linear:
+    """A 1x1 convolution of one pixel as a matrix product, its matrix padded with zeros, last dimension first."""
+    assert conv.bias is not None
+    weight = F.pad(conv.weight.detach()[:, :, 0, 0], padding)
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight = nn.Parameter(weight.clone(), requires_grad=False)
+    bias = F.pad(conv.bias.detach(), (0, len(weight) - len(conv.bias)))
+    linear.bias = nn.Parameter(bias.clone(), requires_grad=False)
+    return linear
 
 
 class U8Block(nn.Module):
@@ -140,7 +150,7 @@ class U8Block(nn.Module):
         last = integer_layer(f"{name}.project", block.project)
         first = None if block.expand is None else integer_layer(f"{name}.expand", block.expand)
         coded = deep.activation == "relu" and block.se is None
-        if coded and first is not None:
+        if first is not None:
             first, deep, last = widened(first, deep, last)
         steps: list[nn.Module] = [Codes((first or deep).step, deep.top)]
         found = requantise(deep, last.step, last.top) if coded else None
@@ -181,7 +191,7 @@ def _float_depthwise(
     """From a depthwise layer's codes, as float, to those of the layer after it; and what these are."""
     swished = deep.activation == "h_swish"
     codes = (Codes if swished else RaisedCodes)(last.step, last.top)
-    gate = [] if se is None else [Gate(se, pixels)]
+    gate = [] if se is None else [Gate(se, pixels, deep.groups)]
     return [FloatDepthwise(deep, Swish() if swished else nn.ReLU()), *gate, codes], codes
 
 
