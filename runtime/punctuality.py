@@ -58,7 +58,11 @@ class WayBack:
         with self._guard:
             late = min(RARE / self._close, SELDOM)
             count, often = self._took.count, self._took.quantile(AWAKE) or 0.0
-            rare = max(ways.quantile(1 - late) or 0.0 for ways in (self._took, self._closely))
+            rare = self._took.quantile(1 - late) or 0.0
+            usual, close = (ways.quantile(0.5) or 0.0 for ways in (self._took, self._closely))
+        # They are few, and the longest of few says little of the rarest of many: by how much they are usually longer is known.
+        if close > usual > 0:
+            rare *= close / usual
         # Of few returns, none was as late as the latest of many: twice as far out, four times as few are expected.
         rare *= self._farther * math.sqrt(max(1.0, min(1 / late, MEMORY) / max(count, 1)))
         few = max(0.0, 1 - count / FEW)
