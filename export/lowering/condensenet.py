@@ -31,7 +31,7 @@ class LoweredCondenseNet(nn.Module):
         layout: Layout = (filled(stem.out_channels),)
         missing = len(layout[0]) - stem.out_channels
         self.stem = conv2d(
-            Kernel(padded_rows(stem.weight.detach(), 0, missing), None), stem.stride, padding=1
+            Kernel(padded_rows(stem.weight.detach(), 0, missing), None), net.options.stem_stride, padding=1
         )
         self.blocks = nn.ModuleList()
         for layers, form in zip(net.blocks(), forms, strict=True):
