@@ -143,8 +143,8 @@ class Remote:
             stderr=subprocess.PIPE,
         )
         out, said = process.communicate(given.encode("utf-8"))
-        if process.returncode == SSH_FAILED or not may_fail:
-            self._checked(process.returncode, said.decode("utf-8", "replace"))
+        if process.returncode == SSH_FAILED or process.returncode < 0 or not may_fail:
+            self._checked(process.returncode, said.decode("utf-8", "replace") or "it says nothing")
         return out.decode("utf-8", "replace")
 
     def _document(self, text: str) -> Dict[str, object]:
@@ -165,8 +165,11 @@ class Remote:
                 f"{self.host}: the connection was cut after {done / 1e6:.1f} of {total / 1e6:.1f} MB ({last}); run the same"
                 " command again, it goes on there"
             )
-        if code == SSH_FAILED:
-            raise EdgekitError(f"ssh to {self.host} failed: {last}")
+        if code == SSH_FAILED or code < 0:
+            why = last if code > 0 else f"it was ended by signal {-code}"
+            raise EdgekitError(
+                f"ssh to {self.host} failed: {why}; run the same command again, it goes on there"
+            )
         if code and said:
             raise EdgekitError(f"{self.host}: {last}")
         return code

@@ -123,6 +123,18 @@ def test_a_push_that_was_stopped_at_its_last_step_loses_no_engine_and_leaves_not
     assert os.listdir(there.parent) == ["toy.edgekit"]
 
 
+@pytest.mark.parametrize("step", ["state", "receive", "finish"])
+@pytest.mark.parametrize("end", ["kill -9 $$", "exit 3"])
+def test_a_connection_that_ends_without_a_word_is_a_failure_at_every_step(
+    toy: str, shell: str, tmp_path: Path, step: str, end: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "robot" / "toy.edgekit"
+    ends = script(tmp_path / "cut", f'shift\ncase "$*" in *" {step} "*) {end};; *) exec sh -c "$*";; esac')
+    assert push(toy, ends, there) == 2
+    assert "answers something else" not in capfd.readouterr().err and not there.exists()
+    assert push(toy, shell, there) == 0
+
+
 def test_the_profile_comes_back(
     toy: str, shell: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
