@@ -8,8 +8,9 @@ from edgekit.runtime.latency import Distribution
 # The share of all answers that may be late, half of the thousandth that is promised; and how many ways back are remembered.
 RARE, MEMORY = 0.0005, 1024
 # Only who comes back close to his deadline can be late. Where one in ten does, ten times that share of his ways back may be longer
-# than what is reserved for them, but never more than this; about so many frames say how many do.
-SELDOM, NEARLY = 0.02, 100
+# than what is reserved for them, but never more than this; the last hundred frames or so say how many do, and until so many have,
+# everybody is taken to.
+SELDOM, NEARLY, DOUBTED = 0.02, 100, 20
 # Machines stall now and then, for ms: what that costs must not take the time of all frames. So that tail is only waited for up to
 # this share of a budget, which costs about as much of what could be reached, or up to twice what is usual in all but one of a
 # hundred.
@@ -45,7 +46,7 @@ class WayBack:
             self._took.add(max(took_ms, 0.0))
             if close:
                 self._closely.add(max(took_ms, 0.0))
-            self._close += (close - self._close) / min(self._took.count + 1, NEARLY)
+            self._close += (close - self._close) / min(self._took.count + DOUBTED, NEARLY)
 
     @property
     def usual_ms(self) -> float:
