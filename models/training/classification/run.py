@@ -317,5 +317,5 @@ class ClassifierRun:
     def recipe_facts(self) -> dict[str, object]:
         """The recipe as JSON values; of weights that are read only the file's name, for folders differ between machines."""
         facts = asdict(self.recipe)
-        files = {name: Path(facts[name]).name for name in ("initial", "teacher") if name in facts}
-        return {"family": self.subject.family, "data": self.data.name, **facts, **files}
+        facts |= {name: Path(facts[name]).name for name in ("initial", "teacher") if name in facts}
+        return {"family": self.subject.family, "data": self.data.name, **facts}

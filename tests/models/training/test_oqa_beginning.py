@@ -61,8 +61,8 @@ def test_a_float_network_answers_as_before_once_its_bottlenecks_are_raised(subne
     begin_with_float(raised, _pictures())
     raised.quantised = False
     with torch.no_grad():
-        answers = [net.train()(_pictures(), subnet) for net in (before, raised)]
-    assert torch.allclose(*answers, rtol=1e-3, atol=1e-4)
+        one, other = (net.train()(_pictures(), subnet) for net in (before, raised))
+    assert torch.allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_the_closest_step_errs_less_than_lsq_s_first_one_on_values_that_were_raised() -> None:
