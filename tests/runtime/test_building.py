@@ -380,6 +380,9 @@ def test_a_build_killed_at_50_random_moments_loses_nothing_and_breaks_nothing(
     machine.trt.behaviour.build_seconds = 0.01
     chance = random.Random(7)
     number, completed, seen = 0, 0, set()
+    begun = time.perf_counter()
+    build(write_stereo(str(tmp_path / "whole.edgekit")))
+    whole = time.perf_counter() - begun  # on this machine, as busy as it is now
     bundle = write_stereo(str(tmp_path / "0.edgekit"))
     fingerprint = device_of()
     kills = 0
@@ -391,7 +394,7 @@ def test_a_build_killed_at_50_random_moments_loses_nothing_and_breaks_nothing(
                 build(bundle)
             finally:
                 os._exit(0)
-        time.sleep(chance.uniform(0.0, 0.12))
+        time.sleep(chance.uniform(0.0, whole / 2))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         kills += os.WIFSIGNALED(status)
