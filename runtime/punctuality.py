@@ -12,9 +12,9 @@ RARE, MEMORY = 0.0005, 1024
 # everybody is taken to.
 SELDOM, NEARLY, DOUBTED = 0.02, 100, 20
 # Machines stall now and then, for ms: what that costs must not take the time of all frames. So that tail is only waited for up to
-# this share of a budget, which costs about as much of what could be reached, or up to twice what is usual in all but one of a
-# hundred.
-SPENT, AWAKE, MARGIN = 0.04, 0.99, 2.0
+# this share of a budget, which costs about as much of what could be reached, or up to twice what is usual in all but one of
+# twenty: of a hundred ways back, the longest may be a stall.
+SPENT, AWAKE, MARGIN = 0.04, 0.95, 2.0
 # Of the first returns, those of a warm-up, the latest says little about the latest of a hundred: as much again is added at
 # first, fading over so many.
 FEW = 50
