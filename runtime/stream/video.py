@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -14,6 +15,9 @@ from edgekit.runtime.stream.source import Seen, Source, SourceLost
 LAYOUTS = ("side-by-side", "top-bottom")
 # A driver's stamp is believed if it is at most so many ms old: those of other kinds count from something else.
 BELIEVED = 1000.0
+# How long a pipeline may take to start, in s: a Jetson's camera needs 2 or 3, and OpenCV 4.6 never returns from one of which an
+# element is not installed.
+PATIENCE_S = 15.0
 
 OpenCapture = Callable[["Device", CaptureMode], Any]  # cv2.VideoCapture, which has no types
 
@@ -185,7 +189,7 @@ def open_with_opencv(device: Device, mode: CaptureMode) -> Any:
                 f"{device.name} needs an OpenCV with GStreamer, and this one ({cv2.__version__}) was built without, as pip's are;"
                 " JetPack's and Ubuntu's python3-opencv have it"
             )
-        return cv2.VideoCapture(device.what, cv2.CAP_GSTREAMER)
+        return _within_patience(device, lambda: cv2.VideoCapture(device.what, cv2.CAP_GSTREAMER))
     capture = cv2.VideoCapture(device.what)
     if device.kind == "camera":
         wanted: Tuple[Tuple[int, Optional[float]], ...] = (
@@ -198,6 +202,19 @@ def open_with_opencv(device: Device, mode: CaptureMode) -> Any:
             if value is not None:
                 capture.set(key, value)
     return capture
+
+
+def _within_patience(device: Device, opened: Callable[[], Any]) -> Any:
+    found: List[Any] = []
+    thread = threading.Thread(target=lambda: found.append(opened()), name="edgekit-open", daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not found:
+        raise InputError(
+            f"{device.name} does not start within {PATIENCE_S:g} s: is each of its elements installed (`gst-inspect-1.0 NAME`)?"
+            " Try it with `gst-launch-1.0`, its appsink replaced by fakesink"
+        )
+    return found[0]
 
 
 def _why_not(device: Device) -> str:

@@ -13,9 +13,9 @@ import pytest
 from edgekit.errors import InputError, OptionError
 from edgekit.runtime.clock import Clock, VirtualClock
 from edgekit.runtime.pictures import write_png
-from edgekit.runtime.stream import Answer, Seen, Source, SourceLost, Stream, source_of
+from edgekit.runtime.stream import Answer, Seen, Source, SourceLost, Stream, source_of, video
 from edgekit.runtime.stream.gstreamer import CaptureMode, jetson_camera, read_mode
-from edgekit.runtime.stream.video import Device, Video, device_of
+from edgekit.runtime.stream.video import Device, Video, device_of, open_with_opencv
 from tests.runtime.stream.doubles import Steps, finish
 from tests.runtime.virtual import JumpingClock
 
@@ -343,3 +343,16 @@ def test_an_opencv_without_gstreamer_is_said(needs: Callable[[str], ModuleType])
 
 def test_passwords_of_addresses_are_in_no_message() -> None:
     assert device_of("rtsp://me:secret@robot/stream", CaptureMode()).name == "rtsp://robot/stream"
+
+
+def test_a_pipeline_that_never_starts_is_said_instead_of_waited_for(
+    needs: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2 = needs("cv2")
+    never = threading.Event()
+    monkeypatch.setattr(video, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GStreamer:                   YES")
+    monkeypatch.setattr(cv2, "VideoCapture", lambda what, backend: never.wait())
+    with pytest.raises(InputError, match="does not start within.*gst-inspect"):
+        open_with_opencv(device_of("nosuchsrc ! videoconvert ! appsink", CaptureMode()), CaptureMode())
+    never.set()
