@@ -105,6 +105,17 @@ def test_a_training_stopped_among_its_subnets_and_resumed_ends_with_the_same_bit
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_named_teacher_is_learned_from_and_the_card_tells_its_file_alone(
+    tmp_path: Path, float_weights: Path
+) -> None:
+    own = _train(tmp_path / "own", _lower(4, float_weights, epochs=1))
+    recipes = {name: _lower(4, own, 4, epochs=1, teacher=name) for name in ("", str(float_weights))}
+    untaught, taught = (_train(tmp_path / f"on{k}", recipe) for k, recipe in enumerate(recipes.values()))
+    assert json.loads(taught.with_suffix(".json").read_text())["recipe"]["teacher"] == float_weights.name
+    one, other = load_file(untaught), load_file(taught)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
 def test_float_weights_are_needed_before_bits(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="quantisation begins with trained weights"):
         replace(FLOAT, bits=4)

@@ -92,6 +92,14 @@ def test_inheriting_from_one_bit_more_keeps_the_weights_and_doubles_every_step()
         assert torch.equal(after[name], factor * tensor), name
 
 
+def test_weights_of_the_same_bits_go_on_as_they_are() -> None:
+    before, after = _net(bits=4), _net(bits=4)
+    begin_with_float(before, _pictures())
+    inherit(after, before.supernet.state_dict(), 4, _pictures())
+    for name, tensor in before.supernet.state_dict().items():
+        assert torch.equal(after.supernet.state_dict()[name], tensor), name
+
+
 @given(value=st.floats(-20, 20, width=32), bits=st.sampled_from([3, 4]), step=st.floats(0.0625, 2, width=32))
 def test_the_doubled_step_moves_no_quantised_value_by_more_than_one_old_step(
     value: float, bits: int, step: float
