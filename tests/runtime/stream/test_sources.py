@@ -353,6 +353,6 @@ def test_a_pipeline_that_never_starts_is_said_instead_of_waited_for(
     monkeypatch.setattr(video, "PATIENCE_S", 0.05)
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "GStreamer:                   YES")
     monkeypatch.setattr(cv2, "VideoCapture", lambda what, backend: never.wait())
-    with pytest.raises(InputError, match="does not start within.*gst-inspect"):
+    with pytest.raises(InputError, match=r"does not start within.*gst-inspect"):
         open_with_opencv(device_of("nosuchsrc ! videoconvert ! appsink", CaptureMode()), CaptureMode())
     never.set()
