@@ -218,6 +218,7 @@ class Worker:
         self._turn = turn
         self._clock = clock
         self._waiting: Deque[Job] = deque()
+        self._calls: List[Tuple[float, Callable[[], object]]] = []
         self._current: Optional[Job] = None
         self._changed = threading.Condition()
         self._thread: Optional[threading.Thread] = None
@@ -244,6 +245,15 @@ class Worker:
             self._clock.notify_all(self._changed)
         for old in replaced:
             old.drop("replaced")
+
+    def call(self, what: Callable[[], object], at: float) -> None:
+        """Call ``what`` on the worker's thread when no stage runs: at the instant ``at``, or when the worker is closed."""
+        with self._changed:
+            if not self._closed:
+                self._calls.append((at, what))
+                self._clock.notify_all(self._changed)
+                return
+        what()
 
     def withdraw(self, job: Job, reason: str) -> None:
         """Stop ``job`` if it runs; if it still waits, drop it."""
@@ -297,8 +307,10 @@ class Worker:
         """Wait for the next job and run it; False once the worker was closed."""
         with self._changed:
             while not self._waiting and not self._closed:
-                self._clock.wait(self._changed, None)
+                self._call_those_due()
+                self._clock.wait(self._changed, min((at for at, _ in self._calls), default=None))
             if self._closed:
+                self._call_those_due(all_of_them=True)
                 return False
             job = self._current = self._waiting.popleft()
         with self._turn:
@@ -310,6 +322,13 @@ class Worker:
         with self._changed:
             self._current = None
         return True
+
+    def _call_those_due(self, all_of_them: bool = False) -> None:
+        now = self._clock.now()
+        for at, what in list(self._calls):
+            if all_of_them or at <= now:
+                self._calls.remove((at, what))
+                what()
 
 
 def _call_quietly(call: Callable[[], object]) -> None:

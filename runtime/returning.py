@@ -1,10 +1,10 @@
 """Returning on time: a frame runs on the session's own thread while its caller waits, no longer than the budget allows."""
 
 import threading
-from typing import Optional
+from typing import Callable, Optional, Tuple
 
 from edgekit.runtime.clock import Clock
-from edgekit.runtime.device.priority import Priority
+from edgekit.runtime.device.priority import Priority, Raised
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
@@ -12,6 +12,8 @@ from edgekit.runtime.result import Result
 
 # How long before he sets out a caller makes the answer that he has so far, in ms: several times what that takes.
 AHEAD = 0.3
+# How long a caller in real time may go on before others, in ms: enough to hand his answer on.
+SOON = 1.0
 
 
 class Returning:
@@ -43,8 +45,11 @@ class Returning:
             job.wait(None)
             self._returns.add(self._clock.now() - execution.progress.reached)
 
-    def run(self, execution: Execution) -> Result:
+    def run(self, execution: Execution, raised: Raised) -> Tuple[Result, Callable[[], None]]:
         """The answer of a frame that is run until it is over, or its time is up: then a stage that still runs is cancelled.
+
+        Its caller stays ``raised`` until `SOON` after he has gone, to use his answer. The last thing that he does is to call what
+        is returned beside it, so that it is known how long his way back was.
 
         Without any answer yet, nothing is lost by waiting for one as long as it can still be in time.
         """
@@ -67,8 +72,8 @@ class Returning:
             result = (draft and execution.refreshed(draft)) or execution.result("budget")
         finally:
             job.taken()
-        self._returns.add(call.started + result.elapsed_ms - due, close)
-        return result
+        raised.lower_later(lambda lower: self.worker.call(lower, self._clock.now() + SOON))
+        return result, lambda: self._returns.add(self._clock.now() - due, close)
 
     def _draft(self, job: Job, execution: Execution, at: float) -> Optional[Result]:
         """The answer as it is at the instant ``at``, so that there is nothing left to make when the caller sets out.

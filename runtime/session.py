@@ -317,10 +317,10 @@ class Session(Closing):
     ) -> Result:
         check_overrun(overrun)
         returning = budget_ms is not None and overrun == "return"
-        with self.priority.waiting() if returning else self.priority.working():
+        with self.priority.waiting() if returning else self.priority.working() as raised:
             execution = self.begin(started, budget_ms, inputs, returning=returning)
             if returning:
-                result = self._returning.run(execution)
+                result, gone = self._returning.run(execution, raised)
             else:
                 with self.turn:
                     execution.finish()
@@ -329,6 +329,8 @@ class Session(Closing):
             self._last = started, result.output.copy() if reuse else result.output
         elif reuse and self._last is not None:
             result = result._replace(output=self._last[1].copy(), age_ms=self.clock.now() - self._last[0])
+        if returning:
+            gone()
         return result
 
     def _exits(self, execution: Execution) -> Iterator[Result]:

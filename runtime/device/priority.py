@@ -2,8 +2,10 @@
 
 import gc
 import os
+import threading
+from contextlib import suppress
 from types import TracebackType
-from typing import Optional, Tuple, Type
+from typing import Callable, Dict, Optional, Tuple, Type
 
 from edgekit.errors import OptionError
 
@@ -76,6 +78,9 @@ def raise_all() -> None:
             continue
 
 
+Before = Tuple[int, os.sched_param]
+
+
 class Raised:
     """The calling thread's priority, raised until the block is left; ``tidy``: garbage is not collected before that."""
 
@@ -83,20 +88,41 @@ class Raised:
         self._level = level
         self._alone = alone
         self._tidy = tidy
-        self._before: Optional[Tuple[int, os.sched_param]] = None
+        self._before: Optional[Before] = None
+        self._later: Optional[Callable[[Callable[[], object]], object]] = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Raised":
         self._tidy = self._tidy and gc.isenabled()  # who has switched it off keeps it so
         if self._tidy:
             gc.disable()
         if self._level:
-            policy = os.sched_getscheduler(0)
-            if policy & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
-                return  # the caller has chosen, and may have chosen more
-            self._before = policy, os.sched_getparam(0)
-            # Without the flag, processes that a caller starts would be as urgent as he is.
-            urgent = os.SCHED_FIFO | (os.SCHED_RESET_ON_FORK if self._alone else 0)
-            os.sched_setscheduler(0, urgent, os.sched_param(self._level))
+            self._raise()
+        return self
+
+    def _raise(self) -> None:
+        if _left_raised:
+            with _guard:
+                last = _left_raised.pop(_own_number(), None)
+            if last is not None:
+                self._before = last._before
+                return
+        policy = os.sched_getscheduler(0)
+        if policy & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
+            return  # the caller has chosen, and may have chosen more
+        self._before = policy, os.sched_getparam(0)
+        # Without the flag, processes that a caller starts would be as urgent as he is.
+        urgent = os.SCHED_FIFO | (os.SCHED_RESET_ON_FORK if self._alone else 0)
+        os.sched_setscheduler(0, urgent, os.sched_param(self._level))
+
+    def lower_later(self, later: Callable[[Callable[[], object]], object]) -> None:
+        """Leave the block raised: ``later`` is given what lowers its thread, to be called from another one.
+
+        Who is lowered before he goes on has his answer, and may wait for some ms until it is his turn to use it: others want
+        the processors, and a stage that was cancelled stays on them until it has stopped. With one processor he is lowered at
+        once, for there the other thread would have to wait for him.
+        """
+        if self._before is not None and len(os.sched_getaffinity(0)) > 1:
+            self._later = later
 
     def __exit__(
         self,
@@ -104,7 +130,34 @@ class Raised:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._before is not None:
+        if self._later is not None and self._before is not None:
+            thread, before = _own_number(), self._before
+            with _guard:
+                _left_raised[thread] = self
+            self._later(lambda: self._lower(thread, before))
+        elif self._before is not None:
             os.sched_setscheduler(0, *self._before)
         if self._tidy:
             gc.enable()
+
+    def _lower(self, thread: int, before: Before) -> None:
+        with _guard:
+            if _left_raised.get(thread) is not self:
+                return  # he waits for his next frame by now, which lowers him
+            del _left_raised[thread]
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setscheduler(thread, *before)
+
+
+def _own_number() -> int:
+    """The kernel's number of the calling thread."""
+    if not hasattr(_own, "number"):
+        # threading.get_native_id is Python 3.8
+        _own.number = int(os.path.basename(os.readlink("/proc/thread-self")))
+    return int(_own.number)
+
+
+_own = threading.local()
+# Threads that have left their block and are to be lowered later, by their numbers
+_left_raised: Dict[int, Raised] = {}
+_guard = threading.Lock()

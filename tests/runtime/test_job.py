@@ -275,3 +275,19 @@ def test_a_job_may_try_stages_that_only_probably_fit(virtual: MakeSession) -> No
     assert job.result().stage == "stage2"
     with pytest.raises(OptionError, match="confidence=2"):
         session.submit(confidence=2.0, **golden(session))
+
+
+def test_what_a_worker_is_to_call_is_called_in_its_time_and_at_the_latest_when_it_closes(
+    session: Session,
+) -> None:
+    job = session.submit(**golden(session))
+    worker = job.worker
+    assert worker is not None
+    came, told = threading.Event(), []  # type: threading.Event, List[str]
+    worker.call(lambda: told.append("at the end"), at=1e12)
+    worker.call(came.set, at=0.0)
+    assert came.wait(10) and not told
+    session.close()
+    assert told == ["at the end"]
+    worker.call(lambda: told.append("after it"), at=1e12)
+    assert told == ["at the end", "after it"]

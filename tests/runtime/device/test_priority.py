@@ -3,7 +3,7 @@
 import gc
 import os
 import threading
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Tuple
 
 import pytest
 
@@ -137,3 +137,77 @@ def test_all_threads_of_a_process_are_raised_but_those_that_are_in_real_time_alr
         over.set()
         waiting.join()
     assert raised == {thread: (os.SCHED_FIFO, WAITING) for thread in own if there[thread] == os.SCHED_OTHER}
+
+
+class Threads:
+    """What the kernel was told about every thread, by its number; 0 is the calling one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+        self.policies: Dict[int, int] = {}
+        self.own = int(os.path.basename(os.readlink("/proc/thread-self")))
+        monkeypatch.setattr(os, "sched_setscheduler", self._change)
+        monkeypatch.setattr(
+            os, "sched_getscheduler", lambda thread: self.policies.get(thread or self.own, os.SCHED_OTHER)
+        )
+        monkeypatch.setattr(os, "sched_getparam", lambda thread: os.sched_param(0))
+        monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(range(processors)))
+
+    def _change(self, thread: int, policy: int, parameters: os.sched_param) -> None:
+        self.policies[thread or self.own] = policy & ~os.SCHED_RESET_ON_FORK
+
+    @property
+    def realtime(self) -> bool:
+        return self.policies.get(self.own) == os.SCHED_FIFO
+
+
+def test_a_caller_is_lowered_after_he_has_gone_by_a_thread_that_he_does_not_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, calls = Threads(monkeypatch, processors=2), []  # type: Threads, List[Callable[[], object]]
+    with Priority("realtime").waiting() as raised:
+        raised.lower_later(calls.append)
+    assert threads.realtime
+    other = threading.Thread(target=calls[0])
+    other.start()
+    other.join()
+    assert not threads.realtime
+
+
+def test_who_waits_for_his_next_frame_by_then_stays_raised_until_that_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, calls = Threads(monkeypatch, processors=2), []  # type: Threads, List[Callable[[], object]]
+    priority = Priority("realtime")
+    with priority.waiting() as raised:
+        raised.lower_later(calls.append)
+    with priority.waiting() as raised:
+        calls[0]()
+        assert threads.realtime
+        raised.lower_later(calls.append)
+    calls[0]()
+    assert threads.realtime
+    calls[1]()
+    assert not threads.realtime
+
+
+def test_on_one_processor_he_is_lowered_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that would do it comes after him, and could wait for ever."""
+    threads, calls = Threads(monkeypatch, processors=1), []  # type: Threads, List[Callable[[], object]]
+    with Priority("realtime").waiting() as raised:
+        raised.lower_later(calls.append)
+    assert not threads.realtime and not calls
+
+
+def test_a_thread_that_has_ended_before_it_is_lowered_is_nobodys_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Threads(monkeypatch, processors=2)
+    calls: List[Callable[[], object]] = []
+    with Priority("realtime").waiting() as raised:
+        raised.lower_later(calls.append)
+
+    def gone(thread: int, policy: int, parameters: os.sched_param) -> None:
+        raise ProcessLookupError("it has ended")
+
+    monkeypatch.setattr(os, "sched_setscheduler", gone)
+    calls[0]()
