@@ -32,8 +32,8 @@ def inherit(lower: TrainingSupernet, weights: Mapping[str, Tensor], bits: int | 
     """Begin a supernet with the weights of one that is trained (OQA, section 3.3).
 
     From one of one bit more every step is doubled: the grid then covers the same range with half of its points, all of
-    which were points before. From one of the same bits the training goes on. From a float one (``bits`` None) bottlenecks are raised above zero, and the steps are those of
-    least error for the pictures ``image``.
+    which were points before. From one of the same bits the training goes on. From a float one (``bits`` None) bottlenecks are
+    raised above zero, and the steps are those of least error for the pictures ``image``.
 
     Raises:
         OptionError: the trained one is neither float, nor of the same bits, nor of one more.
