@@ -73,7 +73,8 @@ def test_two_bit_weights_take_a_tenth_of_float32_at_most(bundle: Bundle) -> None
 def test_every_graph_of_the_bundle_shares_one_blob(bundle: Bundle) -> None:
     stored = [stored_bytes(bundle.read_bytes(v.graph))[2] for v in bundle.manifest.stages[0].variants]
     blob = bundle.manifest.files["weights/packed.bin"].bytes
-    assert blob < 1.2 * max(stored) + sum(
+    # Three graphs, of which one holds the layers that it widens to whole lanes once more
+    assert len(stored) == 3 and blob < 1.5 * max(stored) + sum(
         stored_bytes(bundle.read_bytes(bundle.manifest.stages[0].variants[0].graph)).values()
     )
 

@@ -34,7 +34,8 @@ def test_a_streams_threads_have_short_turns_where_the_kernel_knows_them() -> Non
     assert thread.join(10)
     if not before:
         pytest.skip("this kernel has no turns of one's own length (Linux 6.12)")
-    assert found == [TURN_NS] and _turn_ns() == before
+    # Where the whole process is nice, its threads have chosen
+    assert found == [before if os.nice(0) else TURN_NS] and _turn_ns() == before
 
 
 @linux
