@@ -11,7 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Callable, Iterator
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is, not whether a property holds
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 # Read when torch and NumPy are imported, here and in the processes that tests start. Networks of tests are small: on two threads
 # these wait for each other by spinning, which beside a busy neighbour took 30 times as much of the processor (75 s for 2.2 s).

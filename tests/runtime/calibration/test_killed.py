@@ -60,7 +60,7 @@ def calibrate(number: int, steps: int, bundle: Bundle, logits: Path, *goal: str)
     arguments = ["calibrate", bundle.path, "--data", str(logits), *goal]
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     return subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(number), str(steps), *arguments],
+        [sys.executable, "-c", KILLED, str(int(number)), str(steps), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, env=environment, cwd=str(ROOT),
     )  # fmt: skip
 
