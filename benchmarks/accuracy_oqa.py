@@ -28,10 +28,8 @@ from edgekit.packed import stored_bytes
 SHIPPED = {4: "oqa", 3: "oqa-b3", 2: "oqa-b2"}
 FLOAT, SCRATCH = "float", "2 bits, from float at once"
 ON = "float, trained on as the 4 bits"
-EARLIER = {
-    FLOAT: "oqa-float-first",
-    "4 bits": "oqa-b4-first",
-}  # the trainings that these cards' trainings went on from
+# The trainings that these cards' trainings went on from
+EARLIER = {FLOAT: "oqa-float-first", "4 bits": "oqa-b4-first"}
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,8 @@ def measure(
                 camera.next()
                 called = time.perf_counter()
                 result = session.infer(budget_ms=budget_ms, overrun=overrun, reuse=False, **inputs)
-                elapsed.append(
-                    (time.perf_counter() - called) * 1e3
-                )  # as the caller sees it, until he runs again
+                # As the caller sees it, until he runs again
+                elapsed.append((time.perf_counter() - called) * 1e3)
                 numbers.append(0 if result.stage is None else exits.index(result.stage) + 1)
                 missed.append(result.missed or elapsed[-1] > budget_ms)
                 begun = sum(decision.run for _, decision in result.decisions)

@@ -17,11 +17,6 @@ from edgekit.runtime.policies import Reached
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
 
-# How sure to be at least that a stage fits. One that does not make it costs no answer of its own network, but the time in which
-# another one could have had a better one: at an even chance, two networks were seen to reach less than with half of the budget
-# each where durations scatter widely. What is less sure is weighed by how often it would be in time.
-SURELY = SURE
-
 # How much less sure to be with every frame that a network is left out of, down to an even chance: one that was slow a few times
 # and does not run any more would never be seen to be faster.
 FADING = 0.004
@@ -110,7 +105,7 @@ class Member:
         self.manifest = manifest
         self.plan = plan
         self.bold = trying
-        self.trying = max(trying, SURELY)
+        self.trying = max(trying, SURE)
         self.begin = begin
         self.turn = turn
         self.terms = terms
