@@ -17,8 +17,9 @@ from edgekit.runtime.execution import Call, Execution
 from edgekit.runtime.session import Session
 from tests.runtime.robot import EVERY_RELEASE, RELEASES, Robot, robot
 from tests.toy_graphs import stereo_exits, write_stereo
+from tests.yardstick import documented_seconds
 
-OVERHEAD_US = 50.0
+OVERHEAD_US = 50.0  # on the machine of the documented figures
 
 
 @pytest.fixture(params=RELEASES)
@@ -259,7 +260,7 @@ def test_what_the_backend_does_for_a_stage_takes_little_time(built: Session, mac
         execution = Execution(plan, frame, Call(now, now, 1000.0, 0.5, None), lambda: None)
         begun = time.perf_counter()
         execution.finish()
-        return (time.perf_counter() - begun) / stages * 1e6
+        return (time.perf_counter() - begun) / stages
 
-    taken = sorted(frame() for _ in range(500))
+    taken = sorted(documented_seconds(frame()) * 1e6 for _ in range(500))
     assert taken[100] <= OVERHEAD_US  # of the fifth that no neighbour disturbed
