@@ -4,6 +4,7 @@ import math
 from typing import Optional
 
 from edgekit.errors import OptionError
+from edgekit.runtime.clock import Clock
 
 OVERRUN = ("return", "finish")
 # A deadline farther away than this was taken from another clock, or is in seconds.
@@ -71,14 +72,16 @@ def check_overrun(overrun: str) -> None:
         raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
 
 
-def check_opening(warmup: int, confidence: Optional[float]) -> None:
-    """Refuse a number of warm-up frames or a confidence that a session cannot be opened with.
+def check_opening(warmup: int, confidence: Optional[float], clock: Optional[Clock]) -> None:
+    """Refuse a number of warm-up frames, a confidence or a clock that a session cannot be opened with.
 
     Raises:
         OptionError: what it must be.
     """
     if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
         raise OptionError(f"warmup={warmup!r}: must be a whole number of frames, 0 or more")
+    if clock is not None and not isinstance(clock, Clock):
+        raise OptionError(f"clock={clock!r}: must be an edgekit.runtime.clock.Clock, or left out for the system's")
     check_sure(confidence)
 
 

@@ -71,7 +71,7 @@ class Session(Closing):
         priority: str = "normal",
     ) -> None:
         """Load every stage into ``backend``, which the session owns from then on; see `open` for the arguments."""
-        check_opening(warmup, confidence)
+        check_opening(warmup, confidence, clock)
         self._manifest = bundle.manifest if network is None else bundle.manifest.only(network)
         policies = calibrated_policies(self._manifest) if policies is None else policies
         check_policies(policies, self._manifest)

@@ -31,6 +31,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
         {"network": 3},
         {"priority": 3},
         {"backend": 3},
+        {"clock": 3},
     ],
 )
 def test_load_names_what_is_wrong(bundle: str, options: dict[str, Any]) -> None:
