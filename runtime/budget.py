@@ -21,6 +21,10 @@ def check_budget(budget_ms: Optional[float]) -> Optional[float]:
         return None
     budget = _number(budget_ms)
     if not budget > 0:
+        if getattr(budget_ms, "ndim", 0):  # its text would fill pages
+            raise OptionError(
+                "an array was given as budget_ms: name the inputs, as in infer(left=left, right=right)"
+            )
         raise OptionError(
             f"budget_ms={budget_ms!r}: must be a positive number of milliseconds, or None for no budget"
         )
@@ -81,7 +85,9 @@ def check_opening(warmup: int, confidence: Optional[float], clock: Optional[Cloc
     if isinstance(warmup, bool) or not isinstance(warmup, int) or warmup < 0:
         raise OptionError(f"warmup={warmup!r}: must be a whole number of frames, 0 or more")
     if clock is not None and not isinstance(clock, Clock):
-        raise OptionError(f"clock={clock!r}: must be an edgekit.runtime.clock.Clock, or left out for the system's")
+        raise OptionError(
+            f"clock={clock!r}: must be an edgekit.runtime.clock.Clock, or left out for the system's"
+        )
     check_sure(confidence)
 
 

@@ -59,3 +59,10 @@ class Result(NamedTuple):
     cut: Optional[Tuple[str, float, float]] = None
     age_ms: Optional[float] = None
     network: Optional[str] = None
+
+    def __repr__(self) -> str:
+        """What a caller looks for first; the arrays by their shapes, for their values would fill pages."""
+        answer = "None" if self.output is None else f"{self.output.dtype} {self.output.shape}"
+        slack = "None" if self.slack_ms is None else f"{self.slack_ms:.2f}"
+        said = f"stage={self.stage!r}, reason={self.reason!r}, missed={self.missed}, elapsed_ms={self.elapsed_ms:.2f}"
+        return f"Result({said}, slack_ms={slack}, output={answer}, exits={list(self.exits)})"

@@ -330,6 +330,18 @@ def test_an_anytime_loop_hears_of_a_failed_stage(virtual: MakeSession) -> None:
     ]  # fmt: skip
 
 
+def test_an_array_where_a_budget_belongs_is_not_printed_but_told_its_place(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    with pytest.raises(OptionError, match=r"^an array was given as budget_ms: name the inputs.{1,40}$"):
+        session.infer(*golden(session).values())
+
+
+def test_a_result_is_printed_in_a_line_without_its_arrays(virtual: MakeSession) -> None:
+    session = virtual(MS)
+    shown = repr(session.infer(budget_ms=25, **golden(session)))
+    assert "stage='stage2', reason='budget'" in shown and "output=float32 (" in shown and len(shown) < 250
+
+
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), "fast", True, [30], 10**400])
 @pytest.mark.parametrize("method", ["infer", "anytime", "submit"])
 def test_a_budget_that_is_no_positive_number_is_refused_at_the_call(
