@@ -25,19 +25,29 @@ def choose_variants(
         raise OptionError(
             f'variants={wanted!r}: must say which graph a stage takes, such as {{"stage2": "plain"}}'
         )
+    check_variants(manifest, wanted or {})
+    chosen = {}
+    for stage in manifest.stages:
+        name = stage.name
+        measured = profile.stages[name].variant if profile is not None and name in profile.stages else None
+        default = stage.defaults.get(backend, stage.variants[0].name)
+        chosen[name] = (wanted or {}).get(name) or measured or default
+    return chosen
+
+
+def check_variants(manifest: Manifest, wanted: Mapping[str, str]) -> None:
+    """That every stage and variant that is wanted is in the manifest.
+
+    Raises:
+        OptionError: one is not.
+    """
     stages = {stage.name: stage for stage in manifest.stages}
-    for name, variant in (wanted or {}).items():
+    for name, variant in wanted.items():
         if name not in stages:
             raise OptionError(f"variants: there is no {name!r}; the stages are {', '.join(stages)}")
         known = [one.name for one in stages[name].variants]
         if variant not in known:
             raise OptionError(f"variants: {name} has no {variant!r}; it has {', '.join(known)}")
-    chosen = {}
-    for name, stage in stages.items():
-        measured = profile.stages[name].variant if profile is not None and name in profile.stages else None
-        default = stage.defaults.get(backend, stage.variants[0].name)
-        chosen[name] = (wanted or {}).get(name) or measured or default
-    return chosen
 
 
 def load_stages(

@@ -22,6 +22,7 @@ from edgekit.runtime.device.system import (
     return_freed_memory,
 )
 from edgekit.runtime.guess import told
+from edgekit.runtime.loading import check_variants
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.report import Progress, print_json, say, to_json
@@ -225,7 +226,9 @@ def choose_variants(
     if args.variants == DEFAULT:
         return None, {}, []
     if args.variants != FASTEST:
-        return read_variants(args.variants), {}, []
+        asked = read_variants(args.variants)
+        check_variants(bundle.manifest, asked)
+        return asked, {}, []
     choices = variant_choices(bundle.manifest)
     if len(choices) == 1:
         return None, {}, []

@@ -133,6 +133,7 @@ def test_a_variant_that_was_asked_for_is_taken_and_no_profile_is_kept_of_it(edge
     for wrong in ("stage2", "stage2=", "quick"):
         assert "STAGE=NAME" in edgekit("bench", bundle, "--variants", wrong).stderr
     assert "it has plain, scaled" in edgekit("bench", bundle, "--variants", "stage2=none").stderr
+    assert "there is no 'stage9'" in edgekit("bench", bundle, "--variants", "stage9=plain").stderr
 
 
 def test_the_gate_decides_the_exit_code(edgekit, stereo):
