@@ -76,7 +76,8 @@ def _call_users(path: str, offered: Mapping[str, object]) -> object:
     import inspect
 
     function = _resolve(path)
-    parameters = inspect.signature(function).parameters
+    signature = inspect.signature(function)
+    parameters = signature.parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     taken = {name: value for name, value in offered.items() if takes_all or name in parameters}
     lost = [name for name, value in offered.items() if name not in taken and value not in (None, {})]
@@ -84,4 +85,10 @@ def _call_users(path: str, offered: Mapping[str, object]) -> object:
         raise OptionError(
             f"{path} has no parameter {', '.join(lost)}, so what was given for it would be lost: declare it"
         )
+    try:
+        signature.bind(**taken)
+    except TypeError as error:
+        raise OptionError(
+            f"{path}: {error}; a builder is called with the keywords checkpoint, config and size, those that it declares"
+        ) from error
     return function(**taken)

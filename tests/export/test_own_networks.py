@@ -195,3 +195,8 @@ def test_an_option_that_a_builder_would_lose_is_refused(tmp_path: Path) -> None:
         edgekit.export(model="toy_networks:build", checkpoint="weights.pth", out=tmp_path / "x.edgekit")
     with pytest.raises(OptionError, match=r"16x16 was asked for.*32x32"):
         edgekit.export(model="toy_networks:stubborn", size=(16, 16), out=tmp_path / "x.edgekit")
+
+
+def test_a_function_that_is_no_builder_is_told_how_it_would_be_called(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"missing a required argument: 'obj'.*checkpoint, config and size"):
+        edgekit.export(model="json:dumps", out=tmp_path / "x.edgekit")
