@@ -115,6 +115,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(f"{message}; see `{self.prog} --help`")
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += meant(str(value), map(str, action.choices or ()))
+            raise
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments.
 
@@ -203,6 +210,8 @@ def _run(arguments: List[str], bundle: Optional[str]) -> int:
     if not arguments:
         print(_help(prog, verbs), file=sys.stderr)
         return 2
+    if arguments[0] == "help" and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
     if arguments[0] in ("-h", "--help", "help"):
         print(_help(prog, verbs))
         return 0

@@ -1,7 +1,7 @@
 """Shell completion: a small static script made from the verbs' own parsers, so that the two cannot drift apart."""
 
 import argparse
-from typing import Dict, List
+from typing import Dict, Iterable, List, Tuple
 
 from edgekit.cli import VERBS, Parser, build_parser
 from edgekit.errors import EdgekitError
@@ -50,7 +50,7 @@ def script() -> str:
         except EdgekitError:
             continue  # not installed here, so there is nothing to complete
     options: List[str] = []
-    choices: List[str] = []
+    choices = ['        {}) words="{}";;'.format(*pair) for pair in _names(parsers)]
     for name, parser in parsers.items():
         options.append('        {}) words="{}";;'.format(name, " ".join(_offered(parser))))
         for action in parser._actions:
@@ -64,6 +64,23 @@ def script() -> str:
     return SCRIPT.format(verbs=" ".join(parsers), choices="\n".join(choices), options="\n".join(options))
 
 
+def _names(verbs: Iterable[str]) -> List[Tuple[str, str]]:
+    """After which words a family or a target stands that the parsers take among others, and those that edgekit knows."""
+    if "export" not in verbs:
+        return []
+    from edgekit.export.targets import targets
+    from edgekit.models.families import families
+
+    target = " ".join(target.name for target in targets())
+    family = " ".join(family.name for family in families())
+    return [('"export --target"|"inspect --for"', target), ('"export --model"', family)]
+
+
 def _offered(parser: Parser) -> List[str]:
-    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    return [name for action in shown for name in action.option_strings if name.startswith("--")]
+    names: List[str] = []
+    for action in parser._actions:
+        if action.help != argparse.SUPPRESS:
+            names += [name for name in action.option_strings if name.startswith("--")]
+        if isinstance(action.choices, dict):  # verbs below this one
+            names += [name for below in action.choices.values() for name in _offered(below)]
+    return list(dict.fromkeys(names))

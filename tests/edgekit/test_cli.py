@@ -54,6 +54,11 @@ def test_help_lists_every_verb_in_under_three_tenths_of_a_second():
     assert min(times) < 0.3
 
 
+def test_help_with_a_verb_is_that_verbs():
+    assert run("help", "doctor").stdout == run("doctor", "--help").stdout
+    assert "there is no verb docter (did you mean doctor?)" in run("help", "docter").stderr
+
+
 def test_help_does_not_import_numpy_or_any_verb():
     code = "import sys; from edgekit.cli import main; main(['--help']); print([m for m in sys.modules if 'numpy' in m or 'verbs' in m])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -80,6 +85,7 @@ def test_without_a_verb_the_help_is_shown_and_the_call_was_wrong():
         (["inspect"], "the following arguments are required: bundle; see `edgekit inspect --help`"),
         (["doctor", "a", "b"], "unrecognized arguments: b"),
         (["completion", "fish"], "argument shell: invalid choice: 'fish'"),
+        (["completion", "bahs"], "(did you mean bash?)"),
         (["inspect", "nowhere.edgekit"], "nowhere.edgekit does not exist"),
     ],
 )
@@ -231,6 +237,9 @@ def test_bash_completes_verbs_options_and_choices(completed):
     assert completed(["edgekit", "in"]) == ["inspect"]
     assert "--json" in completed(["edgekit", "doctor", "--"])
     assert completed(["edgekit", "completion", ""]) == ["bash", "zsh"]
+    assert completed(["edgekit", "export", "--model", "any"]) == ["anynet"]
+    assert completed(["edgekit", "inspect", "x.edgekit", "--for", "jetson-t"]) == ["jetson-tx2"]
+    assert "--init" in completed(["edgekit", "train", "anynet", "--"])
     assert completed(["edgekit", "inspect", "any"]) == []  # left to the shell, which completes file names
 
 
