@@ -150,7 +150,7 @@ def _recipe(spec: InputSpec) -> List[str]:
         covered = " x ".join(f"{side / recipe.crop:.0f}" for side in (recipe.width, recipe.height))
         how = f"resized to cover {covered} px, of that the centre, {recipe.width} x {recipe.height} px"
     return [
-        f"from a {recipe.color} picture: {how},",
+        f"from a picture in {recipe.color}: {how},",
         f"(x / 255 - mean) / std with mean [{mean}], std [{std}]",
     ]
 

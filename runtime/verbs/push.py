@@ -9,7 +9,7 @@ from typing import Dict, List
 
 from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.remote import SSH, Remote
 from edgekit.runtime.report import Progress, print_json, say, warn
 
@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send, verify, build and measure; 1 if a check there failed."""
+    if os.path.isdir(args.host) and not os.path.exists(args.bundle):
+        raise OptionError(f"{args.host} is a folder here; the robot comes first, then the bundle")
     bundle = read_bundle(args.bundle, check="hash")
     folder = args.to or "~/" + os.path.basename(bundle.path)
     remote = Remote(args.host, SSH if args.ssh is None else shlex.split(args.ssh), args.python)

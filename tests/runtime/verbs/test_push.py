@@ -152,6 +152,11 @@ def test_a_damaged_bundle_is_not_sent(
     assert "copy the bundle again" in capfd.readouterr().err
 
 
+def test_the_robot_comes_before_the_bundle(toy: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["push", toy, "robot"]) == 2
+    assert "the robot comes first" in capfd.readouterr().err
+
+
 def test_a_failing_check_there_is_the_exit_code(
     toy: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
