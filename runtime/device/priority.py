@@ -104,8 +104,10 @@ class Raised:
             with _guard:
                 last = _left_raised.pop(_own_number(), None)
             if last is not None:
+                self._tidy = last._tidy
                 self._before = last._before
-                return
+                if self._before is not None:
+                    return
         policy = os.sched_getscheduler(0)
         if policy & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
             return  # the caller has chosen, and may have chosen more
@@ -119,10 +121,10 @@ class Raised:
 
         Who is lowered before he goes on has his answer, and may wait for some ms until it is his turn to use it: others want
         the processors, and a stage that was cancelled stays on them until it has stopped. With one processor he is lowered at
-        once, for there the other thread would have to wait for him.
+        once, for there the other thread would have to wait for him. Garbage is not collected before that either: whoever lets
+        Python do so does it himself with his next line, for tens of ms where there is much.
         """
-        if self._before is not None and len(os.sched_getaffinity(0)) > 1:
-            self._later = later
+        self._later = later
 
     def __exit__(
         self,
@@ -130,23 +132,27 @@ class Raised:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._later is not None and self._before is not None:
-            thread, before = _own_number(), self._before
+        if self._before is not None and (self._later is None or len(os.sched_getaffinity(0)) == 1):
+            os.sched_setscheduler(0, *self._before)
+            self._before = None
+        if self._later is not None and (self._before is not None or self._tidy):
+            thread = _own_number()
             with _guard:
                 _left_raised[thread] = self
-            self._later(lambda: self._lower(thread, before))
-        elif self._before is not None:
-            os.sched_setscheduler(0, *self._before)
-        if self._tidy:
+            self._later(lambda: self._lower(thread))
+        elif self._tidy:
             gc.enable()
 
-    def _lower(self, thread: int, before: Before) -> None:
+    def _lower(self, thread: int) -> None:
         with _guard:
             if _left_raised.get(thread) is not self:
                 return  # he waits for his next frame by now, which lowers him
             del _left_raised[thread]
-            with suppress(ProcessLookupError):  # it has ended meanwhile
-                os.sched_setscheduler(thread, *before)
+            if self._before is not None:
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.sched_setscheduler(thread, *self._before)
+        if self._tidy:
+            gc.enable()
 
 
 def _own_number() -> int:
@@ -158,6 +164,6 @@ def _own_number() -> int:
 
 
 _own = threading.local()
-# Threads that have left their block and are to be lowered later, by their numbers
+# Threads that have left their block and are to be lowered later, or garbage to be collected again, by their numbers
 _left_raised: Dict[int, Raised] = {}
 _guard = threading.Lock()

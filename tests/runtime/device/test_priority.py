@@ -195,7 +195,34 @@ def test_on_one_processor_he_is_lowered_at_once(monkeypatch: pytest.MonkeyPatch)
     threads, calls = Threads(monkeypatch, processors=1), []  # type: Threads, List[Callable[[], object]]
     with Priority("realtime").waiting() as raised:
         raised.lower_later(calls.append)
-    assert not threads.realtime and not calls
+    assert not threads.realtime
+    calls[0]()
+    assert not threads.realtime and gc.isenabled()
+
+
+def test_garbage_is_not_collected_by_a_caller_who_is_on_his_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    Threads(monkeypatch, processors=2)
+    calls: List[Callable[[], object]] = []
+    priority = Priority("realtime")
+    with priority.waiting() as raised:
+        raised.lower_later(calls.append)
+    assert not gc.isenabled()
+    with priority.waiting() as raised:  # his next frame begins before that
+        calls[0]()
+        assert not gc.isenabled()
+        raised.lower_later(calls.append)
+    calls[1]()
+    assert gc.isenabled()
+
+
+def test_nor_by_one_who_was_in_real_time_before_and_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, calls = Threads(monkeypatch, processors=2), []  # type: Threads, List[Callable[[], object]]
+    threads.policies[threads.own] = os.SCHED_FIFO
+    with Priority("realtime").waiting() as raised:
+        raised.lower_later(calls.append)
+    assert not gc.isenabled()
+    calls[0]()
+    assert gc.isenabled() and threads.realtime
 
 
 def test_a_thread_that_has_ended_before_it_is_lowered_is_nobodys_trouble(
@@ -211,3 +238,4 @@ def test_a_thread_that_has_ended_before_it_is_lowered_is_nobodys_trouble(
 
     monkeypatch.setattr(os, "sched_setscheduler", gone)
     calls[0]()
+    assert gc.isenabled()
