@@ -66,10 +66,11 @@ def measured(world: World, bundle: Path, priority: str, args: argparse.Namespace
     world.node(bundle, priority=priority, budget_ms=args.budget_ms, threads=args.threads)
     shots: list[dict[str, Any]] = [{}] * int(args.seconds * RATE)
     found = world.robot(shots, rate=RATE, size=list(SIZE), name=f"robot_{priority}")
+    before: Mapping[str, str] = found["before"]["values"]
     said: Mapping[str, str] = found["diagnosis"]["values"]
     numbers = {
-        name: int(said[name])
-        for name in ("answered", "dropped", "failed", "refused", "unpaired_left", "missed")
+        name: int(said[name]) - int(before[name])
+        for name in ("answered", "dropped", "failed", "disordered", "refused", "unpaired_left", "missed")
     }
     unaccounted = len(shots) - sum(numbers.values()) + numbers["missed"]  # those are answered too
     added = {name: float(said[name]) for name in ("added_p50_ms", "added_p99_ms", "returned_p99_ms")}

@@ -19,6 +19,8 @@ PACKAGES = Path("/usr/lib/python3/dist-packages")
 NEEDED = ("rospy", "rosmaster", "sensor_msgs", "stereo_msgs", "diagnostic_msgs")
 ADVICE = "apt-get install " + " ".join(f"python3-{name.replace('_', '-')}" for name in NEEDED)
 ROOT = Path(__file__).resolve().parent.parent
+# What does not come in so many s does not come.
+LIMIT_S = 60.0
 NODE = "import sys; sys.path.append(sys.argv.pop(1)); from edgekit.runtime.ros.ros1 import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -55,7 +57,7 @@ class World:
             [sys.executable, "-c", script, str(PACKAGES), "--core", "-p", str(self.port)],
             env=self.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        until = time.monotonic() + 20
+        until = time.monotonic() + LIMIT_S
         while True:
             try:
                 xmlrpc.client.ServerProxy(self.uri).getPid("/world")
@@ -91,11 +93,26 @@ class World:
 
     def told(self, robot: subprocess.Popen[str]) -> dict[str, Any]:
         """What a robot heard."""
-        out, errors = robot.communicate(timeout=60)
+        out, errors = robot.communicate(timeout=300)
         if robot.returncode:
             raise RuntimeError(errors + self.log())
         found: dict[str, Any] = json.loads(out.splitlines()[-1])
         return found
+
+    def unsubscribe(self, node: str, *topics: str) -> None:
+        """Once ``node`` has subscribed ``topics``, let the master forget it: it is then told of nobody who publishes them."""
+        master: Any = xmlrpc.client.ServerProxy(self.uri)
+        until = time.monotonic() + LIMIT_S
+        while True:
+            subscribers = dict(master.getSystemState("/world")[2][1])
+            if all(node in subscribers.get(topic, []) for topic in topics):
+                break
+            if time.monotonic() > until:
+                raise TimeoutError(f"{node} does not subscribe {', '.join(topics)}: {self.log()}")
+            time.sleep(0.02)
+        uri = master.lookupNode("/world", node)[2]
+        for topic in topics:
+            master.unregisterSubscriber(node, topic, uri)
 
     def log(self) -> str:
         """What the node has said."""

@@ -170,6 +170,7 @@ def diagnosis(
         ("answered", counts.answered),
         ("missed", counts.missed),
         ("dropped", counts.dropped),
+        ("disordered", counts.disordered),
         ("failed", counts.failed),
         ("age_p99_ms", counts.best_ages.p99),
     ]

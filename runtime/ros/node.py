@@ -156,18 +156,12 @@ class StereoNode:
         """A picture of the left (0) or right (1) camera has come."""
         stamp = message.header.stamp.nanoseconds
         with self._guard:
-            self._received[side] += 1
             came = self.stream.clock.now()
             pair = self._pairing.left(stamp, message) if side == 0 else self._pairing.right(stamp, message)
-        if pair is None:
-            return
-        left, right = pair
-        try:
-            inputs = {"left": self._picture(left), "right": self._picture(right)}
-            self.stream.offer(inputs, self._stamp(left.header.stamp), Tag(left.header, came))
-        except EdgekitError as error:
-            self._refused += 1
-            self._report(str(error))
+        if pair is not None:
+            self._offer(pair[0], pair[1], came)
+        with self._guard:
+            self._received[side] += 1  # last, so that what was received is counted as something else, too
 
     def camera(self, side: int, projection: Sequence[float]) -> None:
         """The projection matrix of the left (0) or right (1) camera has come."""
@@ -182,11 +176,15 @@ class StereoNode:
 
     def diagnose(self, trouble: Optional[str] = None) -> None:
         """Publish how it is; ``trouble``: what the one who asks knows to be wrong."""
+        with self._guard:
+            received = list(
+                self._received
+            )  # first: what comes meanwhile may be counted as more, but never as less
         counts, given_up = self.stream.counts(), self._pairing.unpaired
         added, returned = self._added.spread(), self._returned.spread()
         more: List[Tuple[str, object]] = [
-            ("received_left", self._received[0]),
-            ("received_right", self._received[1]),
+            ("received_left", received[0]),
+            ("received_right", received[1]),
             ("unpaired_left", given_up.left),
             ("unpaired_right", given_up.right),
             ("refused", self._refused),
@@ -197,6 +195,14 @@ class StereoNode:
         ]
         header = Header(time_of(self._seconds()))
         self._publisher.diagnostics(diagnosis(self._name, self._answer, counts, header, more, trouble))
+
+    def _offer(self, left: Picture, right: Picture, came: float) -> None:
+        try:
+            inputs = {"left": self._picture(left), "right": self._picture(right)}
+            self.stream.offer(inputs, self._stamp(left.header.stamp), Tag(left.header, came))
+        except EdgekitError as error:
+            self._refused += 1
+            self._report(str(error))
 
     def _picture(self, message: Picture) -> np.ndarray:
         return picture(

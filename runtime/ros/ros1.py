@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, cast
+from typing import Any, Callable, Dict, List, Optional, Sequence, cast
 from xmlrpc.client import ServerProxy, Transport
 
 import diagnostic_msgs.msg
@@ -82,11 +82,18 @@ def picture_of(message: Any) -> Picture:
 
 
 class Registration:
-    """Notices a master that dies, and registers again with the one that comes after it: rospy itself never does."""
+    """Notices a master that dies, and registers again with the one that comes after it; and asks again for who was missed.
+
+    rospy itself never does. It also forgets a camera of which the master tells while the node is still being told that there is
+    none, as happens where both are started at once: of two such messages it takes the one that came last.
+
+    Attributes:
+        subscribers, publishers: rospy's own.
+    """
 
     def __init__(self) -> None:
-        self.subscribed: List[Tuple[str, str]] = []
-        self.published: List[Tuple[str, str]] = []
+        self.subscribers: List[Any] = []
+        self.publishers: List[Any] = []
         self._lost = False
 
     def check(self) -> Optional[str]:
@@ -97,6 +104,9 @@ class Registration:
             if not self._known(master):
                 self._register(master)
                 rospy.logwarn("edgekit: registered with a ROS master that did not know this node")
+            for one in self.subscribers:
+                if not one.get_num_connections():
+                    self._subscribe(master, one)
         except Exception as error:  # no socket, no answer in time, an answer that is none
             if not self._lost:
                 self._lost = True
@@ -114,13 +124,17 @@ class Registration:
             return False
 
     def _register(self, master: Any) -> None:
+        for one in self.publishers:
+            master.registerPublisher(one.resolved_name, one.type, rospy.get_node_uri())
+        for one in self.subscribers:
+            self._subscribe(master, one)
+
+    def _subscribe(self, master: Any, subscriber: Any) -> None:
+        """Once more, if need be, which changes nothing but tells who publishes."""
         uri = rospy.get_node_uri()
-        for topic, kind in self.published:
-            master.registerPublisher(topic, kind, uri)
-        for topic, kind in self.subscribed:
-            publishers = master.registerSubscriber(topic, kind, uri)
-            # As the master itself would tell this node, through its own door.
-            cast(Any, ServerProxy(uri)).publisherUpdate("/master", topic, publishers)
+        publishers = master.registerSubscriber(subscriber.resolved_name, subscriber.type, uri)
+        # As the master itself would tell this node, through its own door.
+        cast(Any, ServerProxy(uri)).publisherUpdate("/master", subscriber.resolved_name, publishers)
 
 
 class _Impatient(Transport):
@@ -138,7 +152,6 @@ class Ros1(Ros):
 
     def __init__(self) -> None:
         self._registration = Registration()
-        self._subscribers: List[Any] = []
 
     def parameter(self, name: str, usual: object) -> object:
         """See `Ros.parameter`."""
@@ -163,7 +176,7 @@ class Ros1(Ros):
     def publisher(self, topic: str, kind: messages.MessageType) -> Callable[[messages.Message], float]:
         """See `Ros.publisher`."""
         made = rospy.Publisher(topic, KINDS[kind], queue_size=QUEUE)
-        self._registration.published.append((made.resolved_name, made.type))
+        self._registration.publishers.append(made)
 
         def publish(message: messages.Message) -> float:
             theirs = translated(message)
@@ -191,14 +204,13 @@ class Ros1(Ros):
         rospy.on_shutdown(over.set)
         while not over.wait(period_s):
             diagnose(self._registration.check())
-        for one in self._subscribers:
+        for one in self._registration.subscribers:
             one.unregister()
 
     def _subscribe(self, topic: str, kind: Any, take: Callable[[Any], object]) -> str:
         """Every message is taken, and none is dropped here: the node counts them."""
         made = rospy.Subscriber(topic, kind, take, buff_size=BUFFER, tcp_nodelay=True)
-        self._subscribers.append(made)
-        self._registration.subscribed.append((made.resolved_name, made.type))
+        self._registration.subscribers.append(made)
         return str(made.resolved_name)
 
 
