@@ -127,7 +127,7 @@ def one_family(family: str, data: ClassificationData, context: Context) -> Measu
     with edgekit.load(bundle.path, threads=context.threads, policies=[Confidence(given)]) as session:
         uncut = runtimes.in_onnxruntime(joined, context.threads, session_config(session))
         ratio = throughput(session, uncut, normalise(_planes(some(data, TURNS * PACK))).numpy())
-    early = judged(held_out, test, given, reached, ratio)
+    early = judged(test, given, reached, ratio)
     batched = in_batches(family, data, held_out, test, normalise, context)
     budgeted = tuple(curve(held_out, test, reached))
     return Measured(tuple(accuracies(test)), reached, times.median(UNCUT), budgeted, early, batched)
@@ -150,7 +150,7 @@ def in_batches(
     with edgekit.load(bundle.path, threads=context.threads, policies=[Confidence(given)]) as session:
         uncut = runtimes.in_onnxruntime(joined, context.threads, session_config(session))
         ratio = batch_throughput(session, uncut, images)
-    return judged(held_out, test, given, reached, ratio)
+    return judged(test, given, reached, ratio)
 
 
 def some(data: ClassificationData, count: int) -> NDArray[np.uint8]:
@@ -165,7 +165,6 @@ def thresholds(held_out: Evidence, reached: Sequence[float]) -> list[float | Non
 
 
 def judged(
-    held_out: Evidence,
     test: Evidence,
     given: Sequence[float | None],
     reached: tuple[float, ...],

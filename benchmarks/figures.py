@@ -54,10 +54,10 @@ class Figure:
 
 def figures(times: Times, accuracies: Accuracies, gflop: float) -> list[Figure]:
     """Every bar that this run can say something about; ``gflop`` is the work of stages 1 to 3."""
-    return [*_times(times, accuracies, gflop), *_accuracy(accuracies)]
+    return [*_times(times, gflop), *_accuracy(accuracies)]
 
 
-def _times(times: Times, accuracies: Accuracies, gflop: float) -> Iterator[Figure]:
+def _times(times: Times, gflop: float) -> Iterator[Figure]:
     yield _at_most(
         "stages 1-3 against the plain export in ONNX Runtime", times.ratio(REFINEMENTS, [PLAIN]), 0.5
     )

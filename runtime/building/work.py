@@ -86,7 +86,7 @@ def build_engines(
                     if step.open:
                         record = _build_one(bundle, backend, stage, step, options, record)
             mine = [step for step in steps if step.stage == stage.name]
-            record = _measure_stage(bundle, backend, stage, mine, options, record, chain)
+            record = _measure_stage(bundle, stage, mine, options, record, chain)
         tell(News("all stages together", len(steps), len(steps), None))
         return prove(bundle, backend, record, options.tolerance)
 
@@ -118,7 +118,6 @@ def _build_one(
 
 def _measure_stage(
     bundle: Bundle,
-    backend: TensorRT,
     stage: StageSpec,
     steps: List[Step],
     options: Options,

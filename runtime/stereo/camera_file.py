@@ -72,7 +72,7 @@ def read_camera_files(paths: Sequence[str]) -> StereoCalibration:
         return _from_cameras(cameras, found)
     name = " and ".join(paths)
     left, right = _lens(found, words, 1, name), _lens(found, words, 2, name)
-    calibration = StereoCalibration(left, right, found.get("R"), _vector(found.get("T")), _size(found, words))
+    calibration = StereoCalibration(left, right, found.get("R"), _vector(found.get("T")), _size(words))
     _check(calibration, name)
     return calibration
 
@@ -105,7 +105,7 @@ def _from_cameras(
                 model in ("equidistant", "fisheye"),
             )
         )
-    size = _size(cameras[0][0], cameras[0][1])
+    size = _size(cameras[0][1])
     calibration = StereoCalibration(lenses[0], lenses[1], found.get("R"), _vector(found.get("T")), size)
     _check(calibration, "the two camera files")
     return calibration
@@ -156,7 +156,7 @@ def _vector(value: Optional[np.ndarray]) -> Optional[np.ndarray]:
     return None if value is None else value.ravel()
 
 
-def _size(found: Matrices, words: Mapping[str, str]) -> Optional[Tuple[int, int]]:
+def _size(words: Mapping[str, str]) -> Optional[Tuple[int, int]]:
     for wide, high in (("image_width", "image_height"), ("width", "height"), ("imageWidth", "imageHeight")):
         if wide in words and high in words:
             return int(float(words[wide])), int(float(words[high]))
