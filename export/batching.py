@@ -11,13 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from torch import Tensor
 
 from edgekit.errors import ExportError, OptionError
+from edgekit.export.staging import StageRun, exits_of
 from edgekit.export.targets import Target
 from edgekit.models.staged import ImageInput, Stage, StagedModel
 
+ALONE = 1e-3  # relative: how far a picture's answer may be from the one that it gets by itself
 DIMENSION = "pictures"  # the name of the first side in a graph for any number of them
 
 
@@ -48,7 +51,9 @@ def batched(model: StagedModel, batch: int | None, target: Target) -> StagedMode
     if batch == 1 and not isinstance(batch, bool):
         return model
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-        raise OptionError(f"batch={batch!r}: must be a positive whole number, or any")
+        raise OptionError(
+            f"batch={batch!r}: must be a positive whole number, or None (--batch any) for any number"
+        )
     if model.task != "classification":
         raise OptionError(
             f"batch: {model.family} answers one frame at a time; batches are for classification"
@@ -60,18 +65,41 @@ def batched(model: StagedModel, batch: int | None, target: Target) -> StagedMode
     return model if batch is None else Batched(model, batch)
 
 
-def repeated(inputs: Mapping[str, Tensor], count: int, stage: str) -> dict[str, Tensor]:
-    """A stage's inputs of one picture, for ``count`` of them.
+def check_apart(
+    model: StagedModel, samples: Mapping[str, Tensor], runs: Sequence[StageRun], batch: int | None
+) -> None:
+    """Refuse a network for ``batch`` pictures at once, None for any number, that does not keep them apart.
 
     Raises:
-        ExportError: the first side of an input is not the number of pictures.
+        ExportError: a tensor between stages has not one row a picture, or a picture's answer depends on those beside it.
     """
-    for name, tensor in inputs.items():
-        if tensor.dim() == 0 or tensor.shape[0] != 1:
+    if batch == 1:
+        return
+    count = batch or 1
+    read = {name for run in runs for name in run.stage.inputs}
+    for run in runs:
+        for name, tensor in run.outputs.items():
+            if name in read and tensor.shape[:1] != (count,):
+                raise ExportError(
+                    f"{run.stage.name} hands on {name} of shape {tuple(tensor.shape)}: of {batch or 'any number of'} pictures, the "
+                    "first side of every tensor between stages must be their number"
+                )
+    pictures = {
+        name: torch.cat((tensor, tensor.flip(-1))) if batch is None else tensor
+        for name, tensor in samples.items()
+    }
+    with torch.no_grad():
+        together = model.reference(*pictures.values())
+        alone = model.reference(*(tensor[:1] for tensor in pictures.values()))
+    for stage, one, own in zip(exits_of(runs), together, alone, strict=True):
+        if one.shape[:1] == own.shape[:1] or (one[:1] - own).abs().max() > ALONE * own.abs().max():
             raise ExportError(
-                f"{stage} reads {name} of shape {tuple(tensor.shape)}: for any number of pictures, the first side of every tensor "
-                "between stages must be their number"
+                f"{stage}: what it answers to one picture depends on those beside it, so that it cannot be given several at once"
             )
+
+
+def repeated(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """A stage's inputs of one picture, for ``count`` of them; see `check_apart`."""
     return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in inputs.items()}
 
 

@@ -15,7 +15,7 @@ from edgekit.errors import ExportError, OptionError
 from edgekit.export import choice, lowering, networks, operators, targets
 from edgekit.export.ahead import HALF_BITS, aimed, compile_ahead
 from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
-from edgekit.export.batching import any_number, batched, repeated
+from edgekit.export.batching import any_number, batched, check_apart, repeated
 from edgekit.export.convert import convert, serialize
 from edgekit.export.layerwise import prove_blocks
 from edgekit.export.lowering import Form
@@ -125,6 +125,8 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         for one in networks.build(name, each)
     ]
     ran = networks.run(built, steps.begin)
+    for network in ran:
+        check_apart(network.model, network.samples, network.runs, request.batch)
     graphs: dict[str, dict[str, bytes]] = {}
     forms: dict[str, dict[str, Form]] = {}
     dropped: dict[str, str] = {}
@@ -261,7 +263,7 @@ def _for_any_number(module: nn.Module, stage_run: StageRun, name: str) -> bytes:
             simplify(
                 convert(
                     module,
-                    repeated(stage_run.inputs, count, stage_run.stage.name),
+                    repeated(stage_run.inputs, count),
                     stage_run.stage.outputs,
                     name,
                 )

@@ -224,10 +224,18 @@ def _reference(
     """The uncut network's exits by stage.
 
     Raises:
-        ExportError: they are not as many as the stages have, or of other shapes.
+        ExportError: it raises, or they are no tensors, not as many as the stages have, or of other shapes.
     """
-    with torch.no_grad():
-        exits = list(model.reference(*samples.values()))
+    try:
+        with torch.no_grad():
+            given: object = model.reference(*samples.values())
+    except Exception as error:  # whatever the user's network raises
+        raise ExportError(f"reference() raised {type(error).__name__}: {error}") from error
+    exits = list(given) if isinstance(given, (tuple, list)) else []
+    if not exits or not all(isinstance(exit_, Tensor) for exit_ in exits):
+        raise ExportError(
+            f"reference() returns a {type(given).__name__}; it must return a list of tensors, one an exit"
+        )
     expected = {r.stage.name: r.outputs[r.stage.exit] for r in runs if r.stage.exit is not None}
     if len(exits) != len(expected):
         raise ExportError(

@@ -157,7 +157,7 @@ def compare(
         raise ParityError(
             f"{run.stage.name}.{variant}: {name} has shape {got.shape}, the reference {want.shape}"
         )
-    error = np.abs(got.astype(np.float64) - want)
+    error = np.asarray(np.abs(got.astype(np.float64) - want))  # a tensor without sides would be a number
     error[~np.isfinite(error)] = np.inf
     scale = max(float(np.abs(want).max(initial=0)), 1e-12) if tolerance.relative else 1.0
     spread = max(float(np.ptp(want)) if want.size else 0.0, 1e-12)

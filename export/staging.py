@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgekit.errors import ExportError
 from edgekit.export.macs import CostCounter
@@ -35,11 +35,13 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
     """Refuse stages whose names do not fit together.
 
     Raises:
-        ExportError: there are none or none has an exit, they are not called stage1, stage2, ..., two tensors have one name,
-            a stage reads what nothing before it writes, or an exit is none of its stage's outputs.
+        ExportError: there are none or none has an exit, one is of the wrong kind, they are not called stage1, stage2, ..., two
+            tensors have one name, a stage reads what nothing before it writes, or an exit is none of its stage's outputs.
     """
     if not stages:
         raise ExportError("stages() returns none; a bundle needs at least one stage with an exit")
+    for number, stage in enumerate(stages, 1):
+        _check_kind(stage, number)
     written: dict[str, str] = dict.fromkeys(inputs, "the network's input")
     if len(written) < len(inputs):
         raise ExportError(f"two inputs have one name: {', '.join(inputs)}")
@@ -53,7 +55,14 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
     for stage in stages:
         for name in stage.inputs:
             if name not in written:
-                where = f"{later[name]} writes it, which runs later" if name in later else "nothing writes it"
+                writer = later.get(name)
+                where = (
+                    "nothing writes it"
+                    if writer is None
+                    else "writes it itself"
+                    if writer == stage.name
+                    else f"{writer} writes it, which runs later"
+                )
                 raise ExportError(
                     f"{stage.name} reads {name!r}, but {where}; it can read {', '.join(written)}"
                 )
@@ -69,6 +78,24 @@ def check_stages(stages: Sequence[Stage], inputs: Sequence[str]) -> None:
             )
     if all(stage.exit is None for stage in stages):
         raise ExportError("no stage has an exit; name the output that is an answer in Stage.exit")
+
+
+def _check_kind(stage: object, number: int) -> None:
+    if not isinstance(stage, Stage):
+        raise ExportError(
+            f"stages() gives a {type(stage).__name__} as stage {number}; it must be an edgekit.models.staged.Stage"
+        )
+    if not isinstance(stage.module, nn.Module):
+        raise ExportError(
+            f"{stage.name}: its module is a {type(stage.module).__name__}; it must be a torch.nn.Module, whose weights can be found"
+        )
+    for what, names in (("inputs", stage.inputs), ("outputs", stage.outputs)):
+        if not isinstance(names, (tuple, list)) or not all(isinstance(n, str) and n for n in names):
+            raise ExportError(
+                f"{stage.name}: its {what} are {names!r}; they must be a tuple of names, such as ('image',)"
+            )
+        if len(set(names)) < len(names) and what == "inputs":
+            raise ExportError(f"{stage.name} reads one tensor twice: {', '.join(names)}; once is enough")
 
 
 def run_stages(model: StagedModel, stages: Sequence[Stage], inputs: Mapping[str, Tensor]) -> list[StageRun]:

@@ -147,7 +147,7 @@ def _candidates(shapes: Shapes) -> Iterator[MSDNetOptions]:
     for multiple, (stepmode, step), prune in product(multiples, _steps(depths), ("max", "min")):
         factors = tuple(width * multiple // common for width in widths)
         rates = {(g + odd) // f for g, f in zip(growth, factors, strict=True) for odd in (0, 1) if g >= f}
-        reductions = _reductions(shapes, factors)
+        reductions = _reductions(shapes, factors)  # none: these are not the factors
         for rate, reduction in product(sorted(rates), reductions):
             yield MSDNetOptions(
                 **seen, nChannels=common // multiple, growthRate=rate, grFactor=factors, bnFactor=narrow,  # type: ignore[arg-type]
@@ -233,6 +233,8 @@ def _reductions(shapes: Shapes, factors: tuple[int, ...]) -> list[float]:
                 for other in shapes
             )
             factor = factors[len(factors) - count + int(match[1])]
+            if shape[0] % factor or shape[1] % factor:
+                return []
             after, before = shape[0] // factor, shape[1] // factor
             low, high = max(low, after / before), min(high, (after + 1) / before)
     if high == math.inf:

@@ -76,7 +76,8 @@ class Batches:
 
         Raises:
             InputError: a picture cannot be used; which one is said.
-            OptionError: the network has several inputs, or the bundle several networks.
+            OptionError: the network has several inputs or hands on something that is not one row a picture, or the bundle
+                holds several networks.
             BackendError: the first stage failed. Any later one that fails leaves the answers before it.
         """
         manifest = self._plan.manifest
@@ -89,6 +90,7 @@ class Batches:
                     else "has several inputs"
                 )
             )
+        self._check_rows()
         deadline = None if budget_ms is None else started + budget_ms
         waiting: List[Waiting[_Sample]] = [Waiting() for _ in manifest.stages]
         coming = self._packs(images)
@@ -119,6 +121,17 @@ class Batches:
             ended += [sample for chunk in pack for sample in chunk.samples if sample.reason]
         ended.sort(key=lambda sample: sample.number)
         return [self._result(sample, started, budget_ms) for sample in ended]
+
+    def _check_rows(self) -> None:
+        """Refuse stages whose tensors cannot be packed; a bundle that was exported for batches has none."""
+        rows = self._plan.manifest.batch or 1
+        for stage in self._plan.manifest.stages:
+            for spec in stage.outputs:
+                if spec.name in self._needed[0] and spec.shape[:1] != (rows,):
+                    raise OptionError(
+                        f"infer_batch packs what stages hand on, one row a picture; {stage.name} hands on {spec.name} of shape "
+                        f"{tuple(spec.shape)}: give the pictures one by one, to infer"
+                    )
 
     def _packs(self, images: Pictures) -> "Iterator[Chunk[_Sample]]":
         """The pictures as the network's input, as many together as a graph takes."""

@@ -52,6 +52,37 @@ def test_a_network_of_ones_own_becomes_a_bundle_that_answers_as_it_does(tmp_path
     )
 
 
+def test_numbers_and_masks_cross_a_cut_and_an_exit_may_be_read_again(tmp_path: Path) -> None:
+    bundle = edgekit.export(model="toy_networks:scaled", out=tmp_path / "toy.edgekit")
+    golden = np.load(tmp_path / "toy.edgekit" / bundle.manifest.golden)
+    with edgekit.load(bundle.path) as session:
+        result = session.infer(image=golden["image"])
+    for name in ("stage1", "stage2"):
+        np.testing.assert_allclose(result.exits[name], golden[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [2, None])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("scaled", ("stage1", "scale of shape ()")), ("beside", ("stage1", "depends on those beside it"))],
+)
+def test_several_pictures_at_once_are_for_networks_that_keep_them_apart(
+    tmp_path: Path, model: str, words: tuple[str, ...], batch: int | None
+) -> None:
+    with pytest.raises(ExportError) as raised:
+        edgekit.export(model=f"toy_networks:{model}", target="cpu", batch=batch, out=tmp_path / "x.edgekit")
+    assert all(word in str(raised.value) for word in words), str(raised.value)
+
+
+def test_what_cannot_be_packed_is_said_before_a_picture_is_run(tmp_path: Path) -> None:
+    bundle = edgekit.export(model="toy_networks:scaled", out=tmp_path / "toy.edgekit")
+    with (
+        edgekit.load(bundle.path) as session,
+        pytest.raises(OptionError, match=r"stage1 hands on scale of shape \(\).*to infer"),
+    ):
+        session.infer_batch(np.zeros((3, 3, 32, 32), np.float32))
+
+
 def test_costs_are_those_of_the_layers(tmp_path: Path) -> None:
     stages = edgekit.export(model="toy_networks:build", out=tmp_path / "toy.edgekit").manifest.stages
     assert stages[0].macs == 16 * 16 * 8 * 27 + 8 * 5
@@ -64,7 +95,16 @@ def test_costs_are_those_of_the_layers(tmp_path: Path) -> None:
     ("kind", "words"),
     [
         ("missing", ("stage2", "'feature_maps'", "nothing writes it", "image, logits1, features")),
-        ("cycle", ("stage2", "'logits2'", "runs later")),
+        ("cycle", ("stage1", "'logits2'", "stage2 writes it", "runs later")),
+        ("itself", ("stage2", "'logits2'", "itself")),
+        ("no_stage", ("stage 1", "NoneType", "Stage")),
+        ("no_module", ("stage2", "builtin_function_or_method", "torch.nn.Module")),
+        ("one_name", ("stage2", "inputs", "'features'", "('image',)")),
+        ("empty_name", ("stage2", "outputs", "('',)")),
+        ("twice", ("stage2", "features, features")),
+        ("no_reference", ("reference()", "NoneType", "list of tensors")),
+        ("one_reference", ("reference()", "Tensor", "list of tensors")),
+        ("reference_raises", ("reference()", "ValueError", "no such layer")),
         ("reused", ("stage2", "'features'", "stage1 has already")),
         ("same_stage", ("stage1, stage1", "stage1, stage2")),
         ("no_such_exit", ("stage2", "'answer'", "logits2")),

@@ -128,6 +128,73 @@ def _with(**second: object) -> _Wrong:
     return _Wrong(first, Stage(**{**fields, **second}))  # type: ignore[arg-type]
 
 
+class _Answers(Toy):
+    """``reference()`` gives this, or raises it."""
+
+    def __init__(self, given: object) -> None:
+        super().__init__()
+        self._given = given
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        if isinstance(self._given, Exception):
+            raise self._given
+        return self._given  # type: ignore[return-value]
+
+
+class Scaled(Toy):
+    """A number crosses the cut, which has no sides, beside a mask of true and false."""
+
+    def stages(self) -> Sequence[Stage]:
+        first = Stage("stage1", _Scale(self.first), ("image",), ("logits1", "scale", "mask"), "logits1")
+        second = Stage("stage2", _ByScale(), ("logits1", "mask", "scale"), ("logits2",), "logits2")
+        return [first, second]
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        logits, scale, mask = _Scale(self.first)(inputs[0])
+        return [logits, _ByScale()(logits, mask, scale)]
+
+
+class _Scale(nn.Module):
+    def __init__(self, first: First) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, features = self.first(image)
+        return logits, features.mean(), features.mean((2, 3)) > 0
+
+
+class _ByScale(nn.Module):
+    def forward(self, logits: Tensor, mask: Tensor, scale: Tensor) -> Tensor:
+        return logits * scale + mask.float().sum(1, keepdim=True)
+
+
+def scaled(size: tuple[int, int] | None) -> Scaled:
+    """The one whose stages hand on a number."""
+    return Scaled(size=size or (32, 32))
+
+
+class Beside(Single):
+    """Its answer to a picture depends on the other pictures."""
+
+    def stages(self) -> Sequence[Stage]:
+        return [Stage("stage1", _Centred(self.first), ("image",), ("logits1",), "logits1")]
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        return [_Centred(self.first)(inputs[0])]
+
+
+class _Centred(_Logits):
+    def forward(self, image: Tensor) -> Tensor:
+        logits = super().forward(image)
+        return logits - 0.5 * logits.mean(0, keepdim=True)
+
+
+def beside(size: tuple[int, int] | None) -> Beside:
+    """The one that does not keep pictures apart."""
+    return Beside(size=size or (32, 32))
+
+
 class _Returns(nn.Module):
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -189,7 +256,19 @@ def _cubic() -> _CubicToy:
 WRONG = {
     "cubic": _cubic,
     "missing": lambda: _with(inputs=("feature_maps",)),
-    "cycle": lambda: _with(inputs=("features", "logits2")),
+    "itself": lambda: _with(inputs=("features", "logits2")),
+    "cycle": lambda: _Wrong(
+        Stage("stage1", Toy().first, ("image", "logits2"), ("logits1", "features"), "logits1"),
+        Stage("stage2", Toy().second, ("features",), ("logits2",), "logits2"),
+    ),
+    "no_stage": lambda: _Wrong(None),  # type: ignore[arg-type]
+    "no_module": lambda: _with(module=torch.relu),
+    "one_name": lambda: _with(inputs="features"),
+    "empty_name": lambda: _with(outputs=("",), exit=""),
+    "twice": lambda: _with(inputs=("features", "features")),
+    "no_reference": lambda: _Answers(None),
+    "one_reference": lambda: _Answers(torch.zeros(1, 5)),
+    "reference_raises": lambda: _Answers(ValueError("no such layer")),
     "reused": lambda: _with(outputs=("features",), exit="features"),
     "same_stage": lambda: _with(name="stage1"),
     "no_such_exit": lambda: _with(exit="answer"),

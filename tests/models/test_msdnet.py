@@ -98,6 +98,17 @@ def test_whatever_the_options_the_weights_tell_a_network_of_the_same_tensors(wan
     assert {n: t.shape for n, t in again.items()} == {n: t.shape for n, t in weights.items()}
 
 
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_a_network_narrower_than_a_multiple_of_its_factors_is_read(bottleneck: bool) -> None:
+    """7 channels are narrowed here, and 8-16-32 is among the factors that the widths of the first layer allow."""
+    narrow = MSDNetOptions(
+        nBlocks=4, base=1, step=1, prune="min", nChannels=8, growthRate=2, bottleneck=bottleneck
+    )
+    weights = _weights(narrow)
+    assert infer_options(weights, {}, "w").grFactor == (1, 2, 4)
+    from_weights(weights, {}, "w")
+
+
 @settings(max_examples=15, deadline=None)
 @given(options.filter(_possible))
 def test_stages_one_after_the_other_are_the_uncut_network(wanted: MSDNetOptions) -> None:
