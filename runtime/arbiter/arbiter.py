@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from typing import Deque, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Callable, Deque, Mapping, NamedTuple, Optional, Sequence, Union
 
 from edgekit.errors import EdgekitError, OptionError
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
@@ -15,6 +15,7 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.device.turns import ask_for_short_turns
+from edgekit.runtime.errands import GONE_MS, Errands
 from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.job import TAKING_S
 from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
@@ -71,6 +72,10 @@ class Arbiter(Closing):
         self._changed = threading.Condition()
         self._waiting: Deque[_Asked] = deque()
         self._current: Optional[_Asked] = None
+        self._errands = Errands()
+        self._looks: Optional[float] = (
+            None  # when the thread that waits for frames looks for errands by itself
+        )
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
@@ -157,7 +162,8 @@ class Arbiter(Closing):
         )
         asked = _Asked(frame, lasting)
         ask_for_short_turns()
-        with self._priority.waiting():
+        with self._priority.waiting() as raised:
+            raised.lower_later(self._call_soon)
             try:
                 self._run(asked)
                 if asked.error is not None:
@@ -213,13 +219,29 @@ class Arbiter(Closing):
         answering = sum(member.answering_ms for member in members)
         return min(max(self._returns.reserve_ms(budget_ms), answering), MOST_RESERVED * budget_ms)
 
+    def _call_soon(self, what: Callable[[], object]) -> None:
+        """Have ``what`` called a little later. Whoever asks is on his way back: he wakes a thread only if that sleeps for good."""
+        with self._changed:
+            if not self._closed:
+                self._errands.add(what, self.clock.now() + GONE_MS)
+                if self._current is None and self._looks is None:
+                    self.clock.notify_all(self._changed)
+                return
+        what()
+
     def _work(self) -> None:
         with self._priority.working():
             while True:
                 with self._changed:
+                    self._errands.run(self.clock.now())  # also where one frame waits behind the other
                     while not self._waiting and not self._closed:
-                        self.clock.wait(self._changed, None)
+                        now = self.clock.now()
+                        self._errands.run(now)
+                        if self._looks is not None and now >= self._looks:
+                            self._looks = None
+                        self.clock.wait(self._changed, self._looks or self._errands.due)
                     if not self._waiting:
+                        self._errands.run(None)
                         return
                     asked = self._current = self._waiting.popleft()
                 self._work_on(asked)
@@ -235,6 +257,8 @@ class Arbiter(Closing):
             with self._changed:
                 asked.over = True
                 self._current = None
+                if self._priority.name == "realtime":
+                    self._looks = self.clock.now() + 2 * GONE_MS
                 self.clock.notify_all(self._changed)
 
     def _let_go(self, asked: "_Asked") -> None:

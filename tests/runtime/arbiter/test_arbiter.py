@@ -1,7 +1,10 @@
 """Two sessions under one budget: what is answered, when, and what is said of why. On a virtual clock, and for real."""
 
+import gc
+import os
 import threading
-from typing import Dict, Iterator, List, Mapping, Optional
+from contextlib import ExitStack
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -293,6 +296,31 @@ def test_a_callback_that_raises_is_the_callers_error_and_the_arbiter_goes_on(rea
     with pytest.raises(ZeroDivisionError):
         real.infer(on_exit=broken, **_pictures())
     assert real.infer(**_pictures()).utility == pytest.approx(2.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no SCHED_FIFO")
+def test_a_realtime_caller_goes_on_as_he_waited_and_is_what_he_was_a_little_later(
+    stereo_bundle: Bundle, classifier_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither being lowered nor Python's looking for garbage is to cost him time on his way back."""
+    made: List[Tuple[int, int]] = []  # thread and policy of every change; 0 is the calling one
+
+    def change(thread: int, policy: int, parameters: os.sched_param) -> None:
+        made.append((thread, policy & ~os.SCHED_RESET_ON_FORK))
+
+    monkeypatch.setattr(os, "sched_setscheduler", change)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1})
+    own = int(os.path.basename(os.readlink("/proc/thread-self")))
+    with ExitStack() as opened:
+        sessions = {
+            name: opened.enter_context(Session.open(bundle.path, threads=1, warmup=1))
+            for name, bundle in (("depth", stereo_bundle), ("signs", classifier_bundle))
+        }
+        with Arbiter(sessions, priority="realtime") as arbiter:
+            monkeypatch.setattr("edgekit.runtime.arbiter.arbiter.GONE_MS", 1e7)
+            arbiter.infer(1000, **_pictures())
+            assert (own, os.SCHED_OTHER) not in made and not gc.isenabled()
+        assert (own, os.SCHED_OTHER) in made and gc.isenabled()
 
 
 def test_sessions_on_different_clocks_are_refused(stereo_bundle: Bundle, classifier_bundle: Bundle) -> None:
