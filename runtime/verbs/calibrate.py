@@ -1,9 +1,7 @@
 """`edgekit calibrate`: set when an exit is sure enough to end a frame, for a latency or an accuracy that the user names."""
 
 import argparse
-from typing import Dict, List, NamedTuple, Optional, Tuple
-
-import numpy as np
+from typing import NamedTuple, Optional, Tuple
 
 from edgekit import atomic
 from edgekit.bundle import Bundle, read_bundle
@@ -16,7 +14,7 @@ from edgekit.runtime.calibration.bundled import (
     read_calibration_file,
 )
 from edgekit.runtime.calibration.calibrating import Calibration, calibrate, to_document
-from edgekit.runtime.calibration.costs import Costs, counted_costs, exit_stages, measured_costs
+from edgekit.runtime.calibration.costs import exit_stages
 from edgekit.runtime.calibration.goals import Goal, Unreachable, check_goal
 from edgekit.runtime.calibration.labelled import Labelled, class_names, read_labelled
 from edgekit.runtime.calibration.recorded_logits import (
@@ -30,8 +28,14 @@ from edgekit.runtime.calibration.recorded_logits import (
 from edgekit.runtime.confidence import MEASURES
 from edgekit.runtime.profile import bundle_hash
 from edgekit.runtime.report import Progress, print_json, say, to_json, warn
-from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.workload import read_durations
+from edgekit.runtime.verbs.calibrate_costs import (
+    FRAMES,
+    NOW,
+    PROFILE,
+    Priced,
+    costs_of_device,
+    costs_without_device,
+)
 from edgekit.runtime.verbs.calibrate_plot import draw
 from edgekit.runtime.verbs.calibrate_report import to_lines
 from edgekit.runtime.verbs.inputs import golden_pictures
@@ -44,15 +48,12 @@ from edgekit.runtime.verbs.options import (
 from edgekit.runtime.verbs.sessions import add_network_option, check_one_network, open_session
 from edgekit.runtime.verbs.simulate_plot import check_plot
 
-# Frames that show what a frame takes besides its stages, and the slowest of them that others on the processor decide.
-FRAMES, WARMUP, SLOWEST = 60, 5, 6
-
 
 class Measured(NamedTuple):
-    """What the samples and the device said: logits, costs, and what could not be had, in words."""
+    """What the samples and the device said: logits, what answers cost, and what else could not be had, in words."""
 
     recorded: Recorded
-    costs: Costs
+    priced: Priced
     missing: Tuple[str, ...] = ()
 
 
@@ -100,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--measure", choices=sorted(MEASURES), default="probability", help="of confidence")
     how.add_argument("--no-temperature", action="store_true", help="take logits as they are")
     how.add_argument("--profile", metavar="FILE", help="times of another device; by default this one's")
+    how.add_argument(
+        "--pace",
+        choices=(NOW, PROFILE),
+        default=NOW,
+        help="whether this device's profile counts at the pace that frames have now (default), or as it was measured",
+    )
     how.add_argument("--dry-run", action="store_true", help="show everything and leave the bundle as it is")
     how.add_argument(
         "--apply", metavar="FILE", help="take over what --save wrote for the same bundle elsewhere"
@@ -133,14 +140,14 @@ def run(args: argparse.Namespace) -> int:
         check_plot(args.plot)
     measured = measure(args, part_of(bundle, args.network))
     if goal is not None:
-        check_goal(goal, measured.costs)
+        check_goal(goal, measured.priced.costs)
     geometric = goal is not None and goal.geometric is not None
     temper = not args.no_temperature and not geometric
     try:
-        found = calibrate(measured.recorded, measured.costs, goal, args.measure, temper)
+        found = calibrate(measured.recorded, measured.priced.costs, goal, args.measure, temper)
         refused = None
     except Unreachable as error:
-        found = calibrate(measured.recorded, measured.costs, None, args.measure, temper)
+        found = calibrate(measured.recorded, measured.priced.costs, None, args.measure, temper)
         refused = str(error)
     return _finish(args, bundle, measured, found, refused)
 
@@ -192,8 +199,7 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
     except BackendError as error:
         if isinstance(data, Labelled):
             raise
-        costs, missing = costs_without_device(args, bundle)
-        return Measured(data, costs, (*missing, f"the network cannot run here: {error}"))
+        return Measured(data, costs_without_device(args, bundle), (f"the network cannot run here: {error}",))
     with session:
         asking.asks = False
         if isinstance(data, Labelled):
@@ -208,52 +214,8 @@ def measure(args: argparse.Namespace, bundle: Bundle) -> Measured:
                 [golden_pictures(session.bundle, args.network)[manifest.inputs[0].name]],
                 data,
             )
-        costs, missing = costs_of_device(args, bundle, session, asking, pictures)
-    return Measured(recorded, costs, missing)
-
-
-def costs_of_device(
-    args: argparse.Namespace, bundle: Bundle, session: Session, asking: Asking, pictures: List[object]
-) -> Tuple[Costs, Tuple[str, ...]]:
-    """What answers cost on this device, or by the profile that was named; and what is missing for that."""
-    profile = session.profile
-    if bundle.manifest.batch not in (1, None):
-        missing = f"graphs that take {bundle.manifest.batch} pictures at once have no time a picture: costs are multiply-adds"
-        return counted_costs(bundle.manifest), (missing,)
-    if args.profile is not None or profile is None:
-        return costs_without_device(args, bundle)
-    other = [name for name, variant in session.variants.items() if profile.stages[name].variant != variant]
-    durations = {name: stage.durations for name, stage in profile.stages.items()}
-    name = bundle.manifest.inputs[0].name
-    overhead: Dict[bool, List[float]] = {False: [], True: []}
-    for number in range(2 * (WARMUP + FRAMES)):
-        asking.asks = bool(number % 2)
-        picture = np.asarray(pictures[number % len(pictures)])
-        if picture.dtype.kind == "f" and picture.ndim == 3:
-            picture = picture[None]
-        result = session.infer(budget_ms=None, overrun="finish", reuse=False, **{name: picture})
-        overhead[asking.asks].append(result.elapsed_ms - sum(result.stage_ms.values()))
-    source = f"this device's profile ({session.fingerprint.key}), and {FRAMES} frames for what comes beside the stages"
-    without, asked = (sorted(overhead[asks][WARMUP:])[:-SLOWEST] for asks in (False, True))
-    exits = len(exit_stages(bundle.manifest))
-    each = max(float(np.median(asked) - np.median(without)), 0.0) / max(exits - 1, 1)
-    costs = measured_costs(bundle.manifest, durations, without, source, each)
-    return costs, tuple(f"{one} was measured with another graph; run `edgekit bench` again" for one in other)
-
-
-def costs_without_device(args: argparse.Namespace, bundle: Bundle) -> Tuple[Costs, Tuple[str, ...]]:
-    """What answers cost by the profile that was named, or in multiply-adds; and what is missing."""
-    if args.profile is not None:
-        names = [stage.name for stage in bundle.manifest.stages]
-        durations = read_durations(args.profile, names)
-        costs = measured_costs(bundle.manifest, durations, (), f"profile {args.profile}")
-        return costs, (
-            "times are those of the stages alone: a profile does not tell what a frame takes besides",
-        )
-    missing = (
-        "nothing was measured on this device, so costs are multiply-adds: run `edgekit bench` first for ms"
-    )
-    return counted_costs(bundle.manifest), (missing,)
+        priced = costs_of_device(args, bundle, session, asking, pictures)
+    return Measured(recorded, priced)
 
 
 def _change(args: argparse.Namespace, bundle: Bundle) -> int:
@@ -280,13 +242,15 @@ def _change(args: argparse.Namespace, bundle: Bundle) -> int:
 def _finish(
     args: argparse.Namespace, bundle: Bundle, measured: Measured, found: Calibration, refused: Optional[str]
 ) -> int:
+    missing = (*measured.priced.missing, *measured.missing)
     writes, part = found.goal is not None and not args.dry_run, part_of(bundle, args.network)
     document = dict(
         to_document(found),
         schema=1,
         bundle=bundle_hash(part),
         network=part.manifest.name,
-        missing=list(measured.missing),
+        missing=list(missing),
+        pace=None if measured.priced.pace is None else measured.priced.pace.to_json(),
         unreachable=refused,
         written=writes,
     )
@@ -304,6 +268,6 @@ def _finish(
         print_json(document)
     else:
         say(to_lines(found, part, writes, refused))
-        for one in measured.missing:
+        for one in missing:
             warn(f"! {one}")
     return 1 if refused else 0
