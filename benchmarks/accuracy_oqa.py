@@ -16,6 +16,7 @@ from benchmarks.accuracy_condensenet import right_share
 from benchmarks.cards import card
 from benchmarks.figures import Figure
 from benchmarks.oqa_subjects import plain_graphs, quantised_bytes
+from benchmarks.plot import logarithmic
 from benchmarks.runtimes import in_onnxruntime
 from benchmarks.timing import interleave, whole
 from edgekit.bundle import Bundle
@@ -160,11 +161,11 @@ def draw(found: Mapping[str, Network], data: str, out: Path) -> None:
             right.plot([], [])
     left.set(
         xlabel="weights of the quantised layers, KiB (logarithmic)",
-        xscale="log",
         ylabel=f"right, % of {data}'s test pictures",
     )
+    logarithmic(left)
     right.set_xlabel("one picture, ms")
-    right.set_xlim(0, None)
+    right.set_xlim(0, 1.05 * max(one.ms for one in found.values() if one.ms is not None))
     left.legend(fontsize=7)
     for axes in (left, right):
         axes.grid(alpha=0.3)

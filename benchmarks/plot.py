@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,11 @@ def error_against_time(
             )
     for point, mark in zip(peers, "sD^vPX*", strict=False):
         axes.plot([point.milliseconds], [point.d1], marker=mark, linestyle="", markersize=8, label=point.name)
-    axes.set_xscale("log")
-    ticks = [t for t in (5, 10, 20, 50, 100, 200, 500, 1000, 2000) if _within(t, axes.get_xlim())]
-    axes.set_xticks(ticks, [f"{t}" for t in ticks])
-    axes.minorticks_off()
+    logarithmic(axes)
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel("time for one pair, ms (networks: tensor to tensor; StereoSGBM: picture to disparity)")
     axes.set_ylabel("D1: wrong pixels, %\n(no answer counts as wrong)")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(textwrap.fill(title, 100), fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
     figure.tight_layout()
@@ -50,5 +53,12 @@ def error_against_time(
     pyplot.close(figure)
 
 
-def _within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
+def logarithmic(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers under a few ticks in place of powers under all of them."""
+    axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    decades = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+    ticks = [tick for tick in ticks if least <= tick <= most]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
