@@ -8,6 +8,7 @@ import numpy as np
 
 from edgekit import __version__
 from edgekit.runtime.classes import class_name, top_classes
+from edgekit.runtime.device.fingerprint import UNKNOWN
 from edgekit.runtime.page.charts import Mark, Series, against_time, bars, distributions, lines, timeline
 from edgekit.runtime.page.findings import KNOWN, WRONG, ExitFound, Findings, quality
 from edgekit.runtime.page.svg import Axis
@@ -48,9 +49,9 @@ def to_html(findings: Sequence[Findings], peers: Sequence[Mark], title: str, now
 
 def machine(one: Findings) -> str:
     """The device, as its fingerprint and its backend tell it."""
-    settings = one.report.settings
-    known = [value for value in settings.fingerprint.to_json().values() if value != "unknown"]
-    return ", ".join(dict.fromkeys([*known, settings.backend]))
+    told = one.report.settings.fingerprint.to_json()
+    known = [f"{name} {value}" if name in BARE else value for name, value in told.items() if value != UNKNOWN]
+    return ", ".join(known)
 
 
 def comparison(findings: Sequence[Findings], peers: Sequence[Mark]) -> str:
@@ -105,6 +106,8 @@ def section(one: Findings, anchor: str) -> str:
     return "".join(parts)
 
 
+# What of a fingerprint says nothing without its name.
+BARE = ("sm", "tensorrt", "cuda", "l4t", "power_mode", "threads")
 LINES = "Solid line: median; dashed: 99th percentile."
 
 
@@ -201,25 +204,29 @@ def answers(one: Findings) -> str:
 def settings_table(one: Findings) -> str:
     """Under what all of this was measured."""
     settings = one.report.settings
+    told = settings.fingerprint.to_json()
     rows: List[Tuple[str, object]] = [
         ("bundle", settings.bundle),
-        ("backend", settings.backend),
+        *told.items(),
         (
             "backend's settings",
             ", ".join(f"{name}={value}" for name, value in settings.backend_settings.items()),
         ),
         ("graphs", ", ".join(f"{stage}={variant}" for stage, variant in settings.variants.items())),
-        *settings.fingerprint.to_json().items(),
         ("CPUs usable", settings.processors.usable),
-        ("governors", ", ".join(settings.processors.governors) or "unknown"),
+        ("governors", ", ".join(settings.processors.governors) or UNKNOWN),
         ("runs", f"{settings.runs}, after {settings.warmup} to warm up"),
         ("load", f"{one.report.load_ms:.0f} ms"),
         (
             "peak memory",
-            "unknown" if one.report.memory_peak is None else f"{one.report.memory_peak / 2**20:.0f} MiB",
+            UNKNOWN if one.report.memory_peak is None else f"{one.report.memory_peak / 2**20:.0f} MiB",
         ),
         ("clock", settings.clock),
     ]
+    unknown = [name for name, value in rows if value == UNKNOWN]
+    rows = [row for row in rows if row[1] != UNKNOWN]
+    if unknown:
+        rows.append((UNKNOWN, ", ".join(unknown)))
     body = "".join(f"<tr><td>{escape(str(a))}</td><td>{escape(str(b))}</td></tr>" for a, b in rows)
     return f'<div class="card"><h3>Settings</h3><table class="settings">{body}</table></div>'
 

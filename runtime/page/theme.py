@@ -16,7 +16,7 @@ body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 72rem; background: 
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0.4rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 0.4rem; border-top: 1px solid var(--edge); padding-top: 1.4rem; overflow-wrap: anywhere; }
 h3 { font-size: 1.05rem; margin: 0 0 0.3rem; }
-p { margin: 0.3rem 0 0.8rem; max-width: 46rem; } .soft { color: var(--soft); font-size: 0.9rem; }
+p { margin: 0.3rem 0 0.8rem; max-width: 46rem; overflow-wrap: anywhere; } .soft { color: var(--soft); font-size: 0.9rem; }
 nav a { margin-right: 1rem; } a { color: var(--c0); }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1rem; }
 .three { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
@@ -37,6 +37,7 @@ table.settings td:first-child { white-space: nowrap; color: var(--soft); }
   height: 0.8rem; border-radius: 0.2rem; margin-right: 0.35rem; vertical-align: -0.05rem; }
 .warn { border-left: 4px solid var(--bad); padding: 0.2rem 0.8rem; margin: 0.6rem 0; }
 figure { margin: 0; } figure img { width: 100%; height: auto; display: block; border-radius: 0.3rem; } figcaption { font-size: 0.9rem; padding-top: 0.3rem; }
+@media (max-width: 34rem) { .card { padding: 0.7rem; } table { font-size: 0.8rem; } th, td { padding: 0.2rem 0.25rem; } th { white-space: normal; } }
 """
 
 

@@ -7,6 +7,7 @@ import time
 from typing import Dict, List, Optional
 
 from edgekit import atomic
+from edgekit.bundle import read_bundle
 from edgekit.errors import InputError, OptionError
 from edgekit.runtime.page.charts import Mark
 from edgekit.runtime.page.document import to_html
@@ -14,6 +15,7 @@ from edgekit.runtime.page.findings import Findings, find, quality
 from edgekit.runtime.pictures import read_disparity
 from edgekit.runtime.report import names_of, print_json, say, warn
 from edgekit.runtime.verbs.bench_report import to_document
+from edgekit.runtime.verbs.inputs import read_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
     add_input_options,
@@ -72,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise OptionError(
             "--ground-truth is of the pictures that are answered: give --left and --right as well"
         )
+    for path in args.bundle:  # minutes before the last one is measured
+        read_inputs(args, read_bundle(path).manifest)
     found = []
     for path, name in zip(args.bundle, names_of(args.bundle)):
         if len(args.bundle) > 1:
