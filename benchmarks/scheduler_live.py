@@ -40,8 +40,8 @@ class LiveCell:
 
     Attributes:
         priority: of the session's threads, and of its caller's while he waits.
-        overhead_ms: what a frame takes besides its inputs and stages: handing it over, deciding, making the answer, waking the
-            caller; the median of the frames in time of which no stage was cut. No oracle could do without.
+        overhead_ms: what a frame with one exit takes besides its inputs and stages: handing it over, deciding, making the answer,
+            waking the caller; the median of the frames in time of which no stage was cut. No oracle could do without.
         frames: with the budget; ``answerable``: those whose inputs, first exit and overhead fit into it, at the pace they had.
         late: of these, answered late or not at all; ``interval`` holds the true share with 95 % confidence.
         mean_exit: number of the exit answered with; 0 for none.
@@ -53,6 +53,8 @@ class LiveCell:
         quality: the best exit's share that was there, averaged from call to deadline.
         rivals: share of late answers of each fixed exit, from the frames without a budget.
         others: CPUs that other processes used meanwhile, the neighbour included; None if unknown.
+        between_ms: what passes between the end of a stage and the beginning of the next one, in the median.
+        without: of those that are late, those that had no answer at all.
     """
 
     condition: str
@@ -73,6 +75,8 @@ class LiveCell:
     quality: float
     rivals: Mapping[str, float]
     others: float | None
+    between_ms: float = 0.0
+    without: int = 0
 
     @property
     def late_share(self) -> float:
@@ -86,7 +90,7 @@ class LiveCell:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> LiveCell:
         """What `to_json` gave."""
-        return cls(**{field.name: document[field.name] for field in fields(cls)})
+        return cls(**{field.name: document[field.name] for field in fields(cls) if field.name in document})
 
 
 def measure(
@@ -125,7 +129,8 @@ def measure(
                 missed.append(result.missed or elapsed[-1] > budget_ms)
                 begun = sum(decision.run for _, decision in result.decisions)
                 if not result.missed and begun == len(result.stage_ms):  # nothing was cut
-                    overheads.append(result.elapsed_ms - result.preprocess_ms - sum(result.stage_ms.values()))
+                    spent = result.elapsed_ms - result.preprocess_ms - sum(result.stage_ms.values())
+                    overheads.append((len(result.stage_ms), spent))
                 there = [result.begun_ms[name] + result.stage_ms[name] for name in result.exits]
                 quality.append(sum(max(budget_ms - at, 0.0) for at in there) / budget_ms / len(exits))
             others = others_busy(before, read_busy())
@@ -137,8 +142,13 @@ def measure(
     order = [k for k, frame in enumerate(recording.frames) if frame.budget_ms is not None]
     # One that never began ends before the one that it waited for
     order.sort(key=lambda k: recording.frames[k].started)
-    overhead = float(np.median(overheads)) if overheads else 0.0
-    allowed = possible_exits(recorded(recording, None, 1.0, 0), budget_ms - overhead)[order]
+    between = time_between(recording)
+    overhead = (
+        float(np.median([spent - (ran - 1) * between for ran, spent in overheads])) if overheads else 0.0
+    )
+    work = recorded(recording, None, 1.0, 0)
+    work.durations[:, 1:] += between  # before every stage but the first
+    allowed = possible_exits(work, budget_ms - overhead)[order]
     late, exit_number = np.array(missed), np.array(numbers)
     best = np.maximum(allowed, np.where(late, 0, exit_number))  # what was reached in time was possible
     answerable = best > 0
@@ -155,9 +165,23 @@ def measure(
         float(np.percentile(over, 99)), float(over.max()), float((~late).sum() / np.sum(elapsed) * 1e3),
         float(np.mean(quality)),
         {name: float(np.mean(np.array(times) > budget_ms)) for name, times in reference.items()},
-        others,
+        others, between, int((late & answerable & (exit_number == 0)).sum()),
     )  # fmt: skip
     return cell, recording
+
+
+def time_between(recording: Recording) -> float:
+    """Ms from the end of a stage to the beginning of the next one, in the median of the frames within a budget; 0 if none had two.
+
+    Of a frame without one, a caller may have looked at every exit before he let it go on.
+    """
+    spans = [frame.stages for frame in recording.frames if frame.budget_ms is not None]
+    gaps = [
+        after[1] - before[1] - before[2]
+        for stages in spans
+        for before, after in zip(stages, stages[1:], strict=False)
+    ]
+    return float(np.median(gaps)) if gaps else 0.0
 
 
 class Camera:

@@ -50,14 +50,15 @@ def _live(cells: list[dict[str, Any]]) -> Iterator[str]:
     yield "| live | overrun, priority | budget ms | late % | mean exit | of the oracle % | over p99, max ms | in time/s | quality |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for cell in cells:
+        without = f" ({cell['without']} of {cell['late']})" if cell.get("without") else ""
         yield (
-            f"| {cell['condition']} | {cell['overrun']}, {cell['priority']} | {cell['budget_ms']:.1f} | {100 * cell['late_share']:.2f} "
+            f"| {cell['condition']} | {cell['overrun']}, {cell['priority']} | {cell['budget_ms']:.1f} | {100 * cell['late_share']:.2f}{without} "
             f"| {cell['mean_exit']:.2f} | {100 * cell['of_oracle']:.1f} | {cell['overshoot_p99_ms']:.2f}, {cell['overshoot_max_ms']:.2f} "
             f"| {cell['goodput']:.1f} | {cell['quality']:.2f} |"
         )
     yield ""
     yield (
-        "Late: of the frames whose inputs, first exit and overhead fit into the budget. Of the oracle: exits reached in time, in shares of"
+        "Late: of the frames whose inputs, first exit and overhead fit into the budget; in brackets, those without any answer. Of the oracle: exits reached in time, in shares of"
         " those that the durations allow; estimated where a stage did not run. Accuracy: an exit's share of right pixels on two pairs of KITTI 2015. Quality: the best exit's share that was there, averaged"
         " from call to deadline."
     )

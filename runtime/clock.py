@@ -5,7 +5,7 @@ Instants and durations are milliseconds. An instant is only meaningful on the cl
 
 import threading
 import time
-from typing import Optional
+from typing import Callable, Optional
 
 LONGEST_WAIT = 86_400.0  # s; whoever waits looks at the clock afterwards and waits again
 
@@ -21,6 +21,11 @@ class Clock:
         """Sleep on ``condition``, which the caller holds, until it is notified or the instant ``until`` has come."""
         seconds = None if until is None else min(max((until - self.now()) * 1e-3, 0.0), LONGEST_WAIT)
         condition.wait(seconds)
+
+    def stay_awake(self, over: Callable[[], bool], until: float) -> None:
+        """Wait until ``over()``, or the instant ``until``, without giving the processor away: nobody is woken at once."""
+        while not over() and self.now() < until:
+            time.sleep(0)  # lets other threads of Python go on
 
     def notify_all(self, condition: threading.Condition) -> None:
         """Wake whoever waits on ``condition``, which the caller holds."""
@@ -59,3 +64,6 @@ class VirtualClock(Clock):
             condition.wait()
         else:
             self._now = max(self._now, until)
+
+    def stay_awake(self, over: Callable[[], bool], until: float) -> None:
+        """Nothing: whoever waits for this clock is woken at once."""

@@ -22,6 +22,8 @@ log = logging.getLogger("edgekit")
 TAKING_S = 2e-3
 # How long it lets one go first who goes on without it: as long as he takes to be woken, and no longer than he needs.
 GOING_S = 2e-4
+# How long after a job its thread looks by itself whether somebody has called, in ms: to wake it takes time of who is on his way back.
+LOOKS = 1.0
 
 
 class Job:
@@ -94,9 +96,14 @@ class Job:
             )
         return best
 
-    def wait(self, until: Optional[float], goes: bool = True) -> bool:
-        """Wait for the end, or for the instant ``until``; whether the end came first. He who ``goes`` then is let go first."""
+    def wait(self, until: Optional[float], goes: bool = True, awake: bool = False) -> bool:
+        """Wait for the end, or for the instant ``until``; whether the end came first. He who ``goes`` then is let go first.
+
+        He who is ``awake`` meanwhile keeps a processor from the frame, and goes at that very instant.
+        """
         self._until = until if goes else None
+        if awake and until is not None:
+            self._clock.stay_awake(self.done, until)
         with self._changed:
             while not self._over and (until is None or self._clock.now() < until):
                 self._clock.wait(self._changed, until)
@@ -219,6 +226,8 @@ class Worker:
         self._clock = clock
         self._waiting: Deque[Job] = deque()
         self._calls: List[Tuple[float, Callable[[], object]]] = []
+        self._asked = False  # somebody has called
+        self._looks: Optional[float] = None  # when it looks for calls by itself
         self._current: Optional[Job] = None
         self._changed = threading.Condition()
         self._thread: Optional[threading.Thread] = None
@@ -247,11 +256,16 @@ class Worker:
             old.drop("replaced")
 
     def call(self, what: Callable[[], object], at: float) -> None:
-        """Call ``what`` on the worker's thread when no stage runs: at the instant ``at``, or when the worker is closed."""
+        """Call ``what`` on the worker's thread when no stage runs: at the instant ``at``, or when the worker is closed.
+
+        Whoever calls is on his way back to his own caller: only a thread that would not look by itself is woken.
+        """
         with self._changed:
             if not self._closed:
                 self._calls.append((at, what))
-                self._clock.notify_all(self._changed)
+                self._asked = True
+                if self._current is None and (self._looks is None or self._looks > at):
+                    self._clock.notify_all(self._changed)
                 return
         what()
 
@@ -306,9 +320,17 @@ class Worker:
     def _take(self) -> bool:
         """Wait for the next job and run it; False once the worker was closed."""
         with self._changed:
+            # He who has the answer of the last job calls soon, if any ever did
+            self._looks = self._clock.now() + LOOKS if self._asked else None
             while not self._waiting and not self._closed:
                 self._call_those_due()
-                self._clock.wait(self._changed, min((at for at, _ in self._calls), default=None))
+                self._looks = min(
+                    [at for at, _ in self._calls] + ([] if self._looks is None else [self._looks]),
+                    default=None,
+                )
+                self._clock.wait(self._changed, self._looks)
+                if self._looks is not None and self._clock.now() >= self._looks:
+                    self._looks = None
             if self._closed:
                 self._call_those_due(all_of_them=True)
                 return False

@@ -11,7 +11,7 @@ import math
 import threading
 from bisect import bisect_left, insort
 from collections import deque
-from typing import Deque, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 # Runs that a stage's distribution remembers: 8 seconds at 30 frames a second, and enough for a 99th percentile that two
 # outliers do not decide.
@@ -270,6 +270,10 @@ class Distribution:
         usual = self.quantile(0.5)
         if usual is not None and self._sorted[-1] > (1 + ASSUMED_SPREAD) * usual:
             self._order.remove(self._sorted.pop())
+
+    def largest_first(self) -> Iterator[float]:
+        """What is remembered, in falling order."""
+        return reversed(self._sorted)
 
     def quantile(self, share: float) -> Optional[float]:
         count = len(self._sorted)

@@ -3,15 +3,19 @@
 import threading
 from typing import Callable, Optional, Tuple
 
+from edgekit.runtime.backends.onnxruntime import usable_cores
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority, Raised
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
-from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
+from edgekit.runtime.punctuality import MOST_RESERVED, WITHIN, WayBack
 from edgekit.runtime.result import Result
 
-# How long before he sets out a caller makes the answer that he has so far, in ms: several times what that takes.
+# How long before he sets out a caller makes the answer that he has so far, in ms: several times what that takes. He stays awake
+# from then on where a stage has a processor left: to be woken takes 0.1 ms in the median, and 0.3 in one case of fifty.
 AHEAD = 0.3
+# What he needs after the last look at the clock, in ms: a frame's memory is given back, and functions are left.
+LEAVING = 0.05
 # How long a caller in real time may go on before others, in ms: enough to hand his answer on.
 SOON = 1.0
 
@@ -29,6 +33,7 @@ class Returning:
         self._priority = priority
         self._clock: Clock = plan.clock
         self._returns = WayBack()
+        self._spare = usable_cores() > 1
 
     def reserve_ms(self, budget_ms: Optional[float], returning: bool) -> float:
         """What the stages must leave of a budget: for making the answer and, if the caller is ``returning``, for his way back."""
@@ -58,14 +63,15 @@ class Returning:
         job = Job(execution, self._clock)
         self.worker.add(job)
         due = call.exit_by
-        close, draft = True, self._draft(job, execution, due - AHEAD)
-        if job.wait(due):
-            due = min(execution.progress.reached, due)
-            close = due > call.exit_by - call.reserve_ms
+        came, first = None, False  # type: Optional[float], bool
+        draft = self._draft(job, execution, due - AHEAD)
+        if job.wait(due, awake=draft is not None and self._spare):
+            came = min(execution.progress.reached, due)
         elif not execution.progress.exits:
-            due = call.deadline - min(self._returns.usual_ms, MOST_RESERVED * (call.deadline - call.started))
+            first = True
+            due = call.deadline - min(self._returns.seldom_ms, MOST_RESERVED * (call.deadline - call.started))
             if job.wait_for_exit(due):
-                due = execution.progress.reached
+                came = execution.progress.reached
         if not job.done():
             self.worker.withdraw(job, "budget")
         try:
@@ -73,7 +79,18 @@ class Returning:
         finally:
             job.taken()
         raised.lower_later(lambda lower: self.worker.call(lower, self._clock.now() + SOON))
-        return result, lambda: self._returns.add(self._clock.now() - due, close)
+        return result, lambda: self._gone(due, came, first)
+
+    def _gone(self, due: float, came: Optional[float], first: bool) -> None:
+        """A caller goes on who was to set out at ``due``, or when the answer ``came``; ``first``: there was none before."""
+        now = self._clock.now() + LEAVING
+        if came is not None:
+            # Who waits for a first answer is late by what he takes, whatever is reserved
+            self._returns.add(now - came, WITHIN if first else due - came)
+        elif first:
+            self._returns.add_without(now - due)
+        else:
+            self._returns.add(now - due)
 
     def _draft(self, job: Job, execution: Execution, at: float) -> Optional[Result]:
         """The answer as it is at the instant ``at``, so that there is nothing left to make when the caller sets out.

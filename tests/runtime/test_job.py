@@ -9,7 +9,9 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.job import Job
+from edgekit.runtime.clock import Clock
+from edgekit.runtime.device.priority import Priority
+from edgekit.runtime.job import LOOKS, Job, Worker
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -291,3 +293,32 @@ def test_what_a_worker_is_to_call_is_called_in_its_time_and_at_the_latest_when_i
     assert told == ["at the end"]
     worker.call(lambda: told.append("after it"), at=1e12)
     assert told == ["at the end", "after it"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "looks", "wakes"),
+    [(True, None, False), (False, 5.0, False), (False, 5.1, True), (False, None, True)],
+)
+def test_who_calls_on_his_way_back_wakes_only_a_worker_that_would_not_look_by_itself(
+    session: Session, monkeypatch: pytest.MonkeyPatch, runs: bool, looks: Optional[float], wakes: bool
+) -> None:
+    clock, woken = Clock(), []  # type: Clock, List[object]
+    worker = Worker("never started", threading.Lock(), clock, Priority())
+    monkeypatch.setattr(clock, "notify_all", woken.append)
+    worker._current = session.submit(**golden(session)) if runs else None
+    worker._looks = looks
+    worker.call(lambda: None, at=5.0)
+    assert bool(woken) == wakes
+
+
+def test_after_a_frame_a_worker_looks_once_by_itself_if_somebody_ever_called(virtual: MakeSession) -> None:
+    session, made = virtual(MS), []  # type: Session, List[float]
+    worker, clock = session._returning.worker, session.clock
+    for frame in range(2):
+        session.submit(**session.golden()[0]).result()
+        at = clock.now() + LOOKS
+        worker.call(lambda: made.append(clock.now()), at)
+        pause = threading.Condition()
+        with pause:
+            clock.wait(pause, at + 5)
+        assert made[frame:] == [at]

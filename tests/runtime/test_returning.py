@@ -8,6 +8,7 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.job import Job
 from edgekit.runtime.punctuality import MOST_RESERVED, SPENT
@@ -195,3 +196,37 @@ def test_an_answer_that_was_made_ahead_and_comes_late_says_so(
     monkeypatch.setattr(Execution, "refreshed", stalled)
     result = session.infer(budget_ms=60, **session.golden()[0])
     assert (result.stage, result.elapsed_ms, result.slack_ms, result.missed) == ("stage1", 62, -2, True)
+
+
+def test_a_caller_is_awake_when_he_has_to_go_if_he_has_an_answer_and_the_stage_a_processor_left(
+    virtual: MakeSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = virtual(MS, later={"stage2": 100.0})
+    awake: List[float] = []
+    monkeypatch.setattr(
+        session.clock, "stay_awake", lambda over, until: awake.append(until - session.clock.now())
+    )
+    monkeypatch.setattr(session._returning, "_spare", True)
+    assert session.infer(budget_ms=60, **session.golden()[0]).elapsed_ms == 60
+    assert awake == [pytest.approx(AHEAD)]
+    session.infer(budget_ms=8, **session.golden()[0])  # without any
+    monkeypatch.setattr(session._returning, "_spare", False)
+    session.infer(budget_ms=60, **session.golden()[0])
+    assert len(awake) == 1
+
+
+def test_whoever_goes_without_an_answer_goes_as_early_as_all_but_one_in_twenty_must(
+    virtual: MakeSession,
+) -> None:
+    session = virtual(MS, later={"stage1": 1000.0})
+    session._returning._returns.add(1000.0)  # who has one is woken at 51
+    for number in range(100):
+        session._returning._returns.add_without(3.0 if number % 10 == 0 else 1.0)
+    assert session.infer(budget_ms=60, **session.golden()[0]).elapsed_ms == 57
+
+
+def test_whoever_stays_awake_does_so_until_it_is_over_or_his_time_has_come() -> None:
+    clock, looked = Clock(), []  # type: Clock, List[bool]
+    clock.stay_awake(lambda: looked.append(True) or len(looked) == 3, clock.now() + 1e6)  # type: ignore[func-returns-value]
+    assert len(looked) == 3
+    clock.stay_awake(lambda: False, clock.now() + 0.1)
