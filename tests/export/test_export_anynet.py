@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +51,7 @@ def test_every_golden_case_is_met_in_onnx_runtime(shared: Path, tmp_path: Path) 
         size = inputs["left"].shape[2:]
         bundle = edgekit.export(
             model="anynet", checkpoint=case.parent / spec["checkpoint"], size=size, config=spec["config"],
-            out=tmp_path / f"{case.stem}.edgekit",
+            out=tmp_path / f"{case.stem}.edgekit", parity=False,
         )  # fmt: skip
         if bundle.manifest.inputs[0].shape != inputs["left"].shape:
             continue  # a size that a bundle pads: the reference never saw those pixels
@@ -185,32 +181,3 @@ class TestRefusedBeforeAnySlowWork:
         torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "c.tar")
         with pytest.raises(CheckpointError, match="not an AnyNet"):
             edgekit.export(model="anynet", checkpoint=tmp_path / "c.tar", out=tmp_path / "a.edgekit")
-
-
-@pytest.mark.slow
-def test_control_c_at_any_moment_leaves_nothing_or_all_of_it(
-    tmp_path: Path, repository: Path, anynet_checkpoint: Path
-) -> None:
-    command = [sys.executable, "-m", "edgekit", "export", "--model", "anynet", "--checkpoint", str(anynet_checkpoint),
-               "--size", "96x192", "--out", str(tmp_path / "a.edgekit")]  # fmt: skip
-    for delay in (0.5, 4.0, 6.0, 9.0):
-        process = subprocess.Popen(
-            command,
-            cwd=repository,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        time.sleep(delay)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-        if process.returncode == 0:
-            break  # it was done by then
-        assert process.returncode in (130, -signal.SIGINT), errors
-        assert "Traceback" not in errors or delay < 1
-        # It came after the last step, which puts the whole bundle in its place.
-        if left := list(tmp_path.iterdir()):
-            assert left == [tmp_path / "a.edgekit"]
-            read_bundle(left[0], check="hash")
-            break

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from edgekit import cli
+from edgekit.bundle import read_bundle
 from edgekit.errors import OptionError
 from edgekit.export.verb import parse_config, parse_size
 
@@ -44,27 +48,76 @@ def test_json_is_one_document_with_the_same_facts(repository: Path, tmp_path: Pa
     assert all(row["passed"] for row in document["parity"]) and document["seconds"] > 0
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_2(repository: Path, tmp_path: Path) -> None:
-    for words in (
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """The command in this process, which has torch already, in a folder with a user's own module."""
+    shutil.copy(Path(__file__).with_name("toy_networks.py"), tmp_path / "toys.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield lambda *words: cli.main(["export", *words])
+    sys.modules.pop("toys", None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ("--model", "toys:build", "--target", "toaster"),
         ("--model", "toys:build", "--size", "24"),
         ("--model", "toys:wrong", "--config", "kind=missing"),
         ("--model", "toys:build", "--config", "nonsense"),
         ("--model", "anynet", "--checkpoint", "missing.tar"),
-    ):
-        done = _export(repository, tmp_path, *words)
-        assert done.returncode == 2, done.stderr
-        assert done.stdout == "" and "Traceback" not in done.stderr
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    called: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert called(*words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("edgekit: ")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["toys.py"]
 
 
-def test_an_existing_bundle_is_replaced_only_by_force(repository: Path, tmp_path: Path) -> None:
+def test_an_existing_bundle_is_replaced_only_by_force(
+    called: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--model", "toys:build", "--out", "t.edgekit", "--no-parity")
-    assert _export(repository, tmp_path, *words).returncode == 0
-    refused = _export(repository, tmp_path, *words)
-    assert refused.returncode == 2 and "exists" in refused.stderr
-    forced = _export(repository, tmp_path, *words, "--force")
-    assert forced.returncode == 0 and "parity was not checked" in forced.stdout
+    assert called(*words) == 0
+    assert called(*words) == 2 and "exists" in capsys.readouterr().err
+    assert called(*words, "--force") == 0 and "parity was not checked" in capsys.readouterr().out
+
+
+INTERRUPTED = """
+import json, os, signal, sys
+from edgekit import cli
+from edgekit.export import verb
+
+folder, at, passed = sys.argv[1], 0, 0
+def interrupt(step, seconds):
+    global passed
+    passed += 1
+    if passed == at:
+        os.kill(os.getpid(), signal.SIGINT)
+
+verb._say = interrupt
+while passed >= at:  # else there was no such moment any more, and the export went through
+    at, passed = at + 1, 0
+    code = cli.main(["export", "--model", "tests.export.toy_networks:build", "--out", folder + "/x.edgekit", "--force"])
+    print("ENDED", json.dumps([code, os.listdir(folder)]))
+"""
+
+
+def test_control_c_where_any_step_begins_or_ends_leaves_nothing_or_all_of_it(
+    repository: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], cwd=repository, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    ends = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("ENDED ")]
+    # Six steps; after the last one, which puts the whole bundle in its place, it is there.
+    assert ends[:-2] == [[130, []]] * (len(ends) - 2) and len(ends) == 2 * 6 + 1
+    assert ends[-2:] == [[130, ["x.edgekit"]], [0, ["x.edgekit"]]]
+    read_bundle(tmp_path / "x.edgekit", check="hash")
 
 
 def test_a_size_is_height_by_width() -> None:
