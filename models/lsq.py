@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekit.errors import CheckpointError
-
-BITS = (2, 3, 4)  # what OQA was trained for, and what packed storage holds
+from edgekit.models.oqa_space import BITS
 
 
 def activation_levels(bits: int) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from edgekit.errors import OptionError
-from edgekit.models.lsq import BITS
 from edgekit.models.options import no_option, positive
 
+BITS = (2, 3, 4)  # what OQA was trained for, and what packed storage holds
 FIRST_WIDTH = 16
 STAGE_WIDTHS = (24, 40, 80, 112, 160)  # MobileNetV3-Large's, for a width_mult of 1
 FINAL_WIDTHS = (960, 1280)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from edgekit.errors import CheckpointError, OptionError
 from edgekit.models.checkpoint import read_state_dict
-from edgekit.models.lsq import BITS, began_as, check_steps, fits
+from edgekit.models.lsq import began_as, check_steps, fits
 from edgekit.models.oqa import OqaNet, Supernet
 from edgekit.models.oqa_catalogue import PublishedSubnet, find
 from edgekit.models.oqa_space import (
+    BITS,
     FINAL_WIDTHS,
     NAMED,
     STAGE_WIDTHS,

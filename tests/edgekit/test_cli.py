@@ -261,8 +261,11 @@ def test_a_jetsons_python_says_that_export_needs_another(version, interpreter, r
     )
 
 
-def test_the_networks_are_listed_without_torch():
-    code = "import sys; sys.modules['torch'] = None; from edgekit.cli import main; sys.exit(main(['models']))"
-    process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("arguments, listed", [(["models"], "anynet"), (["models", "oqa"], "oqa-b2-64.1")])
+def test_the_networks_are_listed_without_torch(arguments, listed):
+    code = "import sys; sys.modules['torch'] = None; from edgekit.cli import main; sys.exit(main({!r}))"
+    process = subprocess.run(
+        [sys.executable, "-c", code.format(arguments)], stdout=subprocess.PIPE, text=True
+    )
     assert process.returncode == 0
-    assert "anynet" in process.stdout
+    assert listed in process.stdout

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -60,6 +61,53 @@ def test_every_golden_subnet_is_met(shared: Path) -> None:
                 logits = net(torch.from_numpy(arrays["image"])).numpy()
             error = np.abs(logits - arrays[output]).max() / np.abs(arrays[output]).max()
             assert error <= 1e-4, f"{case.name}, {output}: {error:.1e}"
+
+
+class TorchsQuantisers(torch.nn.Module):
+    """A quantised convolution by torch's own fake quantisation, which knows nothing of ours but the trained numbers."""
+
+    def __init__(self, conv: LsqConv2d) -> None:
+        super().__init__()
+        self.step, self.top = conv.sa.abs().item(), 2**conv.bits - 1
+        half = 2 ** (conv.bits - 1)
+        self.weight = torch.fake_quantize_per_tensor_affine(
+            conv.weight.detach(), conv.sw.abs().item(), 0, -half, half - 1
+        )
+        self.stride, self.groups = conv.stride, conv.groups
+        self.seen = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        quantised = torch.fake_quantize_per_tensor_affine(x, self.step, 0, 0, self.top)
+        self.seen = (quantised / self.step).round()
+        pad = self.weight.shape[-1] // 2
+        return torch.nn.functional.conv2d(quantised, self.weight, None, self.stride, pad, 1, self.groups)
+
+
+def test_every_layer_of_the_golden_subnets_has_the_codes_of_torchs_own_quantisers(shared: Path) -> None:
+    """Two networks side by side, each on its own activations: the one with torch's quantisers meets the reference's logits as well."""
+    for case in sorted((shared / "golden").glob("oqa_*.json")):
+        spec: dict[str, Any] = json.loads(case.read_text())
+        arrays = np.load(case.with_suffix(".npz"))
+        config = {**spec["config"], "bits": spec["bits"]}
+        supernet = supernet_of(read_state_dict(case.parent / spec["checkpoint"]), config, case.name)
+        for output, subnet in zip(spec["outputs"], spec["subnets"], strict=True):
+            net = supernet.subnet(subnet_config(supernet.options, subnet))
+            judge, mine = copy.deepcopy(net), dict[str, Tensor]()
+            for name, layer in net.quantised().items():
+                judge.set_submodule(f"{name}.conv", TorchsQuantisers(layer.conv))
+                layer.conv.register_forward_pre_hook(
+                    lambda conv, given, name=name, mine=mine: mine.update({name: conv.input_codes(given[0])})
+                )
+            with torch.no_grad():
+                logits = judge(torch.from_numpy(arrays["image"])).numpy()
+                net(torch.from_numpy(arrays["image"]))
+            assert np.abs(logits - arrays[output]).max() <= 1e-4 * np.abs(arrays[output]).max()
+            for name, layer in judge.quantised().items():
+                theirs = cast(TorchsQuantisers, layer.conv).seen
+                assert theirs.shape == mine[name].shape and len(theirs.unique()) > 1
+                assert float((theirs == mine[name]).double().mean()) >= 0.9999, (
+                    f"{case.name}, {output}: {name}"
+                )
 
 
 def test_a_code_that_differs_would_be_seen_in_the_golden_logits(shared: Path) -> None:

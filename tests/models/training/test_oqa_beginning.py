@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import OptionError
-from edgekit.models.lsq import BITS, activation_levels, codes, weight_levels
-from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest
+from edgekit.models.lsq import activation_levels, codes, weight_levels
+from edgekit.models.oqa_space import BITS, SubnetConfig, SupernetOptions, largest
 from edgekit.models.training.oqa_beginning import begin_with_float, closest_step, inherit
 from edgekit.models.training.oqa_supernet import Forward, TrainingSupernet
 

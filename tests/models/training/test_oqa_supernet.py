@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.models.lsq import BITS, activation_levels, weight_levels
+from edgekit.models.lsq import activation_levels, weight_levels
 from edgekit.models.oqa import Supernet
-from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest
+from edgekit.models.oqa_space import BITS, SubnetConfig, SupernetOptions, largest
 from edgekit.models.training.oqa_beginning import begin_with_float
 from edgekit.models.training.oqa_shrinking import Space, space_at, spaces
 from edgekit.models.training.oqa_supernet import Quantise, TrainingSupernet, reaching
