@@ -29,9 +29,8 @@ class _Cut:
 
     at: int
     length: int
-    raw: bytes
-    # Int8 codes in the orders in which they may be stored, and Slot.rows of each
-    forms: tuple[tuple[bytes, int], ...] = ()
+    # Int8 codes, or raw data, in the orders in which they may be stored, and Slot.rows of each
+    forms: tuple[tuple[bytes, int], ...]
     bits: int = RAW
     dtype: str = "uint8"
     factor: int = 1
@@ -43,7 +42,6 @@ class _Blob:
 
     size: int = 0
     parts: list[bytes] = field(default_factory=list)
-    raw: dict[bytes, int] = field(default_factory=dict)
     streams: dict[tuple[int, bytes], list[tuple[bytes, int]]] = field(default_factory=dict)
 
     def add(self, content: bytes) -> int:
@@ -54,18 +52,15 @@ class _Blob:
 
     def place(self, cut: _Cut) -> Slot:
         """Where the constant is stored; behind what it shares where it can."""
-        if cut.bits == RAW:
-            if cut.raw not in self.raw:
-                self.raw[cut.raw] = self.add(cut.raw)
-            return Slot(cut.at, self.raw[cut.raw], len(cut.raw))
         count = len(cut.forms[0][0])
-        for codes, rows in cut.forms:
-            for known, start in self.streams.get((cut.bits, codes[:FEWEST_NUMBERS]), []):
-                if known[:count] == codes:
+        for content, rows in cut.forms:
+            for known, start in self.streams.get((cut.bits, content[:FEWEST_NUMBERS]), []):
+                if known[:count] == content:
                     return Slot(cut.at, start, count, cut.bits, cut.dtype, cut.factor, rows)
-        codes, rows = cut.forms[0]
-        start = self.add(packed.pack(np.frombuffer(codes, np.int8), cut.bits))
-        self.streams.setdefault((cut.bits, codes[:FEWEST_NUMBERS]), []).append((codes, start))
+        content, rows = cut.forms[0]
+        stored = content if cut.bits == RAW else packed.pack(np.frombuffer(content, np.int8), cut.bits)
+        start = self.add(stored)
+        self.streams.setdefault((cut.bits, content[:FEWEST_NUMBERS]), []).append((content, start))
         return Slot(cut.at, start, count, cut.bits, cut.dtype, cut.factor, rows)
 
 
@@ -82,9 +77,7 @@ def pack_graphs(graphs: Mapping[str, bytes], bits: Mapping[str, int]) -> dict[st
     cuts = {path: _cuts(data, bits[path]) for path, data in graphs.items()}
     blob = _Blob()
     every = [(path, cut) for path, found in cuts.items() for cut in found]
-    longest_first = sorted(
-        every, key=lambda one: (-len(one[1].forms[0][0]) if one[1].forms else 0, one[0], one[1].at)
-    )
+    longest_first = sorted(every, key=lambda one: (-len(one[1].forms[0][0]), one[0], one[1].at))
     slots: dict[str, list[Slot]] = {path: [] for path in graphs}
     for path, cut in longest_first:
         slots[path].append(blob.place(cut))
@@ -112,16 +105,16 @@ def _cuts(data: bytes, bits: int) -> list[_Cut]:
         at = data.find(tensor.raw_data, cursor)
         if at < 0:
             continue
-        cut = _as_codes(numpy_helper.to_array(tensor), tensor.raw_data, at, bits)
+        cut = _as_codes(numpy_helper.to_array(tensor), len(tensor.raw_data), at, bits)
         if cut is None and len(tensor.raw_data) >= FEWEST_BYTES:
-            cut = _Cut(at, len(tensor.raw_data), tensor.raw_data)
+            cut = _Cut(at, len(tensor.raw_data), ((tensor.raw_data, 0),))
         if cut is not None:
             found.append(cut)
             cursor = at + len(tensor.raw_data)
     return found
 
 
-def _as_codes(array: np.ndarray, raw: bytes, at: int, bits: int) -> _Cut | None:
+def _as_codes(array: np.ndarray, size: int, at: int, bits: int) -> _Cut | None:
     """The constant as whole numbers of so many bits, None if it is something else."""
     if array.size < FEWEST_NUMBERS or array.dtype not in (np.int8, np.float32):
         return None
@@ -129,7 +122,7 @@ def _as_codes(array: np.ndarray, raw: bytes, at: int, bits: int) -> _Cut | None:
         codes = array / factor
         low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         if codes.any() and (codes >= low).all() and (codes <= high).all() and (codes == np.rint(codes)).all():
-            return _Cut(at, len(raw), raw, _forms(codes.astype(np.int8)), bits, array.dtype.name, factor)
+            return _Cut(at, size, _forms(codes.astype(np.int8)), bits, array.dtype.name, factor)
     return None
 
 

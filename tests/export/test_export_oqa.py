@@ -71,12 +71,13 @@ def test_two_bit_weights_take_a_tenth_of_float32_at_most(bundle: Bundle) -> None
 
 
 def test_every_graph_of_the_bundle_shares_one_blob(bundle: Bundle) -> None:
-    stored = [stored_bytes(bundle.read_bytes(v.graph))[2] for v in bundle.manifest.stages[0].variants]
-    blob = bundle.manifest.files["weights/packed.bin"].bytes
-    # Three graphs, of which one holds the layers that it widens to whole lanes once more
-    assert len(stored) == 3 and blob < 1.5 * max(stored) + sum(
-        stored_bytes(bundle.read_bytes(bundle.manifest.stages[0].variants[0].graph)).values()
-    )
+    graphs = [stored_bytes(bundle.read_bytes(v.graph)) for v in bundle.manifest.stages[0].variants]
+    assert len(graphs) == 3
+    low_bit = max(stored[2] for stored in graphs)
+    others = bundle.manifest.files["weights/packed.bin"].bytes - low_bit
+    # Every low-bit weight once; of the float ones, squeeze-and-excitation's first matrix twice where a graph widens it.
+    whole = max(stored[0] for stored in graphs)
+    assert whole <= others < 1.25 * whole
 
 
 def test_the_session_answers_as_the_network_did(bundle: Bundle) -> None:
