@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit import cli
 from edgekit.bundle import InputSpec, Manifest, Preprocessing, StageSpec, TensorSpec, Variant, write_bundle
 
 onnx = pytest.importorskip("onnx", reason="needs onnx, which is not installed")
@@ -198,5 +199,19 @@ def edgekit():
         command = [python, "-m", "edgekit", *map(str, arguments)]
         root = Path(__file__).resolve().parents[3]
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd or root)
+
+    return run
+
+
+@pytest.fixture
+def refused(capfd):
+    """Run `edgekit` in this process, which is quicker by its start; for mistakes. A traceback would be the test's own."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        said = capfd.readouterr()
+        assert code == 2, said.out
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run

@@ -189,9 +189,9 @@ def test_a_stage_that_fails_is_one_sentence(edgekit, own_stereo):
 @pytest.mark.parametrize(
     "option", ["--runs=0", "--rate=0", "--rate=nan", "--warmup=-1", "--max-p99=x", "--save=nowhere/b.json"]
 )
-def test_a_wrong_option_is_one_sentence(edgekit, stereo, option):
-    process = edgekit("bench", stereo, option)
-    assert process.returncode == 2 and len(process.stderr.splitlines()) == 1
+def test_a_wrong_option_is_one_sentence(refused, stereo, option):
+    process = refused("bench", stereo, option)
+    assert len(process.stderr.splitlines()) == 1
 
 
 def test_a_quiet_machine_with_fixed_clocks_raises_no_warning():

@@ -185,16 +185,13 @@ def test_another_device_is_calibrated_for_by_its_profile(edgekit, bundle, data, 
         (["--data", "DATA", "--save", "nowhere/t.json", "--mean-ms", "5"], "there is no folder"),
     ],
 )  # fmt: skip
-def test_a_call_that_is_wrong_is_refused_in_a_sentence(edgekit, bundle, data, arguments, said):
-    done = edgekit("calibrate", bundle, *[data if one == "DATA" else one for one in arguments])
-    assert done.returncode == 2
+def test_a_call_that_is_wrong_is_refused_in_a_sentence(refused, bundle, data, arguments, said):
+    done = refused("calibrate", bundle, *[data if one == "DATA" else one for one in arguments])
     assert said in done.stderr
-    assert "Traceback" not in done.stderr
 
 
-def test_a_network_that_is_no_classifier_is_refused(edgekit, stereo, data):
-    done = edgekit("calibrate", stereo, "--data", data, "--mean-ms", 5)
-    assert done.returncode == 2
+def test_a_network_that_is_no_classifier_is_refused(refused, stereo, data):
+    done = refused("calibrate", stereo, "--data", data, "--mean-ms", 5)
     assert "is a network for stereo" in done.stderr
 
 
@@ -224,26 +221,23 @@ LOGITS = np.random.default_rng(3).standard_normal((EXITS, 60, CLASSES)).astype(n
     ],
 )  # fmt: skip
 def test_samples_that_cannot_be_used_are_refused_and_the_bundle_stays(
-    edgekit, bundle, tmp_path, arrays, said
+    refused, bundle, tmp_path, arrays, said
 ):
     before = read_bundle(bundle).manifest
     path = tmp_path / "bad.npz"
     np.savez(path, **arrays)
-    done = edgekit("calibrate", bundle, "--data", path, "--mean-ms", 20)
-    assert done.returncode == 2, done.stdout
+    done = refused("calibrate", bundle, "--data", path, "--mean-ms", 20)
     assert said in done.stderr and done.stderr.strip()
-    assert "Traceback" not in done.stderr
     assert read_bundle(bundle, check="hash").manifest == before
 
 
-def test_too_few_samples_for_a_loss_are_refused_before_anything_runs(edgekit, bundle, tmp_path):
+def test_too_few_samples_for_a_loss_are_refused_before_anything_runs(refused, bundle, tmp_path):
     np.savez(tmp_path / "few.npz", images=PICTURES, labels=LABELS)
-    done = edgekit("calibrate", bundle, "--data", tmp_path / "few.npz", "--max-loss", 0.5)
-    assert done.returncode == 2
+    done = refused("calibrate", bundle, "--data", tmp_path / "few.npz", "--max-loss", 0.5)
     assert "at least 1078 labelled samples are needed" in done.stderr.replace(",", "")
 
 
-def test_damaged_samples_are_refused_in_a_sentence(edgekit, bundle, tmp_path):
+def test_damaged_samples_are_refused_in_a_sentence(refused, bundle, tmp_path):
     np.savez(tmp_path / "whole.npz", images=PICTURES, labels=LABELS)
     whole = (tmp_path / "whole.npz").read_bytes()
     for number, damaged in enumerate(
@@ -251,6 +245,5 @@ def test_damaged_samples_are_refused_in_a_sentence(edgekit, bundle, tmp_path):
     ):
         path = tmp_path / f"damaged{number}.npz"
         path.write_bytes(damaged)
-        done = edgekit("calibrate", bundle, "--data", path, "--mean-ms", 20)
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr and path.name in done.stderr
+        done = refused("calibrate", bundle, "--data", path, "--mean-ms", 20)
+        assert path.name in done.stderr

@@ -151,11 +151,9 @@ def test_q_says_the_camera_as_well(edgekit, stereo, folder, tmp_path):
         (["--source", "SEQ", "--record", "run.bag"], "ends in .mcap"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(edgekit, stereo, folder, arguments, said):
-    process = edgekit("run", stereo, *[str(folder) if one == "SEQ" else one for one in arguments])
-    assert process.returncode == 2
+def test_what_cannot_be_is_said_in_one_sentence(refused, stereo, folder, arguments, said):
+    process = refused("run", stereo, *[str(folder) if one == "SEQ" else one for one in arguments])
     assert said in process.stderr
-    assert "Traceback" not in process.stderr
 
 
 def test_no_display_is_said_before_anything_is_loaded(edgekit, stereo, folder, monkeypatch):
