@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Iterator
+from typing import Callable, Iterator, List
 
 import hypothesis
 import pytest
@@ -80,6 +80,12 @@ def interpreter() -> Callable[[str], str]:
         return process.stdout.strip()
 
     return found
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Files with slow tests come first, so that at the end no processor is left alone with one of them."""
+    slow = {item.fspath for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.fspath not in slow)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -43,6 +43,7 @@ def test_two_networks_share_every_frame(tmp_path: Path) -> None:
     assert "0 of 2 frames late" in said
 
 
+@pytest.mark.slow
 def test_one_camera_feeds_two_networks(tmp_path: Path) -> None:
     said = run(tmp_path, "one_camera.py", "--budget-ms", "2000", "--seconds", "2", "--rate", "4")
     assert "depth by stage1" in said and "depth by stage4" in said and "sign " in said

@@ -93,6 +93,7 @@ def test_steps_and_weights_learn_on_the_way_down_to_two_bits(tmp_path: Path, flo
     assert all(bool(torch.isfinite(tensor).all()) for tensor in two.values())
 
 
+@pytest.mark.slow
 def test_a_training_stopped_among_its_subnets_and_resumed_ends_with_the_same_bits(
     tmp_path: Path, float_weights: Path
 ) -> None:
