@@ -2,13 +2,14 @@
 
 import base64
 from html import escape
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from edgekit import __version__
 from edgekit.runtime.classes import class_name, top_classes
 from edgekit.runtime.device.fingerprint import UNKNOWN
+from edgekit.runtime.device.telemetry import Energy
 from edgekit.runtime.page.charts import Mark, Series, against_time, bars, distributions, lines, timeline
 from edgekit.runtime.page.findings import KNOWN, WRONG, ExitFound, Findings, quality
 from edgekit.runtime.page.svg import Axis
@@ -19,6 +20,7 @@ from edgekit.runtime.pictures.resize import resize_columns, resize_rows
 from edgekit.runtime.report import milliseconds
 from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE
+from edgekit.runtime.verbs.bench_device import ENERGY
 from edgekit.runtime.verbs.bench_report import BOUNDARIES
 
 PICTURE = 420  # px that pictures are shrunk to in width
@@ -123,15 +125,23 @@ def key(names: Sequence[str]) -> str:
 
 
 def exit_table(one: Findings) -> str:
-    """Times and what is known of how good every exit is."""
+    """Times, what is known of how good every exit is, and what an inference up to it takes out of the supply."""
     unit, _, values = quality(one.exits)
-    header = ["exit", "p50 ms", "p90 ms", "p99 ms", "max ms", "FPS", unit]
+    device = one.report.device
+    measured = device.source.name is not None
+    header = ["exit", "p50 ms", "p90 ms", "p99 ms", "max ms", "FPS", unit, *(["mJ", "W"] if measured else [])]
     rows = [
         [_named(e), *(milliseconds(getattr(e.times, name)) for name in ("p50", "p90", "p99", "max")),
-         f"{1e3 / e.times.mean:.1f}", "-" if value is None else f"{value:.4g}"]
+         f"{1e3 / e.times.mean:.1f}", "-" if value is None else f"{value:.4g}",
+         *(_energy(device.energy.get(e.name)) if measured else [])]
         for e, value in zip(one.exits, values)
     ]  # fmt: skip
-    return f"<h3>Exits</h3>{html_table(header, rows)}"
+    note = (
+        f'<p class="soft">mJ, W: {escape(ENERGY)} ({escape(str(device.source.name))}).</p>'
+        if measured
+        else ""
+    )
+    return f"<h3>Exits</h3>{html_table(header, rows)}{note}"
 
 
 def sweeps(one: Findings) -> str:
@@ -222,10 +232,11 @@ def settings_table(one: Findings) -> str:
             UNKNOWN if one.report.memory_peak is None else f"{one.report.memory_peak / 2**20:.0f} MiB",
         ),
         ("clock", settings.clock),
+        ("energy", one.report.device.source.name or UNKNOWN),
     ]
     unknown = [name for name, value in rows if value == UNKNOWN]
     rows = [row for row in rows if row[1] != UNKNOWN]
-    if unknown:
+    if unknown:  # by name, so that nobody takes it for none
         rows.append((UNKNOWN, ", ".join(unknown)))
     body = "".join(f"<tr><td>{escape(str(a))}</td><td>{escape(str(b))}</td></tr>" for a, b in rows)
     return f'<div class="card"><h3>Settings</h3><table class="settings">{body}</table></div>'
@@ -236,6 +247,10 @@ def html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(text)}</th>" for text in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _energy(energy: Optional[Energy]) -> List[str]:
+    return [UNKNOWN, UNKNOWN] if energy is None else [f"{energy.millijoules:.1f}", f"{energy.watts:.2f}"]
 
 
 def _named(e: ExitFound) -> str:

@@ -123,6 +123,8 @@ def bench_options(args: argparse.Namespace, path: str) -> argparse.Namespace:
         "threads",
         "no_spin",
         "priority",
+        "energy_seconds",
+        "root",
     ):
         setattr(options, name, getattr(args, name))
     options.bundle, options.no_profile = path, True

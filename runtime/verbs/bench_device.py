@@ -14,6 +14,7 @@ from edgekit.runtime.verbs.options import positive
 from edgekit.runtime.verbs.sessions import open_session
 
 SECONDS = 2.0
+ENERGY = "an inference that ends at this exit, everything the module draws included"
 NO_READING = "no reading of the power came in time; give --energy-seconds more"
 
 
@@ -117,9 +118,7 @@ def device_lines(device: Device) -> List[str]:
         [name, *(["unknown"] * 4 if energy is None else _energy(energy))]
         for name, energy in device.energy.items()
     ]
-    lines.append(
-        f"Energy of an inference that ends at this exit, everything the module draws included ({device.source.name})"
-    )
+    lines.append(f"Energy of {ENERGY} ({device.source.name})")
     lines += table(["exit", "mJ", "W", "frames", "readings"], rows)
     if any(energy is None for energy in device.energy.values()):
         lines.append(NO_READING)

@@ -14,6 +14,7 @@ from edgekit.runtime.page.document import to_html
 from edgekit.runtime.page.findings import Findings, find, quality
 from edgekit.runtime.pictures import read_disparity
 from edgekit.runtime.report import names_of, print_json, say, warn
+from edgekit.runtime.verbs.bench_device import add_device_options
 from edgekit.runtime.verbs.bench_report import to_document
 from edgekit.runtime.verbs.inputs import read_inputs
 from edgekit.runtime.verbs.options import (
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_backend_options(parser)
     add_processor_options(parser)
+    add_device_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document of what the page shows")
 
 
