@@ -250,10 +250,11 @@ def check_destination(path: "Union[str, os.PathLike[str]]", overwrite: bool = Fa
         raise BundleError(f"{path} cannot be written: the directory {parent} is not writable")
     if not os.path.lexists(path):
         return
+    empty = os.path.isdir(path) and os.access(path, os.R_OK) and not os.listdir(path)
+    if not empty and not os.path.isfile(os.path.join(path, MANIFEST)):
+        raise BundleError(f"{path} exists and is no bundle; it will not be overwritten, choose another name")
     if not overwrite:
         raise BundleError(f"{path} exists; choose another name, or replace it (--force, or overwrite=True)")
-    if not os.path.isdir(path) or (os.listdir(path) and not os.path.isfile(os.path.join(path, MANIFEST))):
-        raise BundleError(f"{path} exists and is no bundle; it will not be overwritten")
 
 
 def runtime_archive() -> bytes:

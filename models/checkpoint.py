@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -28,6 +29,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         CheckpointError: the file is missing, truncated, holds no weights, or would have to run code to be read.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a directory; name the checkpoint file in it")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     loaded = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -56,7 +59,10 @@ def _read_torch(path: Path) -> object:
     if absurd is not None:
         raise CheckpointError(f"{path}: refused, {absurd}; get it from where it was trained")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # What torch finds unusual about a file is no news to who exports it: it is read, or refused below.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch raises of a damaged file depends on where the damage is
         if not _begins_as_torch(path):
             raise CheckpointError(
@@ -117,7 +123,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     unknown = sorted(weights.keys() - expected.keys())
     if missing or unknown:
         raise CheckpointError(
-            f"{source}: not a {type(model).__name__} with these options: "
+            f"{source}: no {type(model).__name__} with these options: "
             f"{len(missing)} tensors missing{_some(missing)}, {len(unknown)} unknown{_some(unknown)}"
         )
     for name in sorted(needed):

@@ -257,7 +257,7 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         count = int(array.size - np.count_nonzero(np.isfinite(array)))
         if count:
             raise InputError(
-                f"{name} holds {count} NaN or Inf; load the bundle with allow_nonfinite=True to let them pass"
+                f"{name} holds {count} NaN or Inf; load the bundle with allow_nonfinite=True (--allow-nonfinite) to let them pass"
             )
 
 

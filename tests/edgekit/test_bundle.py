@@ -299,8 +299,9 @@ def test_what_is_no_bundle_is_never_overwritten(
     (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
     (tmp_path / "file").write_text("x")
     for name in ("thesis", "file"):
-        with pytest.raises(BundleError, match="is no bundle"):
-            write_bundle(tmp_path / name, manifest, files, overwrite=True)
+        for overwrite in (False, True):
+            with pytest.raises(BundleError, match=r"is no bundle.*choose another name"):
+                write_bundle(tmp_path / name, manifest, files, overwrite=overwrite)
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import zipfile
 from collections.abc import Callable
@@ -67,6 +68,11 @@ def test_another_file_in_its_place_is_not_called_unsafe(tmp_path: Path, begin: b
         read_state_dict(tmp_path / "a.tar")
 
 
+def test_a_directory_in_its_place_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a directory; name the checkpoint file in it"):
+        read_state_dict(tmp_path)
+
+
 class _RunsCode:
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return os.mkdir, ("reading_ran_code",)
@@ -81,6 +87,15 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(
     with pytest.raises(CheckpointError, match="reading that could run code; load it where you trust it"):
         read_state_dict(path)
     assert not Path("reading_ran_code").exists()
+
+
+def test_a_bare_pickle_is_refused_in_one_sentence_without_a_warning_beside_it(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(_RunsCode(), protocol=4))
+    with pytest.raises(CheckpointError, match="reading that could run code"):
+        read_state_dict(tmp_path / "a.pkl")
+    assert not recwarn.list
 
 
 def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path: Path) -> None:

@@ -139,7 +139,9 @@ def test_a_smaller_tensor_is_padded_like_a_picture_and_never_resized() -> None:
 def test_nan_and_inf_are_refused_unless_allowed(bad: float, size: Tuple[int, int]) -> None:
     tensor = np.zeros((1, 3) + size, np.float32)
     tensor[0, 1, 7, 9] = bad
-    with pytest.raises(InputError, match=r"left holds 1 NaN or Inf.*allow_nonfinite=True"):
+    with pytest.raises(
+        InputError, match=r"left holds 1 NaN or Inf.*allow_nonfinite=True \(--allow-nonfinite\)"
+    ):
         prepare(tensor)
     assert not np.isfinite(prepare(tensor, allow_nonfinite=True).tensors["left"]).all()
 
