@@ -16,8 +16,9 @@ SELDOM, NEARLY, DOUBTED = 0.02, 100, 20
 # this share of a budget, which costs about as much of what could be reached, or up to twice what is usual in all but one of
 # twenty: of a hundred ways back, the longest may be a stall.
 SPENT, AWAKE, MARGIN = 0.04, 0.95, 2.0
-# Those whose answer came so many ms before they would have come back without it can be late too, if they take long.
-WITHIN = 1.0
+# Those whose answer came so many ms before they would have come back without it can be late too, if they take long; so may a part of
+# that share, since a tail of few is shorter than that of many.
+WITHIN, PART = 1.0, 1 / 8
 # So many of them tell more of those to come than all others do.
 SOME = 20
 # Of the first returns, those of a warm-up, the latest says little about the latest of a hundred: as much again is added at
@@ -104,7 +105,7 @@ class WayBack:
         Whose answer came so long before it is late if he takes that much more than the reserve: as seldom as the mean of what is
         taken beyond it, times the share of answers that come in any ms.
         """
-        allowed = RARE / 2 * WITHIN / max(self._near, RARE) * self._took.count
+        allowed = RARE * PART * WITHIN / max(self._near, RARE) * self._took.count
         total = 0.0
         for number, took in enumerate(self._took.largest_first()):
             took = min(took, most)
