@@ -138,7 +138,10 @@ def infer_options(
     try:
         options.check()
     except OptionError as error:
-        raise CheckpointError(f"{source}: its channels do not divide: {error}") from error
+        told = {**config, **seen}
+        assumed = [f"{n}={getattr(options, n)}" for n in ("group_1x1", "condense_factor") if n not in told]
+        hint = f"; no mask tells {' and '.join(assumed)}, which --config may say otherwise" if assumed else ""
+        raise CheckpointError(f"{source}: its channels do not divide: {error}{hint}") from error
     return options, is_converted
 
 

@@ -94,6 +94,10 @@ def check_goal(goal: Goal, costs: Costs) -> None:
         value = getattr(goal, name)
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise OptionError(f"{name}={value!r}: must be a positive number")
+    if goal.geometric is not None and not _has_shares(goal.geometric, len(costs.exits)):
+        raise OptionError(
+            f"geometric={goal.geometric!r}: its powers up to {len(costs.exits)} are no shares in float32; give a number such as 0.5"
+        )
     if goal.max_loss is not None and not 0 < goal.max_loss < 1:
         raise OptionError(
             f"max_loss={goal.max_loss!r}: must be between 0 and 1, such as 0.005 for half a point"
@@ -108,10 +112,18 @@ def check_goal(goal: Goal, costs: Costs) -> None:
             raise OptionError(
                 f"{len(shares)} shares for {len(costs.exits)} exits ({', '.join(costs.exits)}): give one for each"
             )
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):  # NaN is neither
             raise OptionError(
                 f"shares {', '.join(f'{one:g}' for one in shares)}: must be 0 or more and sum to 1"
             )
+
+
+def _has_shares(p: float, exits: int) -> bool:
+    try:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(geometric_shares(p, exits)).all())
+    except (ValueError, OverflowError):  # its logarithm, or one of its powers
+        return False
 
 
 def reach(goal: Goal, evidence: Evidence, costs: Costs) -> Found:

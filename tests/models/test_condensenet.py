@@ -327,3 +327,15 @@ def test_a_training_checkpoint_may_keep_its_whole_classifier_and_its_answers(tmp
     torch.save({"state_dict": build(tmp_path / "x.tar", {}, None).net.state_dict()}, tmp_path / "y.tar")
     with pytest.raises(OptionError, match="converted already"):
         build(tmp_path / "y.tar", {"classifier_share": 1}, None)
+
+
+def test_what_no_mask_tells_is_said_to_be_assumed_where_it_does_not_fit() -> None:
+    """A condense factor of 1 drops nothing, so that the file looks like one before its training."""
+    options = CondenseNetOptions(
+        stages=(3,), growth=(6,), data="cifar10", group_1x1=2, group_3x3=2, condense_factor=1, num_classes=10
+    )
+    weights = CondenseNet(options).state_dict()
+    with pytest.raises(CheckpointError, match=r"group_1x1=4 and condense_factor=4, which --config"):
+        from_weights(weights, {"data": "cifar10"}, "net.tar")
+    told = {"data": "cifar10", "group_1x1": 2, "condense_factor": 1}
+    assert from_weights(weights, told, "net.tar").options.condense_factor == 1
