@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -84,22 +83,9 @@ def test_stages_hand_on_only_what_later_ones_read(tmp_path: Path, family: str) -
     assert picture is not None and (picture.fit, picture.crop, picture.height) == ("crop", 1.0, 32)
 
 
-@pytest.mark.parametrize("family", ["msdnet", "imta"])
-def test_tensorrt_compiles_every_graph(
-    tmp_path: Path, family: str, needs: Callable[[str], ModuleType]
-) -> None:
-    needs("tensorrt_rtx")
-    from edgekit.export.tensorrt_rtx import compile_graph
-
-    bundle = edgekit.export(model=family, checkpoint=_saved(tmp_path, family), out=tmp_path / "x.edgekit")
-    for stage in bundle.manifest.stages:
-        for variant in stage.variants:
-            assert compile_graph(bundle.read_bytes(variant.graph), ["86", "89"])
-
-
 def test_a_graph_for_any_number_of_pictures_answers_each_as_if_it_were_alone(tmp_path: Path) -> None:
     checkpoint = _saved(tmp_path, "imta")
-    alone = edgekit.export(model="imta", checkpoint=checkpoint, out=tmp_path / "one.edgekit")
+    alone = edgekit.export(model="imta", checkpoint=checkpoint, out=tmp_path / "one.edgekit", parity=False)
     free = edgekit.export(
         model="imta", checkpoint=checkpoint, target="cpu", batch=None, out=tmp_path / "any.edgekit"
     )
