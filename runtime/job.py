@@ -11,6 +11,7 @@ from edgekit.errors import EdgekitError
 from edgekit.runtime.budget import check_timeout
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority
+from edgekit.runtime.errands import Errands
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.result import Result
 
@@ -22,8 +23,6 @@ log = logging.getLogger("edgekit")
 TAKING_S = 2e-3
 # How long it lets one go first who goes on without it: as long as he takes to be woken, and no longer than he needs.
 GOING_S = 2e-4
-# How long after a job its thread looks by itself whether somebody has called, in ms: to wake it takes time of who is on his way back.
-LOOKS = 1.0
 
 
 class Job:
@@ -225,9 +224,7 @@ class Worker:
         self._turn = turn
         self._clock = clock
         self._waiting: Deque[Job] = deque()
-        self._calls: List[Tuple[float, Callable[[], object]]] = []
-        self._asked = False  # somebody has called
-        self._looks: Optional[float] = None  # when it looks for calls by itself
+        self._errands = Errands()
         self._current: Optional[Job] = None
         self._changed = threading.Condition()
         self._thread: Optional[threading.Thread] = None
@@ -256,15 +253,10 @@ class Worker:
             old.drop("replaced")
 
     def call(self, what: Callable[[], object], at: float) -> None:
-        """Call ``what`` on the worker's thread when no stage runs: at the instant ``at``, or when the worker is closed.
-
-        Whoever calls is on his way back to his own caller: only a thread that would not look by itself is woken.
-        """
+        """Call ``what`` on the worker's thread between frames: at the instant ``at``, or when the worker is closed."""
         with self._changed:
             if not self._closed:
-                self._calls.append((at, what))
-                self._asked = True
-                if self._current is None and (self._looks is None or self._looks > at):
+                if self._errands.add(what, at) and self._current is None:
                     self._clock.notify_all(self._changed)
                 return
         what()
@@ -320,19 +312,11 @@ class Worker:
     def _take(self) -> bool:
         """Wait for the next job and run it; False once the worker was closed."""
         with self._changed:
-            # He who has the answer of the last job calls soon, if any ever did
-            self._looks = self._clock.now() + LOOKS if self._asked else None
+            self._errands.frame_over(self._clock.now())
             while not self._waiting and not self._closed:
-                self._call_those_due()
-                self._looks = min(
-                    [at for at, _ in self._calls] + ([] if self._looks is None else [self._looks]),
-                    default=None,
-                )
-                self._clock.wait(self._changed, self._looks)
-                if self._looks is not None and self._clock.now() >= self._looks:
-                    self._looks = None
+                self._clock.wait(self._changed, self._errands.sleep_until(self._clock.now()))
             if self._closed:
-                self._call_those_due(all_of_them=True)
+                self._errands.run(None)
                 return False
             job = self._current = self._waiting.popleft()
         with self._turn:
@@ -344,13 +328,6 @@ class Worker:
         with self._changed:
             self._current = None
         return True
-
-    def _call_those_due(self, all_of_them: bool = False) -> None:
-        now = self._clock.now()
-        for at, what in list(self._calls):
-            if all_of_them or at <= now:
-                self._calls.remove((at, what))
-                what()
 
 
 def _call_quietly(call: Callable[[], object]) -> None:

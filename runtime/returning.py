@@ -6,6 +6,7 @@ from typing import Callable, Optional, Tuple
 from edgekit.runtime.backends.onnxruntime import usable_cores
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority, Raised
+from edgekit.runtime.errands import GONE_MS
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.punctuality import MOST_RESERVED, WITHIN, WayBack
@@ -16,8 +17,6 @@ from edgekit.runtime.result import Result
 AHEAD = 0.3
 # What he needs after the last look at the clock, in ms: a frame's memory is given back, and functions are left.
 LEAVING = 0.05
-# How long a caller in real time may go on before others, in ms: enough to hand his answer on.
-SOON = 1.0
 
 
 class Returning:
@@ -53,7 +52,7 @@ class Returning:
     def run(self, execution: Execution, raised: Raised) -> Tuple[Result, Callable[[], None]]:
         """The answer of a frame that is run until it is over, or its time is up: then a stage that still runs is cancelled.
 
-        Its caller stays ``raised`` until `SOON` after he has gone, to use his answer. The last thing that he does is to call what
+        Its caller stays ``raised`` until `GONE_MS` after he has gone, to use his answer. The last thing that he does is to call what
         is returned beside it, so that it is known how long his way back was.
 
         Without any answer yet, nothing is lost by waiting for one as long as it can still be in time.
@@ -78,7 +77,7 @@ class Returning:
             result = (draft and execution.refreshed(draft)) or execution.result("budget")
         finally:
             job.taken()
-        raised.lower_later(lambda lower: self.worker.call(lower, self._clock.now() + SOON))
+        raised.lower_later(lambda lower: self.worker.call(lower, self._clock.now() + GONE_MS))
         return result, lambda: self._gone(due, came, first)
 
     def _gone(self, due: float, came: Optional[float], first: bool) -> None:

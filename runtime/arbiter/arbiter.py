@@ -73,9 +73,6 @@ class Arbiter(Closing):
         self._waiting: Deque[_Asked] = deque()
         self._current: Optional[_Asked] = None
         self._errands = Errands()
-        self._looks: Optional[float] = (
-            None  # when the thread that waits for frames looks for errands by itself
-        )
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
@@ -220,11 +217,9 @@ class Arbiter(Closing):
         return min(max(self._returns.reserve_ms(budget_ms), answering), MOST_RESERVED * budget_ms)
 
     def _call_soon(self, what: Callable[[], object]) -> None:
-        """Have ``what`` called a little later. Whoever asks is on his way back: he wakes a thread only if that sleeps for good."""
         with self._changed:
             if not self._closed:
-                self._errands.add(what, self.clock.now() + GONE_MS)
-                if self._current is None and self._looks is None:
+                if self._errands.add(what, self.clock.now() + GONE_MS) and self._current is None:
                     self.clock.notify_all(self._changed)
                 return
         what()
@@ -233,13 +228,9 @@ class Arbiter(Closing):
         with self._priority.working():
             while True:
                 with self._changed:
-                    self._errands.run(self.clock.now())  # also where one frame waits behind the other
+                    self._errands.frame_over(self.clock.now())
                     while not self._waiting and not self._closed:
-                        now = self.clock.now()
-                        self._errands.run(now)
-                        if self._looks is not None and now >= self._looks:
-                            self._looks = None
-                        self.clock.wait(self._changed, self._looks or self._errands.due)
+                        self.clock.wait(self._changed, self._errands.sleep_until(self.clock.now()))
                     if not self._waiting:
                         self._errands.run(None)
                         return
@@ -257,8 +248,6 @@ class Arbiter(Closing):
             with self._changed:
                 asked.over = True
                 self._current = None
-                if self._priority.name == "realtime":
-                    self._looks = self.clock.now() + 2 * GONE_MS
                 self.clock.notify_all(self._changed)
 
     def _let_go(self, asked: "_Asked") -> None:

@@ -11,7 +11,8 @@ from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority
-from edgekit.runtime.job import LOOKS, Job, Worker
+from edgekit.runtime.errands import GONE_MS
+from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -306,7 +307,7 @@ def test_who_calls_on_his_way_back_wakes_only_a_worker_that_would_not_look_by_it
     worker = Worker("never started", threading.Lock(), clock, Priority())
     monkeypatch.setattr(clock, "notify_all", woken.append)
     worker._current = session.submit(**golden(session)) if runs else None
-    worker._looks = looks
+    worker._errands._sleeps_until = looks
     worker.call(lambda: None, at=5.0)
     assert bool(woken) == wakes
 
@@ -316,7 +317,7 @@ def test_after_a_frame_a_worker_looks_once_by_itself_if_somebody_ever_called(vir
     worker, clock = session._returning.worker, session.clock
     for frame in range(2):
         session.submit(**session.golden()[0]).result()
-        at = clock.now() + LOOKS
+        at = clock.now() + GONE_MS
         worker.call(lambda: made.append(clock.now()), at)
         pause = threading.Condition()
         with pause:
