@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edgekit.errors import OptionError
-from edgekit.export.verb import parse_config, parse_size
+from edgekit.export.words import parse_config, parse_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

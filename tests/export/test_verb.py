@@ -14,7 +14,7 @@ import pytest
 from edgekit import cli
 from edgekit.bundle import read_bundle
 from edgekit.errors import OptionError
-from edgekit.export.verb import parse_config, parse_size
+from edgekit.export.words import parse_config, parse_size
 
 
 def _export(repository: Path, cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
