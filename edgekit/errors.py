@@ -23,6 +23,10 @@ class BundleError(EdgekitError):
     """A bundle is damaged, incomplete, of a newer schema, or cannot be written."""
 
 
+class NewerBundleError(BundleError):
+    """A bundle of a newer schema: nothing is wrong with it, another edgekit reads it."""
+
+
 class ExportError(EdgekitError):
     """A network cannot be turned into graphs that the target takes."""
 

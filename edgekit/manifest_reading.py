@@ -4,7 +4,7 @@ import json
 from typing import Callable, Dict, Mapping, Optional, Tuple, TypeVar, cast
 
 from edgekit.canonical import self_hash
-from edgekit.errors import BundleError
+from edgekit.errors import BundleError, NewerBundleError
 from edgekit.manifest import (
     SCHEMA,
     CalibrationSpec,
@@ -32,7 +32,8 @@ def decode(text: bytes, source: str) -> Manifest:
     """Read the bytes of a ``manifest.json`` that lies at ``source``.
 
     Raises:
-        BundleError: no JSON, changed after it was written, of a newer schema, or something in it is missing or wrong.
+        NewerBundleError: it is of a newer schema.
+        BundleError: no JSON, changed after it was written, or something in it is missing or wrong.
     """
     try:
         document = json.loads(text.decode("utf-8"))
@@ -66,7 +67,7 @@ def _check_schema(document: Mapping[str, object], source: str) -> None:
     if schema > SCHEMA:
         provenance = document.get("provenance")
         writer = provenance.get("edgekit") if isinstance(provenance, dict) else None
-        raise BundleError(
+        raise NewerBundleError(
             "{}: schema {}, and this edgekit reads schemas up to {}. edgekit {} reads it: upgrade with "
             "pip install --upgrade edgekit, or run the bundle by itself with python3 BUNDLE VERB".format(
                 source, schema, SCHEMA, f"{writer} or newer" if writer else "of a newer version"

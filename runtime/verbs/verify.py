@@ -7,7 +7,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, read_bundle
-from edgekit.errors import BackendError, BundleError
+from edgekit.errors import BackendError, BundleError, NewerBundleError
 from edgekit.runtime.report import print_json, say, table, warn
 from edgekit.runtime.session import Session
 from edgekit.runtime.variants import variant_choices
@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         bundle = read_bundle(args.bundle)
         damaged = find_damaged(bundle)
+    except NewerBundleError:  # not damaged, so that no copy would help
+        raise
     except BundleError as error:
         if not os.path.exists(os.path.join(args.bundle, "manifest.json")):
             raise

@@ -76,6 +76,19 @@ def test_a_changed_manifest_is_damage_and_no_manifest_is_no_bundle(edgekit, own_
     assert edgekit("verify", tmp_path / "nowhere").returncode == 2
 
 
+def test_a_bundle_of_a_newer_schema_is_not_called_damaged(edgekit, own_stereo):
+    bundle = own_stereo()
+    path = os.path.join(bundle, "manifest.json")
+    with open(path) as file:
+        manifest = json.load(file)
+    manifest["schema"] = 99
+    with open(path, "w") as file:
+        json.dump(manifest, file)
+    process = edgekit("verify", bundle)
+    assert process.returncode == 2 and "this edgekit reads schemas up to" in process.stderr
+    assert "damaged" not in process.stdout + process.stderr
+
+
 def test_another_answer_than_the_golden_one_fails(edgekit, own_stereo):
     def shift(files):
         import io
