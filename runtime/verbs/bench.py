@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit import __version__, atomic
 from edgekit.bundle import Bundle, Manifest, read_bundle
-from edgekit.errors import BackendError, BundleError
+from edgekit.errors import BundleError
 from edgekit.runtime.calibration.bundled import part_of
 from edgekit.runtime.device.state import moved, read_state
 from edgekit.runtime.device.system import (
@@ -22,17 +22,17 @@ from edgekit.runtime.device.system import (
     return_freed_memory,
 )
 from edgekit.runtime.guess import told
-from edgekit.runtime.loading import check_variants
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder
 from edgekit.runtime.statistics import doubts, summarize
-from edgekit.runtime.variants import fastest, measured_elsewhere, time_variants, variant_choices
+from edgekit.runtime.variants import measured_elsewhere
 from edgekit.runtime.verbs.bench_data import add_data_options, compare, read_data
 from edgekit.runtime.verbs.bench_device import Device, add_device_options, measure_exits
 from edgekit.runtime.verbs.bench_report import Budgeted, Gate, Report, Settings, to_document, to_lines
+from edgekit.runtime.verbs.bench_variants import DEFAULT, FASTEST, add_variants_option, choose_variants
 from edgekit.runtime.verbs.inputs import golden_pictures, read_inputs
 from edgekit.runtime.verbs.options import (
     add_backend_options,
@@ -41,7 +41,6 @@ from edgekit.runtime.verbs.options import (
     add_run_options,
     check_folder,
     positive,
-    read_variants,
 )
 from edgekit.runtime.verbs.sessions import (
     Sessions,
@@ -52,8 +51,6 @@ from edgekit.runtime.verbs.sessions import (
 )
 from edgekit.runtime.verbs.timelines import add_timeline_options, write_timelines
 
-ROUNDS = 30  # frames per variant before the measurement, to find the fastest
-FASTEST, DEFAULT = "fastest", "default"
 OTHERS_BUSY = 0.15  # CPUs: more than a quiet system's own services take
 CLOCK_FELL = 0.95  # a CPU clock below this share of its maximum after the run
 
@@ -81,12 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(parser)
     add_processor_options(parser)
     add_network_option(parser)
-    parser.add_argument(
-        "--variants",
-        default=FASTEST,
-        metavar="WHICH",
-        help="fastest: time every graph of every stage first (default); default: take the bundle's; or STAGE=NAME,...",
-    )
+    add_variants_option(parser)
     parser.add_argument(
         "--save", metavar="FILE", help="write the JSON document, with every frame's times, to a file"
     )
@@ -217,43 +209,6 @@ def _described(manifest: Manifest, asked: Sequence[Optional[str]]) -> str:
 def _networks(manifest: Manifest, asked: Sequence[Optional[str]]) -> Dict[str, str]:
     """Which network each stage that was measured is of, where there are several."""
     return {stage: one.name for one in manifest.networks if one.name in asked for stage in one.stages}
-
-
-def choose_variants(
-    args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, Mapping[str, np.ndarray]]
-) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
-    """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
-    if args.variants == DEFAULT:
-        return None, {}, []
-    if args.variants != FASTEST:
-        asked = read_variants(args.variants)
-        check_variants(bundle.manifest, asked)
-        return asked, {}, []
-    choices = variant_choices(bundle.manifest)
-    if len(choices) == 1:
-        return None, {}, []
-    sessions: List[Sessions] = []
-    tried, refused = [], []
-    try:
-        for choice in choices:
-            try:
-                sessions.append(Sessions(args, bundle, choice, inputs))
-                tried.append(choice)
-            except BackendError as error:
-                if choice is choices[-1] and not sessions:
-                    raise
-                refused.append(f"a variant cannot run here and was left out: {error}")
-        frames = [lambda session=session: session.frame().stage_ms for session in sessions]
-        rounds = min(args.runs, ROUNDS)
-        timed = time_variants(tried, frames, rounds, Progress("timing every variant", rounds).at)
-    finally:
-        for session in sessions:
-            session.close()
-    backend = args.backend or "onnxruntime"
-    own = {
-        stage.name: stage.defaults[backend] for stage in bundle.manifest.stages if backend in stage.defaults
-    }
-    return fastest(timed, own), timed, refused
 
 
 def measure_paced(args: argparse.Namespace, sessions: Sessions) -> Paced:

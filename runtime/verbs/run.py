@@ -2,19 +2,17 @@
 
 import argparse
 import os
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from edgekit.bundle import Bundle, Manifest, read_bundle
-from edgekit.disparity import DisparityErrors, disparity_errors
+from edgekit.bundle import read_bundle
+from edgekit.disparity import disparity_errors
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.classes import class_name, top_classes
-from edgekit.runtime.confidence import softmax
 from edgekit.runtime.guess import told as told_of
 from edgekit.runtime.pictures import read_disparity, write_npy, write_pfm, write_png
-from edgekit.runtime.pictures.colors import color_disparity, disparity_range
-from edgekit.runtime.report import milliseconds, print_json, say, table
+from edgekit.runtime.pictures.colors import color_disparity
+from edgekit.runtime.report import print_json, say
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from edgekit.runtime.verbs import stream
@@ -28,20 +26,12 @@ from edgekit.runtime.verbs.options import (
     positive,
     positive_whole,
 )
+from edgekit.runtime.verbs.run_report import Answer, document, lines, why
 from edgekit.runtime.verbs.sessions import add_network_option, check_one_network, open_session
 from edgekit.runtime.verbs.stream_options import add_stream_options, check_stream_options
 from edgekit.runtime.verbs.timelines import add_trace_option, write_run_trace
 
 Writer = Callable[[str, np.ndarray], None]
-
-
-class Answer(NamedTuple):
-    """One exit's result, and how far it is from the truth where that is known."""
-
-    stage: str
-    result: Result
-    output: np.ndarray
-    errors: Optional[DisparityErrors]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         write_run_trace(args, session, results[-1])
     answers = compare(results, truth)
     if not answers:
-        raise BackendError(f"{bundle.manifest.name} gave no answer: {_why(args, results[-1])}")
+        raise BackendError(f"{bundle.manifest.name} gave no answer: {why(args, results[-1])}")
     told = answers if args.every_exit else answers[-1:]
     written = write_answers(files, told)
     held = depth.write(told[-1].output, inputs["left"]) if depth.wanted else {}
@@ -214,116 +204,3 @@ def beside(path: str, stage: str) -> str:
     """Where an earlier exit is written: ``disparity.stage1.png`` beside ``disparity.png``."""
     stem, extension = os.path.splitext(path)
     return f"{stem}.{stage}{extension}"
-
-
-def document(
-    bundle: Bundle,
-    manifest: Manifest,
-    args: argparse.Namespace,
-    told: List[Answer],
-    written: Mapping[str, str],
-) -> Dict[str, object]:
-    """What is printed with ``--json``."""
-    last = told[-1].result
-    return {
-        "bundle": bundle.path,
-        "budget_ms": args.budget_ms,
-        "stage": last.stage,
-        "network": last.network,
-        "reason": last.reason,
-        "elapsed_ms": last.elapsed_ms,
-        "slack_ms": last.slack_ms,
-        "missed": last.missed,
-        "preprocess_ms": last.preprocess_ms,
-        "stages": {
-            stage.name: {
-                "predicted_at_most_ms": last.predicted_ms.get(stage.name),
-                "measured_ms": last.stage_ms.get(stage.name),
-            }
-            for stage in manifest.stages
-        },
-        "exits": [_exit_json(manifest, one) for one in told],
-        "written": dict(written),
-    }
-
-
-def _exit_json(manifest: Manifest, one: Answer) -> Dict[str, object]:
-    output = one.output
-    found: Dict[str, object] = {
-        "stage": one.stage,
-        "network": one.result.network,
-        "elapsed_ms": one.result.elapsed_ms,
-        "shape": list(output.shape),
-    }
-    if manifest.task == "classification":
-        found["top"] = [
-            {"class": index, "name": class_name(manifest, index), "probability": share}
-            for index, share in top_classes(softmax(output))
-        ]
-    else:
-        found["range"] = [float(output.min()), float(output.max())]
-        found["errors"] = None if one.errors is None else one.errors._asdict()
-    return found
-
-
-def lines(
-    manifest: Manifest,
-    args: argparse.Namespace,
-    told: List[Answer],
-    written: Mapping[str, str],
-) -> List[str]:
-    """What is printed for people."""
-    last = told[-1].result
-    number = [stage.name for stage in manifest.stages].index(told[-1].stage) + 1
-    place = f"{number} of {len(manifest.stages)}" if last.network is None else f"network {last.network}"
-    said = [f"{told[-1].stage} answered ({place}) in {last.elapsed_ms:.1f} ms: {_why(args, last)}"]
-    if args.budget_ms is not None and last.slack_ms is not None:
-        left = f"{last.slack_ms:.1f} ms to spare" if not last.missed else f"MISSED by {-last.slack_ms:.1f} ms"
-        said.append(
-            f"budget {args.budget_ms:g} ms, {left}; preparing the pictures took {last.preprocess_ms:.1f} ms of it"
-        )
-    rows = [
-        [
-            f"{stage.name} {manifest.network_of(stage.name) or ''}".rstrip(),
-            milliseconds(last.predicted_ms.get(stage.name)),
-            milliseconds(last.stage_ms.get(stage.name)),
-        ]
-        for stage in manifest.stages
-    ]
-    said += ["", *table(["stage", "predicted at most, ms", "measured, ms"], rows), ""]
-    for one in told:
-        said += _answer_lines(manifest, one)
-    for path, stage in written.items():
-        kind = ""
-        if path.endswith(".png"):
-            output = next(one.output for one in told if one.stage == stage)
-            kind = " ({:.1f} px blue to {:.1f} px red)".format(*disparity_range(output, args.max_disparity))
-        said.append(f"wrote {path}{kind}")
-    return said
-
-
-def _why(args: argparse.Namespace, result: Result) -> str:
-    reasons = {
-        "final": "it is the last stage" if result.network is None else "there is no better one",
-        "budget": "the next stage does not fit into what is left of the budget",
-        "confident": "it is sure enough of its answer",
-        "cancelled": "the run was cancelled",
-        "error": f"the next stage failed ({result.error})",
-        "partial": f"--stage {args.stage}",
-    }
-    return reasons.get(result.reason, result.reason)
-
-
-def _answer_lines(manifest: Manifest, one: Answer) -> List[str]:
-    output = one.output
-    if manifest.task == "classification":
-        rows = [
-            [class_name(manifest, index) or index, f"{100 * share:.2f} %"]
-            for index, share in top_classes(softmax(output))
-        ]
-        return [f"{one.stage}:", *table(["class", "probability"], rows)]
-    low, high = float(output.min()), float(output.max())
-    text = f"{one.stage}: disparity {output.shape[1]} x {output.shape[0]} px, {low:.1f} to {high:.1f} px"
-    if one.errors is not None:
-        text += f"; EPE {one.errors.epe:.2f} px, D1 {100 * one.errors.d1:.2f} % of {one.errors.pixels:,} px"
-    return [text]
