@@ -12,7 +12,8 @@ import edgekit
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, EdgekitError, InputError, OptionError
 from edgekit.runtime.clock import Clock
-from edgekit.runtime.policies import FixedStage
+from edgekit.runtime.policies import FixedStage, Policy, Reached
+from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
 from tests.toy_graphs import stereo_exits
@@ -443,6 +444,44 @@ def test_close_ends_a_running_job_keeps_what_it_reached_and_leaves_no_thread(
     assert all(job.done() for job in jobs)
     assert jobs[-1].result().reason == "cancelled"
     assert jobs[-1].result().output is None
+
+
+class Held(Policy):
+    """Lets a frame that has an answer go on when it is told to."""
+
+    def __init__(self) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+
+    def stop(self, reached: Reached) -> None:
+        self.reached.set()
+        assert self.go.wait(20)
+
+
+@pytest.mark.parametrize("overrun", ["return", "finish"])
+def test_whoever_waits_for_a_frame_while_another_thread_closes_the_session_has_its_answer(
+    stereo_bundle: Bundle, overrun: str
+) -> None:
+    before, held = threading.active_count(), Held()
+    results: List[Result] = []
+    held.go.set()
+    session = Session.open(stereo_bundle.path, threads=1, policies=[held])
+    inputs = golden(session)
+    held.reached.clear()
+    held.go.clear()
+    caller = threading.Thread(
+        target=lambda: results.append(session.infer(budget_ms=1e5, overrun=overrun, **inputs))
+    )
+    closer = threading.Thread(target=session.close)
+    caller.start()
+    assert held.reached.wait(20)
+    closer.start()
+    held.go.set()
+    caller.join(20)
+    closer.join(20)
+    assert results[0].output is not None
+    assert threading.active_count() == before
+    with pytest.raises(EdgekitError, match="closed"):
+        session.infer(**inputs)
 
 
 def test_the_chosen_variant_is_the_one_wanted_then_the_default_of_the_backend(stereo_bundle: Bundle) -> None:
