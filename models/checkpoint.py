@@ -115,7 +115,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     """Put ``weights`` into ``model``; ``num_batches_tracked``, which inference does not read, may be absent.
 
     Raises:
-        CheckpointError: tensors are missing, left over, of another shape, or hold NaN or Inf.
+        CheckpointError: tensors are missing, left over, of another shape or kind, or hold NaN or Inf.
     """
     expected = model.state_dict()
     needed = {name for name in expected if not name.endswith("num_batches_tracked")}
@@ -126,12 +126,16 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
             f"{source}: no {type(model).__name__} with these options: "
             f"{len(missing)} tensors missing{_some(missing)}, {len(unknown)} unknown{_some(unknown)}"
         )
-    for name in sorted(needed):
-        if weights[name].shape != expected[name].shape:
+    for name in sorted(expected.keys() & weights.keys()):
+        given, wanted = weights[name], expected[name]
+        # Old versions of torch kept num_batches_tracked as one element, now it has no sides
+        if given.shape != wanted.shape and not (name not in needed and given.numel() == 1):
             raise CheckpointError(
-                f"{source}: {name} is {tuple(weights[name].shape)}, these options need {tuple(expected[name].shape)}"
+                f"{source}: {name} is {tuple(given.shape)}, these options need {tuple(wanted.shape)}"
             )
-        if not torch.isfinite(weights[name]).all():
+        if given.is_complex() or (given.is_floating_point() and not wanted.is_floating_point()):
+            raise CheckpointError(f"{source}: {name} holds {given.dtype}, where {wanted.dtype} is needed")
+        if not torch.isfinite(given).all():
             raise CheckpointError(
                 f"{source}: {name} holds NaN or Inf; the file is damaged or its training diverged"
             )

@@ -125,6 +125,10 @@ def infer_options(
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f"{source}: not a CondenseNet checkpoint (it has no usable {error})") from error
     for name, value in seen.items():
+        if 0 in (value if isinstance(value, tuple) else (value,)):
+            raise CheckpointError(
+                f"{source}: its tensors make {name} 0: a group has no inputs or no outputs; the file is damaged"
+            )
         if name in config and config[name] != value:
             told = list(value) if isinstance(value, tuple) else value
             given = list(g) if isinstance(g := config[name], tuple) else g
@@ -298,7 +302,12 @@ def _stages(weights: Weights, source: str) -> tuple[int, ...]:
 
 def _condensation(weights: Weights, config: Mapping[str, object], source: str) -> dict[str, object]:
     """Groups and condense factor as the masks tell them; nothing where nothing was dropped yet."""
-    masks = {name: tensor[:, :, 0, 0] for name, tensor in weights.items() if name.endswith("._mask")}
+    masks = {}
+    for name, tensor in weights.items():
+        if name.endswith("._mask"):
+            if tensor.dim() != 4:
+                raise ValueError(name)
+            masks[name] = tensor[:, :, 0, 0]
     pruned = {name: mask for name, mask in masks.items() if not bool((mask == 1).all())}
     if not pruned:
         return {}

@@ -339,3 +339,31 @@ def test_what_no_mask_tells_is_said_to_be_assumed_where_it_does_not_fit() -> Non
         from_weights(weights, {"data": "cifar10"}, "net.tar")
     told = {"data": "cifar10", "group_1x1": 2, "condense_factor": 1}
     assert from_weights(weights, told, "net.tar").options.condense_factor == 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "wrong", "said"),
+    [
+        ("conv_1.index", torch.zeros(0, dtype=torch.int64), "group_1x1 0: a group has no inputs"),
+        ("conv_1.conv.weight", torch.zeros(0, 8, 1, 1), "bottleneck 0: a group has no inputs or no outputs"),
+        ("conv_1.index", torch.zeros(16), "index holds torch.float32, where torch.int64"),
+        ("conv_1.norm.num_batches_tracked", torch.zeros(0, dtype=torch.int64), r"num_batches_tracked is \(0,\)"),
+        ("conv_2.conv.weight", torch.zeros(8, 8, 3, 3, dtype=torch.complex64), "holds torch.complex64"),
+    ],
+)  # fmt: skip
+def test_tensors_that_no_conversion_writes_are_refused(tensor: str, wrong: torch.Tensor, said: str) -> None:
+    weights = dict(converted(_net()).state_dict())
+    name = f"features.denseblock_1.denselayer_1.{tensor}"
+    if wrong.numel():
+        wrong = wrong.flatten()[:1].expand(weights[name].shape).clone()
+    weights[name] = wrong
+    with pytest.raises(CheckpointError, match=said):
+        from_weights(weights, {}, "x.tar")
+
+
+def test_a_mask_with_a_side_too_many_is_refused() -> None:
+    weights = dict(_net().state_dict())
+    name = "features.denseblock_1.denselayer_1.conv_1._mask"
+    weights[name] = weights[name][None]
+    with pytest.raises(CheckpointError, match=r"no usable .*conv_1\._mask"):
+        from_weights(weights, {}, "x.tar")
