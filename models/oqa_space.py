@@ -198,8 +198,9 @@ def _choice(name: str, value: object, length: int, allowed: Sequence[int]) -> tu
     chosen: list[int] = []
     for item in given:
         if isinstance(item, bool) or not isinstance(item, int) or item not in allowed:
+            several = "; several are written [3,4,...]" if isinstance(item, str) else ""
             raise OptionError(
-                f"{name}: {item!r} is outside the supernet's space, which has {', '.join(map(str, allowed))}"
+                f"{name}: {item!r} is outside the supernet's space, which has {', '.join(map(str, allowed))}{several}"
             )
         chosen.append(item)
     return tuple(chosen)

@@ -198,6 +198,7 @@ def test_a_subnet_is_a_copy_that_its_supernet_does_not_feel() -> None:
         ({"ks": [3] * 19}, "ks has 19 numbers, and must have 20"),
         ({"d": [2] * 6}, "d has 6 numbers, and must have 5"),
         ({"e": 5}, "e: 5 is outside the supernet's space, which has 3, 4, 6"),
+        ({"e": "3,4"}, "which has 3, 4, 6; several are written [3,4,...]"),
         ({"ks": [3] * 19 + [9]}, "ks: 9 is outside"),
         ({"d": [True] * 5}, "outside"),
         ({"bits": 8}, "bits=8: OQA's networks have 2, 3, 4 bits"),
