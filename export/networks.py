@@ -231,11 +231,18 @@ def _reference(
             given: object = model.reference(*samples.values())
     except Exception as error:  # whatever the user's network raises
         raise ExportError(f"reference() raised {type(error).__name__}: {error}") from error
-    exits = list(given) if isinstance(given, (tuple, list)) else []
-    if not exits or not all(isinstance(exit_, Tensor) for exit_ in exits):
-        raise ExportError(
-            f"reference() returns a {type(given).__name__}; it must return a list of tensors, one an exit"
+    found = list(given) if isinstance(given, (tuple, list)) else [given]
+    exits = [exit_ for exit_ in found if isinstance(exit_, Tensor)]
+    other = next((type(exit_).__name__ for exit_ in found if not isinstance(exit_, Tensor)), None)
+    if other is not None or isinstance(given, Tensor):
+        came = (
+            "one tensor"
+            if other is None
+            else f"a {other}"
+            if exits[0] is given
+            else f"a {other} among its exits"
         )
+        raise ExportError(f"reference() returns {came}; it must return a list of tensors, one an exit")
     expected = {r.stage.name: r.outputs[r.stage.exit] for r in runs if r.stage.exit is not None}
     if len(exits) != len(expected):
         raise ExportError(

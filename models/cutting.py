@@ -31,7 +31,8 @@ class CutNetwork(nn.Module):
         options: anything worth noting in the bundle, as JSON values; ``classes``, a list of texts, names the classes.
 
     Raises:
-        OptionError: a layer does not exist, is not called exactly once, or the network cannot be traced.
+        OptionError: a layer does not exist, is not called exactly once, the network cannot be traced, or an argument is of
+            the wrong kind.
     """
 
     task = "classification"
@@ -40,6 +41,7 @@ class CutNetwork(nn.Module):
         self, network: nn.Module, heads: Mapping[str, nn.Module], image: ImageInput, family: str = "cut",
         options: Mapping[str, object] | None = None,
     ) -> None:  # fmt: skip
+        _check_kinds(network, heads, image)
         super().__init__()
         self.family = family
         self.options: Mapping[str, object] = dict(options or {})
@@ -78,18 +80,19 @@ class CutNetwork(nn.Module):
         return [self._stage(number, end, stage_of) for number, end in enumerate(ends)]
 
     def _stage(self, number: int, end: fx.Node, stage_of: Mapping[fx.Node, int]) -> Stage:
-        own = [
-            node for node in self._graph.nodes if stage_of.get(node) == number and node.op != "placeholder"
-        ]
+        computed = {node for node in self._graph.nodes if stage_of.get(node) == number}
+        # Parameters that the network itself reads are no tensors to hand on: every stage that reads one has it.
+        held = {s for node in computed for s in node.all_input_nodes if s.op == "get_attr"}
+        computed = {node for node in computed if node.op not in ("placeholder", "get_attr")} | held
+        own = [node for node in self._graph.nodes if node in computed]
         reads = _unique(
-            s
-            for node in (*own, end)
-            for s in node.all_input_nodes
-            if stage_of[s] < number or s.op == "placeholder"
+            s for node in own for s in node.all_input_nodes if s not in computed and s.op != "get_attr"
         )
-        if end not in own:  # an earlier stage computed what this exit reads
-            reads = _unique((*reads, end))
-        writes = [node for node in own if any(stage_of.get(user, number) > number for user in node.users)]
+        writes = [
+            node
+            for node in own
+            if node.op != "get_attr" and any(stage_of.get(user, number) > number for user in node.users)
+        ]
         graph, copies = fx.Graph(), {}
         for node in reads:
             copies[node] = graph.placeholder(node.name)
@@ -116,6 +119,20 @@ class CutNetwork(nn.Module):
             (exit_, *(names[node] for node in writes)),
             exit_,
         )
+
+
+def _check_kinds(network: object, heads: object, image: object) -> None:
+    if not isinstance(network, nn.Module):
+        raise OptionError(f"the network to cut is a {type(network).__name__}; it must be a torch.nn.Module")
+    if not isinstance(image, ImageInput):
+        raise OptionError(f"image={image!r}: must be an edgekit.models.staged.ImageInput")
+    if not isinstance(heads, Mapping):
+        raise OptionError(f"heads are a {type(heads).__name__}; they must be modules by the names of layers")
+    for name, head in heads.items():
+        if not isinstance(head, nn.Module):
+            raise OptionError(
+                f"the head of {name!r} is a {type(head).__name__}; it must be a torch.nn.Module"
+            )
 
 
 def _answer(head: nn.Module, exits: list[Tensor], layer: nn.Module, inputs: object, output: Tensor) -> None:
@@ -161,6 +178,16 @@ def _traced(network: nn.Module, heads: Mapping[str, nn.Module]) -> fx.Graph:
     if sum(node.op == "placeholder" for node in graph.nodes) != 1:
         raise OptionError(
             f"{type(network).__name__} cannot be cut: it must take one picture and nothing else"
+        )
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    last = output.args[0]
+    if not isinstance(last, fx.Node):
+        raise OptionError(
+            f"{type(network).__name__} cannot be cut: it must return its logits and nothing else, not a {type(last).__name__}"
+        )
+    if last.op == "call_module" and last.target in heads:
+        raise OptionError(
+            f"{type(network).__name__} cannot be cut at {last.target!r}: its output is the network's own, which is an exit anyway"
         )
     return graph
 

@@ -103,7 +103,7 @@ def test_costs_are_those_of_the_layers(tmp_path: Path) -> None:
         ("empty_name", ("stage2", "outputs", "('',)")),
         ("twice", ("stage2", "features, features")),
         ("no_reference", ("reference()", "NoneType", "list of tensors")),
-        ("one_reference", ("reference()", "Tensor", "list of tensors")),
+        ("one_reference", ("reference()", "one tensor", "list of tensors")),
         ("reference_raises", ("reference()", "ValueError", "no such layer")),
         ("reused", ("stage2", "'features'", "stage1 has already")),
         ("same_stage", ("stage1, stage1", "stage1, stage2")),

@@ -31,6 +31,27 @@ class _Skips(nn.Module):
         return self.fc((y * self.gain + x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+class _Scales(nn.Module):
+    """A parameter and a buffer of its own, read before and after the cuts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.register_buffer("shift", torch.full((8, 1, 1), 0.5))
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x * self.scale) * self.scale + self.shift
+        return self.fc((self.second(x) * self.scale + self.shift).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class _Pair(_Scales):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x), x  # type: ignore[return-value]
+
+
 def _cut(*layers: str) -> CutNetwork:
     torch.manual_seed(0)
     image = ImageInput("image", 12, 12)
@@ -67,6 +88,38 @@ def test_every_exit_teaches_its_head_and_the_layers_below_it() -> None:
     assert [name for name, p in cut.named_parameters() if p.grad is None] == []
 
 
+def test_what_the_network_itself_holds_is_read_by_every_stage_and_handed_on_by_none() -> None:
+    torch.manual_seed(0)
+    heads = {layer: pooled_head(8, 5) for layer in ("first", "second")}
+    cut = CutNetwork(_Scales(), heads, ImageInput("image", 12, 12)).eval()
+    stages = cut.stages()
+    names = {name for stage in stages for name in (*stage.inputs, *stage.outputs)}
+    assert not any("scale" in name or "shift" in name for name in names)
+    known = {"image": torch.randn(1, 3, 12, 12)}
+    with torch.no_grad():
+        for stage in stages:
+            out = stage.module(*(known[name] for name in stage.inputs))
+            known.update(zip(stage.outputs, out if isinstance(out, tuple) else (out,), strict=True))
+        for number, exit_ in enumerate(cut.reference(known["image"]), 1):
+            torch.testing.assert_close(known[f"logits{number}"], exit_)
+
+
+@pytest.mark.parametrize(
+    ("network", "heads", "image", "said"),
+    [
+        (torch.relu, {"first": nn.Identity()}, ImageInput("image", 12, 12), "must be a torch.nn.Module"),
+        (_Scales(), ["first"], ImageInput("image", 12, 12), "heads are a list"),
+        (_Scales(), {"first": None}, ImageInput("image", 12, 12), "the head of 'first' is a NoneType"),
+        (_Scales(), {"first": nn.Identity()}, (12, 12), "must be an edgekit.models.staged.ImageInput"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(
+    network: object, heads: object, image: object, said: str
+) -> None:
+    with pytest.raises(OptionError, match=said):
+        CutNetwork(network, heads, image)  # type: ignore[arg-type]
+
+
 def _branches() -> nn.Module:
     class Branches(nn.Module):
         def __init__(self) -> None:
@@ -87,6 +140,8 @@ def _branches() -> nn.Module:
         (_Skips, ["twice"], ("'twice'", "2 times")),
         (_Skips, ["second", "second.0"], ("'second.0'", "a layer around it")),
         (_branches, ["layer"], ("cannot trace", "branch")),
+        (_Scales, ["fc"], ("'fc'", "an exit anyway")),
+        (_Pair, ["first"], ("its logits and nothing else", "tuple")),
     ],
 )
 def test_what_cannot_be_cut_is_named(
