@@ -59,7 +59,9 @@ def live_line(counts: Counts, rate: float) -> str:
 def lines(counts: Counts, budget_ms: Optional[float], written: Mapping[str, str], ended: str) -> List[str]:
     """The summary for people."""
     rate = counts.captured / counts.seconds if counts.seconds else 0.0
-    said = [f"{counts.captured} {'frame' if counts.captured == 1 else 'frames'} in {counts.seconds:.1f} s, {rate:.1f} a second; {ended}"]
+    said = [
+        f"{counts.captured} {'frame' if counts.captured == 1 else 'frames'} in {counts.seconds:.1f} s, {rate:.1f} a second; {ended}"
+    ]
     what = [f"answered {counts.answered}", f"dropped {counts.dropped} (a newer one came first)"]
     if budget_ms is not None:
         what.append(f"missed {counts.missed} (first answer later than {budget_ms:g} ms after arrival)")
