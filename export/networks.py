@@ -235,14 +235,8 @@ def _reference(
     exits = [exit_ for exit_ in found if isinstance(exit_, Tensor)]
     other = next((type(exit_).__name__ for exit_ in found if not isinstance(exit_, Tensor)), None)
     if other is not None or isinstance(given, Tensor):
-        came = (
-            "one tensor"
-            if other is None
-            else f"a {other}"
-            if exits[0] is given
-            else f"a {other} among its exits"
-        )
-        raise ExportError(f"reference() returns {came}; it must return a list of tensors, one an exit")
+        came = f"a {other}" if other is not None else "one tensor"
+        raise ExportError(f"reference() returns {came}, where it must return a list of tensors, one an exit")
     expected = {r.stage.name: r.outputs[r.stage.exit] for r in runs if r.stage.exit is not None}
     if len(exits) != len(expected):
         raise ExportError(
