@@ -71,7 +71,8 @@ def check_apart(
     """Refuse a network for ``batch`` pictures at once, None for any number, that does not keep them apart.
 
     Raises:
-        ExportError: a tensor between stages has not one row a picture, or a picture's answer depends on those beside it.
+        ExportError: a tensor between stages has not one row a picture, a picture's answer depends on those beside it, or the
+            network takes no more than one.
     """
     if batch == 1:
         return
@@ -88,9 +89,14 @@ def check_apart(
         name: torch.cat((tensor, tensor.flip(-1))) if batch is None else tensor
         for name, tensor in samples.items()
     }
-    with torch.no_grad():
-        together = model.reference(*pictures.values())
-        alone = model.reference(*(tensor[:1] for tensor in pictures.values()))
+    try:
+        with torch.no_grad():
+            together = model.reference(*pictures.values())
+            alone = model.reference(*(tensor[:1] for tensor in pictures.values()))
+    except Exception as error:  # whatever the user's network raises
+        raise ExportError(
+            f"reference() raised {type(error).__name__} when it was given several pictures at once, or one of them alone: {error}"
+        ) from error
     for stage, one, own in zip(exits_of(runs), together, alone, strict=True):
         if one.shape[:1] == own.shape[:1] or (one[:1] - own).abs().max() > ALONE * own.abs().max():
             raise ExportError(

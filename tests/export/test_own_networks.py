@@ -64,7 +64,11 @@ def test_numbers_and_masks_cross_a_cut_and_an_exit_may_be_read_again(tmp_path: P
 @pytest.mark.parametrize("batch", [2, None])
 @pytest.mark.parametrize(
     ("model", "words"),
-    [("scaled", ("stage1", "scale of shape ()")), ("beside", ("stage1", "depends on those beside it"))],
+    [
+        ("scaled", ("stage1", "scale of shape ()")),
+        ("beside", ("stage1", "depends on those beside it")),
+        ("alone", ("reference()", "ValueError", "one at a time")),
+    ],
 )
 def test_several_pictures_at_once_are_for_networks_that_keep_them_apart(
     tmp_path: Path, model: str, words: tuple[str, ...], batch: int | None

@@ -190,6 +190,20 @@ class _Centred(_Logits):
         return logits - 0.5 * logits.mean(0, keepdim=True)
 
 
+class Alone(Single):
+    """It takes one picture, and no more."""
+
+    def reference(self, *inputs: Tensor) -> Sequence[Tensor]:
+        if len(inputs[0]) > 1:
+            raise ValueError("one at a time")
+        return super().reference(*inputs)
+
+
+def alone(size: tuple[int, int] | None) -> Alone:
+    """The one that takes no two pictures."""
+    return Alone(size=size or (32, 32))
+
+
 def beside(size: tuple[int, int] | None) -> Beside:
     """The one that does not keep pictures apart."""
     return Beside(size=size or (32, 32))
