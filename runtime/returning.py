@@ -15,8 +15,6 @@ from edgekit.runtime.result import Result
 # How long before he sets out a caller makes the answer that he has so far, in ms: several times what that takes. He stays awake
 # from then on where a stage has a processor left: to be woken takes 0.1 ms in the median, and 0.3 in one case of fifty.
 AHEAD = 0.3
-# What he needs after the last look at the clock, in ms: a frame's memory is given back, and functions are left.
-LEAVING = 0.05
 
 
 class Returning:
@@ -82,7 +80,7 @@ class Returning:
 
     def _gone(self, due: float, came: Optional[float], first: bool) -> None:
         """A caller goes on who was to set out at ``due``, or when the answer ``came``; ``first``: there was none before."""
-        now = self._clock.now() + LEAVING
+        now = self._clock.now() + self._clock.leaving_ms
         if came is not None:
             # Who waits for a first answer is late by what he takes, whatever is reserved
             self._returns.add(now - came, WITHIN if first else due - came)
