@@ -445,8 +445,9 @@ def test_only_the_network_that_runs_has_its_picture_prepared(bundle: Bundle) -> 
             lambda execution: frames.append(tuple(name for name, _, _ in execution.progress.prepared))
         )
         alone = session.infer(image=PICTURE)
-        list(session.anytime(image=PICTURE))
+        # One or two: which of these toys is the quickest is measured
+        ran = {result.network for result in session.anytime(image=PICTURE)}
         assert frames[0] == ("stage4",)
-        assert len(frames[1]) == 2
+        assert len(frames[1]) == len(ran)
         assert 0 < alone.preprocess_ms < alone.elapsed_ms
         assert alone.begun_ms["stage4"] >= alone.preprocess_ms
