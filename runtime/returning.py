@@ -30,7 +30,6 @@ class Returning:
         self._priority = priority
         self._clock: Clock = plan.clock
         self._returns = WayBack()
-        self._spare = usable_cores() > 1
 
     def reserve_ms(self, budget_ms: Optional[float], returning: bool) -> float:
         """What the stages must leave of a budget: for making the answer and, if the caller is ``returning``, for his way back."""
@@ -62,7 +61,7 @@ class Returning:
         due = call.exit_by
         came, first = None, False  # type: Optional[float], bool
         draft = self._draft(job, execution, due - AHEAD)
-        if job.wait(due, awake=draft is not None and self._spare):
+        if job.wait(due, awake=draft is not None and usable_cores() > 1):
             came = min(execution.progress.reached, due)
         elif not execution.progress.exits:
             first = True

@@ -169,7 +169,7 @@ class Arbiter(Closing):
             finally:
                 asked.gone.set()
             if asked.due is not None and not lasting:
-                self._returns.add(self.clock.now() - asked.due)
+                self._returns.add(self.clock.now() + self.clock.leaving_ms - asked.due)
             return shared
 
     def _run(self, asked: "_Asked") -> None:
@@ -189,7 +189,7 @@ class Arbiter(Closing):
             until = frame.exit_by
             self._wait(asked, until)
             if until is not None and not asked.over and not frame.answered and frame.budget_ms is not None:
-                back = min(self._returns.usual_ms, MOST_RESERVED * frame.budget_ms)
+                back = min(self._returns.seldom_ms, MOST_RESERVED * frame.budget_ms)
                 until = None if asked.lasting else frame.started + frame.budget_ms - back
                 asked.watched = True
                 self._wait(asked, until, answered=True)

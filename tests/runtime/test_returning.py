@@ -8,6 +8,7 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
+from edgekit.runtime import returning
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.execution import Execution
 from edgekit.runtime.job import Job
@@ -206,11 +207,11 @@ def test_a_caller_is_awake_when_he_has_to_go_if_he_has_an_answer_and_the_stage_a
     monkeypatch.setattr(
         session.clock, "stay_awake", lambda over, until: awake.append(until - session.clock.now())
     )
-    monkeypatch.setattr(session._returning, "_spare", True)
+    monkeypatch.setattr(returning, "usable_cores", lambda: 2)
     assert session.infer(budget_ms=60, **session.golden()[0]).elapsed_ms == 60
     assert awake == [pytest.approx(AHEAD)]
     session.infer(budget_ms=8, **session.golden()[0])  # without any
-    monkeypatch.setattr(session._returning, "_spare", False)
+    monkeypatch.setattr(returning, "usable_cores", lambda: 1)
     session.infer(budget_ms=60, **session.golden()[0])
     assert len(awake) == 1
 
