@@ -20,6 +20,7 @@ from edgekit.models.oqa import Supernet
 from edgekit.models.oqa_catalogue import PublishedSubnet, find, published
 from edgekit.models.oqa_space import SubnetConfig, SupernetOptions, largest, subnet_config
 from edgekit.models.oqa_staged import StagedOqa, build, infer_options, supernet_of
+from tests.golden_subnets import golden_subnets
 
 ABSORBED, SHOWN = (
     1e-5,
@@ -85,29 +86,21 @@ class TorchsQuantisers(torch.nn.Module):
 
 def test_every_layer_of_the_golden_subnets_has_the_codes_of_torchs_own_quantisers(shared: Path) -> None:
     """Two networks side by side, each on its own activations: the one with torch's quantisers meets the reference's logits as well."""
-    for case in sorted((shared / "golden").glob("oqa_*.json")):
-        spec: dict[str, Any] = json.loads(case.read_text())
-        arrays = np.load(case.with_suffix(".npz"))
-        config = {**spec["config"], "bits": spec["bits"]}
-        supernet = supernet_of(read_state_dict(case.parent / spec["checkpoint"]), config, case.name)
-        for output, subnet in zip(spec["outputs"], spec["subnets"], strict=True):
-            net = supernet.subnet(subnet_config(supernet.options, subnet))
-            judge, mine = copy.deepcopy(net), dict[str, Tensor]()
-            for name, layer in net.quantised().items():
-                judge.set_submodule(f"{name}.conv", TorchsQuantisers(layer.conv))
-                layer.conv.register_forward_pre_hook(
-                    lambda conv, given, name=name, mine=mine: mine.update({name: conv.input_codes(given[0])})
-                )
-            with torch.no_grad():
-                logits = judge(torch.from_numpy(arrays["image"])).numpy()
-                net(torch.from_numpy(arrays["image"]))
-            assert np.abs(logits - arrays[output]).max() <= 1e-4 * np.abs(arrays[output]).max()
-            for name, layer in judge.quantised().items():
-                theirs = cast(TorchsQuantisers, layer.conv).seen
-                assert theirs.shape == mine[name].shape and len(theirs.unique()) > 1
-                assert float((theirs == mine[name]).double().mean()) >= 0.9999, (
-                    f"{case.name}, {output}: {name}"
-                )
+    for case, net, image, wanted in golden_subnets(shared):
+        judge, mine = copy.deepcopy(net), dict[str, Tensor]()
+        for name, layer in net.quantised().items():
+            judge.set_submodule(f"{name}.conv", TorchsQuantisers(layer.conv))
+            layer.conv.register_forward_pre_hook(
+                lambda conv, given, name=name, mine=mine: mine.update({name: conv.input_codes(given[0])})
+            )
+        with torch.no_grad():
+            logits = judge(torch.from_numpy(image)).numpy()
+            net(torch.from_numpy(image))
+        assert np.abs(logits - wanted).max() <= 1e-4 * np.abs(wanted).max()
+        for name, layer in judge.quantised().items():
+            theirs = cast(TorchsQuantisers, layer.conv).seen
+            assert theirs.shape == mine[name].shape and len(theirs.unique()) > 1
+            assert float((theirs == mine[name]).double().mean()) >= 0.9999, f"{case}: {name}"
 
 
 def test_a_code_that_differs_would_be_seen_in_the_golden_logits(shared: Path) -> None:

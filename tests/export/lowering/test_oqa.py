@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -23,23 +21,9 @@ from edgekit.export.lowering.oqa_requantise import requantise
 from edgekit.export.lowering.oqa_u8 import U8Block
 from edgekit.export.passes import simplify
 from edgekit.export.tensorrt_table import version
-from edgekit.models.checkpoint import read_state_dict
 from edgekit.models.lsq import codes
-from edgekit.models.oqa import Block, OqaNet
-from edgekit.models.oqa_space import subnet_config
-from edgekit.models.oqa_staged import supernet_of
-
-
-def golden(shared: Path) -> Iterator[tuple[str, OqaNet, np.ndarray, np.ndarray]]:
-    """Every golden subnet with its pictures and its logits."""
-    for case in sorted((shared / "golden").glob("oqa_*.json")):
-        spec: dict[str, Any] = json.loads(case.read_text())
-        arrays = np.load(case.with_suffix(".npz"))
-        config = {**spec["config"], "bits": spec["bits"]}
-        supernet = supernet_of(read_state_dict(case.parent / spec["checkpoint"]), config, case.name)
-        for output, subnet in zip(spec["outputs"], spec["subnets"], strict=True):
-            net = supernet.subnet(subnet_config(supernet.options, subnet))
-            yield f"{case.stem} {output}", net, arrays["image"], arrays[output]
+from edgekit.models.oqa import Block
+from tests.golden_subnets import golden_subnets
 
 
 def ort(module: nn.Module, x: Tensor, name: str = "image") -> np.ndarray:
@@ -56,7 +40,7 @@ def ort(module: nn.Module, x: Tensor, name: str = "image") -> np.ndarray:
 @pytest.mark.slow
 def test_every_container_meets_the_golden_logits_in_onnx_runtime(shared: Path) -> None:
     seen = 0
-    for case, net, image, logits in golden(shared):
+    for case, net, image, logits in golden_subnets(shared):
         picture = torch.from_numpy(image[:1])
         for container, module in lowering.variants(net, {"image": tuple(picture.shape)}).items():
             error = np.abs(ort(module, picture) - logits[:1]).max() / np.abs(logits[:1]).max()
@@ -66,7 +50,7 @@ def test_every_container_meets_the_golden_logits_in_onnx_runtime(shared: Path) -
 
 
 def test_the_weights_of_every_container_are_the_checkpoints_codes(shared: Path) -> None:
-    _, net, image, _ = next(golden(shared))
+    _, net, image, _ = next(golden_subnets(shared))
     for container, module in lowering.variants(net, {"image": (1, *image.shape[1:])}).items():
         held = [b for b in module.buffers() if b.dim() in (2, 4) and b.dtype in (torch.int8, torch.float32)]
         for name, layer in net.quantised().items():
@@ -105,7 +89,7 @@ def test_a_wider_block_has_channels_that_nothing_reads_in_whole_lanes(channels: 
 @pytest.mark.slow
 def test_every_block_gives_the_next_ones_codes_at_the_same_input(shared: Path) -> None:
     """At least 99.9 % of the elements; the reference's own input goes into every block."""
-    for case, net, image, _ in golden(shared):
+    for case, net, image, _ in golden_subnets(shared):
         with torch.no_grad():
             x = net.first_norm(net.first(torch.from_numpy(image[:1])))
             x = x * torch.clamp(x + 3, 0, 6) / 6
@@ -166,7 +150,7 @@ def test_accumulators_beyond_32_bits_are_refused_by_the_layers_name() -> None:
 
 
 def test_reach_is_what_the_worst_input_gives(shared: Path) -> None:
-    _, net, _, _ = next(golden(shared))
+    _, net, _, _ = next(golden_subnets(shared))
     layer = integer_layer("final", net.final)
     worst = torch.from_numpy((layer.weight[:, :, 0, 0] > 0) * layer.top).double()
     sums = (worst * torch.from_numpy(layer.weight[:, :, 0, 0]).double()).sum(1)
@@ -176,7 +160,7 @@ def test_reach_is_what_the_worst_input_gives(shared: Path) -> None:
 def test_float_and_int8_follow_tensorrts_rules_and_compile(
     shared: Path, needs: Callable[..., ModuleType]
 ) -> None:
-    _, net, image, _ = next(case for case in golden(shared) if case[0] == "oqa_b2 logits_0")
+    _, net, image, _ = next(case for case in golden_subnets(shared) if case[0] == "oqa_b2 logits_0")
     picture = torch.from_numpy(image[:1])
     graphs: dict[str, bytes] = {}
     for container, module in lowering.variants(net, {"image": tuple(picture.shape)}).items():
