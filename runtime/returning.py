@@ -3,9 +3,9 @@
 import threading
 from typing import Callable, Optional, Tuple
 
-from edgekit.runtime.backends.onnxruntime import usable_cores
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority, Raised
+from edgekit.runtime.device.system import usable_cores
 from edgekit.runtime.errands import GONE_MS
 from edgekit.runtime.execution import ANSWERING, Execution, Plan
 from edgekit.runtime.job import Job, Worker
@@ -59,7 +59,8 @@ class Returning:
         job = Job(execution, self._clock)
         self.worker.add(job)
         due = call.exit_by
-        came, first = None, False  # type: Optional[float], bool
+        came: Optional[float] = None
+        first = False
         draft = self._draft(job, execution, due - AHEAD)
         if job.wait(due, awake=draft is not None and usable_cores() > 1):
             came = min(execution.progress.reached, due)

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import os
 import re
 import threading
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -13,6 +12,7 @@ from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
 from edgekit.runtime.backends.onnxruntime_settings import session_config
+from edgekit.runtime.device.system import usable_cores
 
 CPU = "CPUExecutionProvider"
 DTYPES = {
@@ -60,12 +60,6 @@ def open_backend(
             f"providers: this ONNX Runtime has no {', '.join(missing) or 'empty list'}; it has {', '.join(available)}"
         )
     return OnnxRuntime(library, chosen, threads or usable_cores(), spin)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class OnnxRuntime(Backend):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Callable, Dict, Optional, Tuple, Type
 
 from edgekit.errors import OptionError
+from edgekit.runtime.device.system import usable_cores
 
 PRIORITIES = ("normal", "realtime")
 # What allows it to whoever types this, from his next login on.
@@ -132,7 +133,7 @@ class Raised:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._before is not None and (self._later is None or len(os.sched_getaffinity(0)) == 1):
+        if self._before is not None and (self._later is None or usable_cores() == 1):
             os.sched_setscheduler(0, *self._before)
             self._before = None
         if self._later is not None and (self._before is not None or self._tidy):

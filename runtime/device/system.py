@@ -93,6 +93,12 @@ def _own_memory(root: str, key: str) -> Optional[int]:
     return None
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def read_processors(root: str = "/") -> Processors:
     """The CPU as it is now."""
     base = "sys/devices/system/cpu"
@@ -106,7 +112,7 @@ def read_processors(root: str = "/") -> Processors:
         model=_processor_name(root),
         online=None if online is None else len(online),
         present=None if present is None else len(present),
-        usable=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        usable=usable_cores(),
         governors=tuple(sorted(name for name in governors if name)),
         mhz=tuple(khz / 1000.0 for khz in now if khz is not None),
         max_mhz=max((khz / 1000.0 for khz in most if khz is not None), default=None),
