@@ -77,6 +77,10 @@ class CutNetwork(nn.Module):
         (last,) = output.all_input_nodes
         ends = [*self._cuts, last]
         stage_of = _assign(ends)
+        if stage_of[last] < len(ends) - 1:
+            raise OptionError(
+                f"{type(self.network).__name__} cannot be cut at {self._cuts[-1].target!r}: the network's own answer is ready before it"
+            )
         return [self._stage(number, end, stage_of) for number, end in enumerate(ends)]
 
     def _stage(self, number: int, end: fx.Node, stage_of: Mapping[fx.Node, int]) -> Stage:

@@ -150,3 +150,22 @@ def test_what_cannot_be_cut_is_named(
     with pytest.raises(OptionError) as raised:
         CutNetwork(network(), {layer: nn.Identity() for layer in layers}, ImageInput("image", 12, 12))
     assert all(word in str(raised.value) for word in words), raised.value
+
+
+class _Early(nn.Module):
+    """Its answer is ready before its last layer runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answer, self.after = nn.Linear(3, 4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer = self.answer(x)
+        self.after(answer)
+        return answer
+
+
+def test_a_cut_after_the_networks_own_answer_is_named() -> None:
+    cut = CutNetwork(_Early(), {"after": nn.Identity()}, ImageInput("image", 12, 12))
+    with pytest.raises(OptionError, match="cannot be cut at 'after': the network's own answer is ready"):
+        cut.stages()
