@@ -2,12 +2,12 @@
 
 import os
 from abc import ABC, abstractmethod
-from typing import Dict, Iterable, Mapping, Tuple, TypeVar
+from typing import Dict, Iterable, Mapping, Optional, Tuple, TypeVar
 
 import numpy as np
 
 from edgekit.bundle import Bundle, InputSpec, StageSpec
-from edgekit.errors import BackendError
+from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.closing import Closing
 from edgekit.runtime.device.fingerprint import Fingerprint
 
@@ -43,6 +43,16 @@ def check_tensors(stage: StageSpec, reads: Iterable[str], writes: Iterable[str],
             raise BackendError(
                 f"{source}: {stage.name} {what} {', '.join(found)}, the manifest says {', '.join(wanted)}"
             )
+
+
+def check_threads(threads: Optional[int]) -> None:
+    """That a number of threads is one, where it is given.
+
+    Raises:
+        OptionError: it is no positive number.
+    """
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise OptionError(f"threads={threads!r}: must be a positive whole number")
 
 
 class Frame(ABC):

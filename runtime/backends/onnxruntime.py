@@ -10,7 +10,14 @@ import numpy as np
 
 from edgekit.bundle import StageSpec
 from edgekit.errors import BackendError, OptionError
-from edgekit.runtime.backends.base import Backend, Frame, Loaded, StageCancelled, check_tensors
+from edgekit.runtime.backends.base import (
+    Backend,
+    Frame,
+    Loaded,
+    StageCancelled,
+    check_tensors,
+    check_threads,
+)
 from edgekit.runtime.backends.onnxruntime_settings import session_config
 from edgekit.runtime.device.system import usable_cores
 
@@ -47,8 +54,7 @@ def open_backend(
         BackendError: it is not installed, or cannot be imported.
         OptionError: a provider is not there, or ``threads`` is no positive number.
     """
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise OptionError(f"threads={threads!r}: must be a positive whole number")
+    check_threads(threads)
     library = _import()
     available = list(library.get_available_providers())
     if isinstance(providers, str):
