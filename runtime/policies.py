@@ -124,7 +124,7 @@ class Confidence(Policy):
             given = {
                 name: spec.threshold for name, spec in manifest.exits.items() if spec.threshold is not None
             }
-            if not given:
+            if not given and manifest.calibration is None:  # calibrated, it means that nobody leaves early
                 raise OptionError(
                     f"{manifest.name} has no calibrated thresholds; give your own, one for each exit"
                 )
@@ -201,6 +201,11 @@ class AverageBudget(Policy):
     def check(self, manifest: Manifest) -> None:
         """See `Policy.check`."""
         self.confidence.check(manifest)
+        if not self.confidence.thresholds:
+            raise OptionError(
+                f"{manifest.name} was calibrated so that nobody leaves early, which leaves no threshold to move; give"
+                " Confidence thresholds, or calibrate for a shorter mean"
+            )
 
     def stop(self, reached: Reached) -> Optional[str]:
         """See `Policy.stop`."""

@@ -112,6 +112,13 @@ def test_thresholds_that_were_calibrated_into_the_bundle_are_taken(classifier: M
         Confidence().check(classifier)
 
 
+def test_where_calibrating_let_nobody_leave_early_nobody_does(classifier: Manifest) -> None:
+    calibrated = classifier._replace(calibration=CalibrationSpec("probability", "record.json"))
+    assert checked(Confidence(), calibrated).stop(reached(1.0)) is None
+    with pytest.raises(OptionError, match="nobody leaves early, which leaves no threshold to move"):
+        AverageBudget(20.0, Confidence()).check(calibrated)
+
+
 def test_the_measure_and_the_temperatures_of_the_calibration_are_taken(classifier: Manifest) -> None:
     calibrated = classifier._replace(
         exits={"stage1": ExitSpec(0.5, None, None, 4.0)}, calibration=CalibrationSpec("margin", "record.json")
