@@ -8,6 +8,8 @@ from edgekit.canonical import plain, self_hash
 from edgekit.errors import BundleError, OptionError, meant
 
 SCHEMA = 1
+# Keys that most bundles have no use for: not written where they hold nothing.
+LEFT_OUT = ("networks", "calibration", "layers", "runtime", "float16", "source", "temperature")
 NETWORK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -80,7 +82,8 @@ class Variant(NamedTuple):
     """One graph of a stage: ``bits`` as stored, ``precision`` as computed, ``bytes`` of the file ``graph``.
 
     ``layers`` says both layer by layer where they differ within a graph; it is empty where they do not. The file of a graph with
-    weights of fewer bits than 32 is a packed one (`edgekit.packed`), read with `Bundle.read_graph`.
+    weights of fewer bits than 32 is a packed one (`edgekit.packed`), read with `Bundle.read_graph`. ``runtime`` is the only
+    backend that has its operators; None for ONNX's own, which every backend has.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Variant(NamedTuple):
     precision: str
     bytes: int
     layers: Tuple[LayerSpec, ...] = ()
+    runtime: Optional[str] = None
 
 
 class StageSpec(NamedTuple):
@@ -204,19 +208,14 @@ class Manifest(NamedTuple):
     def to_json(self) -> Dict[str, object]:
         """The JSON document, its own hash included. What most bundles have no use for is left out of it."""
         document = cast(Dict[str, object], plain(self))
-        if not self.networks:
-            del document["networks"]
-        if self.calibration is None:
-            del document["calibration"]
-        for stage in cast(List[Dict[str, List[Dict[str, object]]]], document["stages"]):
-            for variant in stage["variants"]:
-                layers = cast(List[Dict[str, object]], variant.pop("layers"))
-                if layers:
-                    variant["layers"] = [{k: v for k, v in one.items() if v is not None} for one in layers]
-        for spec in cast(Dict[str, Dict[str, object]], document["exits"]).values():
-            for key in ("source", "temperature"):
-                if spec[key] is None:
-                    del spec[key]
+        stages = cast(List[Dict[str, List[Dict[str, object]]]], document["stages"])
+        variants = [variant for stage in stages for variant in stage["variants"]]
+        layers = [layer for one in variants for layer in cast(List[Dict[str, object]], one["layers"])]
+        exits = cast(Dict[str, Dict[str, object]], document["exits"])
+        for record in [document, *variants, *layers, *exits.values()]:
+            for key in LEFT_OUT:
+                if key in record and record[key] in (None, []):
+                    del record[key]
         document["sha256"] = self_hash(document)
         return document
 

@@ -193,7 +193,8 @@ def _stage(place: _Place) -> StageSpec:
 def _variant(place: _Place) -> Variant:
     name, graph, precision = (place[key].text() for key in ("name", "graph", "precision"))
     layers = place["layers"].each(_layer) if place.has("layers") else ()
-    return Variant(name, graph, place["bits"].whole(), precision, place["bytes"].whole(), layers)
+    runtime = place["runtime"].text() if place.has("runtime") else None
+    return Variant(name, graph, place["bits"].whole(), precision, place["bytes"].whole(), layers, runtime)
 
 
 def _layer(place: _Place) -> LayerSpec:

@@ -91,7 +91,7 @@ def manifest(
         name=name,
         family=", ".join(families),
         task=first.task,
-        options={} if several else dict(first.options),
+        options=_common_classes(networks) if several else dict(networks[0].options),
         target=target,
         provenance=provenance,
         inputs=tuple(_input(spec) for spec in first.inputs),
@@ -157,12 +157,19 @@ def _input(spec: ImageInput) -> InputSpec:
     return InputSpec(spec.name, "float32", spec.shape, "NCHW", None, recipe)
 
 
+def _common_classes(networks: Sequence[Network]) -> dict[str, object]:
+    """What the classes are called, where all networks agree on it."""
+    named = [network.options.get("classes") for network in networks]
+    agreed = isinstance(named[0], list) and named.count(named[0]) == len(named)
+    return {"classes": named[0]} if agreed else {}
+
+
 def _network(networks: Sequence[Network], index: int) -> NetworkSpec:
     network = networks[index]
     return NetworkSpec(
         name=network.name,
         stages=tuple(run.stage.name for run in network.runs),
-        options=dict(network.model.options),
+        options=dict(network.options),
         inputs=tuple(_input(spec) for spec in own_inputs(networks, index)),
     )
 
@@ -187,7 +194,13 @@ def _stage(
     name = run.stage.name
     variants = [
         Variant(
-            v, path, forms[v].bits, forms[v].precision, len(files[path]), tuple(map(_layer, forms[v].layers))
+            v,
+            path,
+            forms[v].bits,
+            forms[v].precision,
+            len(files[path]),
+            tuple(map(_layer, forms[v].layers)),
+            forms[v].runtime,
         )
         for (stage, v), path in paths.items()
         if stage == name

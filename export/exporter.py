@@ -66,6 +66,7 @@ def export(
     precision: str | None = None,
     batch: int | None = 1,
     measure: bool = True,
+    classes: Sequence[str] | None = None,
 ) -> Bundle:
     """Turn a trained network, or several of rising cost for one task, into a bundle.
 
@@ -82,6 +83,7 @@ def export(
         precision: ``float32`` or ``int8``: only graphs that compute in it; by default every one that the target has.
         batch: how many pictures the graphs take at once, or None for any number, where the target allows it.
         measure: for the target ``cpu``, time the variants here and start with the fastest; see `edgekit.export.choice`.
+        classes: the names of a classifier's classes, in their order; `edgekit run` prints them.
         alternatives: several networks of which the scheduler picks for every frame, by name: what differs from the arguments
             above (``checkpoint``, ``config``, ``size``, ``model``), and their ``accuracy`` and its ``source`` where known. A
             model that builds several by itself needs none.
@@ -106,6 +108,7 @@ def export(
         precision,
         batch,
         measure,
+        classes,
     )
     return run(request, progress).bundle
 
@@ -124,7 +127,7 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         for name, each in asked
         for one in networks.build(name, each)
     ]
-    ran = networks.run(built, steps.begin)
+    ran = networks.run(built, steps.begin, request.classes)
     for network in ran:
         check_apart(network.model, network.samples, network.runs, request.batch)
     graphs: dict[str, dict[str, bytes]] = {}
@@ -140,7 +143,7 @@ def run(request: Request, progress: Report | None = None) -> Exported:
             dropped.update(left_out)
     engines, uncompiled = compile_ahead(graphs, target, steps.begin)
     dropped.update(uncompiled)
-    defaults = {name: _defaults(variants, target) for name, variants in graphs.items()}
+    defaults = {name: _defaults(each, target) for name, each in forms.items()}
     timed: list[choice.Measured] = []
     if request.measure and target.name == "cpu" and request.batch is not None:
         steps.begin("timing variants")
@@ -153,6 +156,8 @@ def run(request: Request, progress: Report | None = None) -> Exported:
             backend: {name: chosen[backend] for name, chosen in defaults.items()}
             for backend in lowering.PREFERENCES
         }
+        if chains["openvino"] in (chains["onnxruntime"], chains["tensorrt"]):
+            del chains["openvino"]
         for network in ran:
             steps.begin("proving parity" + (f" of {network.name}" if len(ran) > 1 else ""))
             rows += _prove(network, graphs, forms, chains)
@@ -322,6 +327,10 @@ def _asked(request: Request) -> list[tuple[str | None, Wanted]]:
     return list(networks.wanted(base, request.alternatives).items())
 
 
-def _defaults(variants: Mapping[str, bytes], target: Target) -> dict[str, str]:
-    chosen = {backend: lowering.default_variant(variants, backend) for backend in lowering.PREFERENCES}
+def _defaults(forms: Mapping[str, Form], target: Target) -> dict[str, str]:
+    """By backend, the variant to start with; one that has its operators, if there is any."""
+    chosen = {}
+    for backend in lowering.PREFERENCES:
+        usable = [name for name, form in forms.items() if form.runtime in (None, backend)]
+        chosen[backend] = lowering.default_variant(usable or forms, backend)
     return {**chosen, "tensorrt_rtx": chosen["tensorrt"]} if target.capability else chosen

@@ -11,6 +11,7 @@ from edgekit.errors import BundleError, InputError, OptionError
 from edgekit.runtime.backends import Backend
 from edgekit.runtime.device.fingerprint import Fingerprint
 from edgekit.runtime.profile import Profile
+from edgekit.runtime.variants import default_variant, usable_variants
 
 
 def choose_variants(
@@ -25,21 +26,20 @@ def choose_variants(
         raise OptionError(
             f'variants={wanted!r}: must say which graph a stage takes, such as {{"stage2": "plain"}}'
         )
-    check_variants(manifest, wanted or {})
+    check_variants(manifest, wanted or {}, backend)
     chosen = {}
     for stage in manifest.stages:
         name = stage.name
         measured = profile.stages[name].variant if profile is not None and name in profile.stages else None
-        default = stage.defaults.get(backend, stage.variants[0].name)
-        chosen[name] = (wanted or {}).get(name) or measured or default
+        chosen[name] = (wanted or {}).get(name) or measured or default_variant(stage, backend)
     return chosen
 
 
-def check_variants(manifest: Manifest, wanted: Mapping[str, str]) -> None:
-    """That every stage and variant that is wanted is in the manifest.
+def check_variants(manifest: Manifest, wanted: Mapping[str, str], backend: str) -> None:
+    """That every stage and variant that is wanted is in the manifest, and ``backend`` has its operators.
 
     Raises:
-        OptionError: one is not.
+        OptionError: one is not, or has not.
     """
     stages = {stage.name: stage for stage in manifest.stages}
     for name, variant in wanted.items():
@@ -48,6 +48,12 @@ def check_variants(manifest: Manifest, wanted: Mapping[str, str]) -> None:
         known = [one.name for one in stages[name].variants]
         if variant not in known:
             raise OptionError(f"variants: {name} has no {variant!r}; it has {', '.join(known)}")
+        usable = usable_variants(stages[name], backend)
+        if variant not in usable:
+            raise OptionError(
+                f"variants: {backend} does not have the operators of {name}'s {variant}; it can take"
+                f" {', '.join(usable) or 'none'}"
+            )
 
 
 def load_stages(

@@ -1,11 +1,13 @@
-"""Which backend runs a bundle here: the one wanted, else TensorRT where its engines are built, else ONNX Runtime."""
+"""Which backend runs a bundle here: the one wanted, else TensorRT where its engines are built, else ONNX Runtime, or
+OpenVINO where it was measured to be quicker."""
 
 import logging
-from typing import Callable, Optional, Sequence, TypeVar
+from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.backends import Backend, candidates, open_backend
+from edgekit.runtime.quickest import OTHER, USUAL, openvino_is_quicker
 
 Opened = TypeVar("Opened")
 
@@ -20,6 +22,7 @@ def open_with(
     threads: Optional[int],
     spin: bool,
     build: bool,
+    variants: Optional[Mapping[str, str]] = None,
 ) -> Opened:
     """What ``make`` makes of the first backend that can run the bundle; a backend that fails is closed again.
 
@@ -31,7 +34,7 @@ def open_with(
     """
     refused = []
     wanted = "tensorrt" if build and backend is None else backend
-    names = candidates(wanted, bundle.path, providers, threads)
+    names = backends_here(bundle, wanted, providers, threads, variants)
     for name in names:
         try:
             opened = open_backend(name, providers, threads, spin)
@@ -49,3 +52,16 @@ def open_with(
     if len(refused) == 1:
         raise refused[0]
     raise BackendError("; ".join(str(error) for error in refused)) from refused[0]
+
+
+def backends_here(
+    bundle: Bundle,
+    wanted: Optional[str],
+    providers: Optional[Sequence[str]],
+    threads: Optional[int],
+    variants: Optional[Mapping[str, str]] = None,
+) -> Tuple[str, ...]:
+    """The backends to try, best first. Whoever names ``variants`` means those of the backend that is usual."""
+    names = candidates(wanted, bundle.path, providers, threads)
+    free = wanted is None and providers is None and not variants
+    return (OTHER, USUAL) if free and names == (USUAL,) and openvino_is_quicker(bundle, threads) else names

@@ -146,7 +146,7 @@ class Session(Closing):
         def make(opened: Backend) -> "Session":
             return cls(bundle, opened, *options)
 
-        return open_with(make, bundle, backend, providers, threads, spin, build)
+        return open_with(make, bundle, backend, providers, threads, spin, build, variants)
 
     @property
     def manifest(self) -> Manifest:

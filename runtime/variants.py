@@ -1,22 +1,39 @@
 """Equal graphs of one stage, timed side by side on this device, because guesses about which is fastest are wrong."""
 
-from typing import Callable, Dict, List, Mapping, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
-from edgekit.bundle import Manifest
+from edgekit.bundle import Manifest, StageSpec
 from edgekit.runtime.device.fingerprint import Fingerprint
 
 TIE = 0.98  # another graph replaces the bundle's own choice only if it takes less than this share of its time
 
 
-def variant_choices(manifest: Manifest) -> List[Dict[str, str]]:
-    """Choices of one variant per stage in which every variant occurs; as few as possible."""
-    most = max(len(stage.variants) for stage in manifest.stages)
-    return [
-        {stage.name: stage.variants[number % len(stage.variants)].name for stage in manifest.stages}
-        for number in range(most)
-    ]
+def usable_variants(stage: StageSpec, backend: str) -> List[str]:
+    """The variants whose operators ``backend`` has, as far as the manifest tells."""
+    return [one.name for one in stage.variants if one.runtime in (None, backend)]
+
+
+def default_variant(stage: StageSpec, backend: str) -> str:
+    """The variant that ``backend`` takes before anything was measured."""
+    if backend in stage.defaults:
+        return stage.defaults[backend]
+    # Bundles from before there was this backend say what TensorRT takes, which has no operators of ONNX Runtime's own either.
+    if backend == "openvino" and "tensorrt" in stage.defaults:
+        return stage.defaults["tensorrt"]
+    return (usable_variants(stage, backend) or [stage.variants[0].name])[0]
+
+
+def variant_choices(manifest: Manifest, backend: Optional[str] = None) -> List[Dict[str, str]]:
+    """Choices of one variant per stage in which every variant occurs, or every one that ``backend`` has the operators of;
+    as few as possible."""
+    usable = {
+        stage.name: (backend and usable_variants(stage, backend)) or [one.name for one in stage.variants]
+        for stage in manifest.stages
+    }
+    most = max(len(names) for names in usable.values())
+    return [{stage: names[number % len(names)] for stage, names in usable.items()} for number in range(most)]
 
 
 def time_variants(

@@ -6,7 +6,7 @@ as the stage's own module. Which variant wins depends on the backend and the dev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -79,6 +79,7 @@ _CHOICES: dict[type[nn.Module], Choosing] = {}
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("measured", "winograd", "planes", "scan", "u8", "grid", "blocks", "plain"),
+    "openvino": ("winograd", "planes", "scan", "qdq", "grid", "chunks", "plain"),
     # Users report 3-D convolutions ten times as slow as elsewhere in TensorRT on Xavier NX.
     "tensorrt": ("batched", "scan", "grid", "chunks", "plain"),
 }
@@ -122,9 +123,10 @@ def parts(module: nn.Module, shapes: Shapes) -> Parts | None:
     return None if choosing is None else choosing(module, shapes)
 
 
-def default_variant(names: Mapping[str, object], backend: str) -> str:
+def default_variant(names: Iterable[str], backend: str) -> str:
     """The name that ``backend`` starts with among ``names``."""
-    return next(name for name in (*PREFERENCES[backend], *names) if name in names)
+    known = list(names)
+    return next(name for name in (*PREFERENCES[backend], *known) if name in known)
 
 
 def form_of(module: nn.Module) -> Form:

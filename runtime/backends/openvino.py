@@ -32,7 +32,7 @@ class _Output(NamedTuple):
     """One output of a stage; ``shape`` is None where it depends on the inputs'."""
 
     name: str
-    index: int
+    number: int
     shape: Optional[Tuple[int, ...]]
     dtype: np.dtype
 
@@ -78,6 +78,8 @@ class OpenVino(Backend):
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
+            # Which would bind the calling thread too, for every stage: 0.98 to 1.00 of the time without.
+            "ENABLE_CPU_PINNING": False,
             # By itself it takes bfloat16 or float16 where the processor has them, and answers otherwise.
             "INFERENCE_PRECISION_HINT": "f32",
         }
@@ -158,7 +160,7 @@ class OpenVinoFrame(Frame):
             for output in loaded.outputs:
                 if output.shape is None:
                     written[output.name] = self._shared(
-                        np.array(loaded.request.get_output_tensor(output.index).data)
+                        np.array(loaded.request.get_output_tensor(output.number).data)
                     )
         self._tensors.update(written)
 
@@ -181,7 +183,7 @@ class OpenVinoFrame(Frame):
         for output in loaded.outputs:
             if output.shape is not None:
                 shared = self._shared(np.empty(output.shape, output.dtype))
-                loaded.request.set_output_tensor(output.index, shared.tensor)
+                loaded.request.set_output_tensor(output.number, shared.tensor)
                 written[output.name] = shared
         return written
 

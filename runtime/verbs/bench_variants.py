@@ -9,7 +9,7 @@ from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.loading import check_variants
 from edgekit.runtime.report import Progress
-from edgekit.runtime.variants import fastest, time_variants, variant_choices
+from edgekit.runtime.variants import default_variant, fastest, time_variants, variant_choices
 from edgekit.runtime.verbs.options import read_variants
 from edgekit.runtime.verbs.sessions import Sessions
 
@@ -31,13 +31,14 @@ def choose_variants(
     args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
     """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
+    backend = args.backend or "onnxruntime"
     if args.variants == DEFAULT:
         return None, {}, []
     if args.variants != FASTEST:
         asked = read_variants(args.variants)
-        check_variants(bundle.manifest, asked)
+        check_variants(bundle.manifest, asked, backend)
         return asked, {}, []
-    choices = variant_choices(bundle.manifest)
+    choices = variant_choices(bundle.manifest, args.backend)
     if len(choices) == 1:
         return None, {}, []
     sessions: List[Sessions] = []
@@ -57,8 +58,5 @@ def choose_variants(
     finally:
         for session in sessions:
             session.close()
-    backend = args.backend or "onnxruntime"
-    own = {
-        stage.name: stage.defaults[backend] for stage in bundle.manifest.stages if backend in stage.defaults
-    }
+    own = {stage.name: default_variant(stage, backend) for stage in bundle.manifest.stages}
     return fastest(timed, own), timed, refused

@@ -17,6 +17,7 @@ from edgekit.runtime.device.telemetry import UNREADABLE, find_source, watched
 from edgekit.runtime.guess import told
 from edgekit.runtime.report import print_json, say
 
+BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 HOT = 85.0  # degrees Celsius: Jetsons begin to throttle a little above
 SLOW_SHARE = 0.9  # a clock below this share of its maximum counts as slow
 UNKNOWN = "unknown"
@@ -90,7 +91,7 @@ def read_power_now(root: str) -> Tuple[Optional[Power], Optional[str]]:
 def read_software() -> Dict[str, Optional[str]]:
     """Versions of what edgekit can use here; None for what is not installed or does not load."""
     found: Dict[str, Optional[str]] = {"python": platform.python_version(), "system": platform.platform()}
-    for name in ("numpy", "onnxruntime", "tensorrt", "cv2", "PIL"):
+    for name in ("numpy", *BACKENDS, "cv2", "PIL"):
         try:
             found[name] = str(getattr(import_module(name), "__version__", UNKNOWN))
         except Exception:  # a package built for another machine fails in its own way when it is loaded
@@ -109,7 +110,7 @@ def examine(
 ) -> List[Finding]:
     """Everything that makes this device slow, worst first."""
     found = []
-    if software["onnxruntime"] is None and software["tensorrt"] is None:
+    if all(software[name] is None for name in BACKENDS):
         found.append(Finding("no backend is installed, so no network can run", "pip3 install onnxruntime"))
     if jetson is not None:
         found += _examine_jetson(jetson)

@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_backend_options(parser)
     add_network_option(parser)
     parser.add_argument(
-        "--all-variants", action="store_true", help="check every graph, not only those this backend takes"
+        "--all-variants",
+        action="store_true",
+        help="check every graph that this backend can run, not only those it takes",
     )
     parser.add_argument(
         "--files-only", action="store_true", help="check the files and run nothing: needs no backend"
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             raise
         bundle, damaged = None, {"manifest.json": str(error)}
     if bundle is not None and not damaged and not args.files_only:
-        choices = variant_choices(bundle.manifest) if args.all_variants else [{}]
+        choices = variant_choices(bundle.manifest, args.backend) if args.all_variants else [{}]
         for number, choice in enumerate(choices, 1):
             if len(choices) > 1:
                 warn(f"verify: variants {number} of {len(choices)}")
