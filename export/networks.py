@@ -44,6 +44,7 @@ class Network:
         exits: what the uncut network answers, by stage.
         accuracies: of its exits, where they are known, by stage.
         source: see `edgekit.models.staged.Alternative`.
+        options: the model's, and what its classes are called.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Network:
     exits: Mapping[str, Tensor]
     accuracies: Mapping[str, float]
     source: str | None
+    options: Mapping[str, object]
 
     @property
     def macs(self) -> int:
@@ -126,14 +128,16 @@ def build(name: str | None, request: Wanted) -> list[Alternative]:
     return [replace(built[0], name=name, accuracy=request.accuracy, source=request.source)]
 
 
-def run(alternatives: Sequence[Alternative], begin: Callable[[str], None]) -> list[Network]:
+def run(
+    alternatives: Sequence[Alternative], begin: Callable[[str], None], classes: Sequence[str] | None = None
+) -> list[Network]:
     """Every network run once on sample pictures, the cheapest first, its stages numbered on from those before.
 
-    ``begin`` is told what is done.
+    ``begin`` is told what is done; ``classes`` are the names of the classes, where the caller knows them.
 
     Raises:
         ExportError: stages do not fit together, or the networks do not answer the same question.
-        OptionError: two have the same name.
+        OptionError: two have the same name, or there is another number of classes.
     """
     names = [one.name for one in alternatives]
     if len(set(names)) < len(names):
@@ -151,8 +155,9 @@ def run(alternatives: Sequence[Alternative], begin: Callable[[str], None]) -> li
             if len(alternatives) == 1:
                 raise
             raise ExportError(f"{one.name}: {error}") from error
+        options = {**one.model.options, **_classes(one.model, exits, classes)}
         networks.append(
-            Network(one.name, one.model, samples, runs, exits, _accuracies(one, runs), one.source)
+            Network(one.name, one.model, samples, runs, exits, _accuracies(one, runs), one.source, options)
         )
     networks.sort(key=lambda network: network.macs)
     _check_together(networks)
@@ -167,6 +172,24 @@ def own_inputs(networks: Sequence[Network], index: int) -> Sequence[ImageInput]:
     """The inputs of a network that are not those of the first; none where they are."""
     inputs = networks[index].model.inputs
     return () if list(inputs) == list(networks[0].model.inputs) else inputs
+
+
+def _classes(
+    model: StagedModel, exits: Mapping[str, Tensor], classes: Sequence[str] | None
+) -> dict[str, object]:
+    """The option that names the classes; none where they were not told.
+
+    Raises:
+        OptionError: the network has none, or another number of them.
+    """
+    if classes is None:
+        return {}
+    if model.task != "classification":
+        raise OptionError(f"classes: {model.family} is a network for {model.task}, which has none")
+    known = next(iter(exits.values())).shape[1]
+    if len(classes) != known:
+        raise OptionError(f"{len(classes)} names of classes, and the network has {known} classes; name each")
+    return {"classes": list(classes)}
 
 
 def _accuracies(one: Alternative, runs: Sequence[StageRun]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgekit.errors import OptionError
@@ -25,6 +25,7 @@ class Request:
     precision: str | None = None
     batch: int | None = 1
     measure: bool = True
+    classes: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what nothing below could say well.
@@ -45,3 +46,10 @@ class Request:
                 raise OptionError(f"{argument}={value!r}: must be {kind}")
             if isinstance(value, Mapping) and not all(isinstance(name, str) for name in value):
                 raise OptionError(f"{argument}={value!r}: names must be text")
+        names = self.classes
+        if names is not None and (
+            not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names)
+        ):
+            raise OptionError(
+                f"classes={names!r}: must be the classes' names in their order, a list of texts"
+            )

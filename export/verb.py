@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edgekit.errors import OptionError
-from edgekit.export.words import parse_alternatives, parse_batch, parse_config, parse_size
+from edgekit.export.words import parse_alternatives, parse_batch, parse_classes, parse_config, parse_size
 
 if TYPE_CHECKING:
     from edgekit.export.exporter import Exported
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a published subnet of --model oqa (see edgekit models oqa); several make alternatives",
+    )
+    add(
+        "--classes",
+        metavar="FILE",
+        help="names of a classifier's classes, one a line in their order, for what `edgekit run` prints",
     )
     add(
         "--precision",
@@ -104,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         args.precision,
         parse_batch(args.batch),
         not args.no_measure,
+        parse_classes(args.classes),
     )
     exported = export(request, _say)
     print(json.dumps(_document(exported), indent=1) if args.json else _text(exported))

@@ -54,6 +54,23 @@ def parse_config(words: Sequence[str]) -> dict[str, object]:
     return config
 
 
+def parse_classes(file: str | None) -> list[str] | None:
+    """The names in a file of a line each, such as ``labels.txt``.
+
+    Raises:
+        OptionError: it cannot be read, a line is empty, or there is none.
+    """
+    if file is None:
+        return None
+    try:
+        names = [line.strip() for line in Path(file).read_text(encoding="utf-8-sig").rstrip().split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(f"--classes {file} cannot be read as text: {error}") from error
+    if "" in names:
+        raise OptionError(f"--classes {file}: line {names.index('') + 1} is empty; give a name a line")
+    return names
+
+
 def parse_alternatives(words: Sequence[str]) -> dict[str, dict[str, object]]:
     """``NAME=FILE`` to what is in the JSON files, by name.
 

@@ -212,7 +212,7 @@ def build(
     if checkpoint is None:
         ours = shipped("condensenet")
         staged = build(ours.weights, {**ours.options(), **config}, size)
-        staged.options = {**staged.options, "classes": ours.card["classes"]}
+        staged.options = {**staged.options, **ours.classes()}
         staged.accuracies = {"stage1": ours.accuracies()["stage1"]}
         return staged
     source = os.fspath(checkpoint)

@@ -144,4 +144,6 @@ def build(
         OptionError: ``config`` is wrong or contradicts the weights, or ``size`` does not suit the classifiers.
     """
     given = read(checkpoint, "imta", config)
-    return StagedIMTA(from_weights(given.weights, given.config, given.source), size, given.accuracies)
+    staged = StagedIMTA(from_weights(given.weights, given.config, given.source), size, given.accuracies)
+    staged.options = {**staged.options, **given.classes}
+    return staged

@@ -187,17 +187,21 @@ def build(
         OptionError: ``config`` is wrong or contradicts the weights, or ``size`` does not suit the classifiers.
     """
     given = read(checkpoint, "msdnet", config)
-    return StagedMSDNet(from_weights(given.weights, given.config, given.source), size, given.accuracies)
+    staged = StagedMSDNet(from_weights(given.weights, given.config, given.source), size, given.accuracies)
+    staged.options = {**staged.options, **given.classes}
+    return staged
 
 
 @dataclass(frozen=True)
 class Given:
-    """Weights, the options that go with them, where they come from, and the exits' known accuracies (shares)."""
+    """Weights, the options that go with them, where they come from, and where they are known, the exits' accuracies (shares)
+    and the option that names the classes."""
 
     weights: dict[str, Tensor]
     config: Mapping[str, object]
     source: str
     accuracies: Mapping[str, float]
+    classes: Mapping[str, object]
 
 
 def read(checkpoint: str | os.PathLike[str] | None, family: str, config: Mapping[str, object]) -> Given:
@@ -207,7 +211,8 @@ def read(checkpoint: str | os.PathLike[str] | None, family: str, config: Mapping
         CheckpointError: the file cannot be used.
     """
     if checkpoint is not None:
-        return Given(read_state_dict(checkpoint), config, str(checkpoint), {})
+        return Given(read_state_dict(checkpoint), config, str(checkpoint), {}, {})
     ours = shipped(family)
     options = {**ours.options(), **config}
-    return Given(read_state_dict(ours.weights), options, f"edgekit's {family} weights", ours.accuracies())
+    weights, source = read_state_dict(ours.weights), f"edgekit's {family} weights"
+    return Given(weights, options, source, ours.accuracies(), ours.classes())

@@ -270,7 +270,7 @@ def _shipped(config: Mapping[str, object], size: tuple[int, int] | None) -> Stag
     built = build(ours.weights, {**ours.options(), **config}, size or (SHIPPED_SIZE, SHIPPED_SIZE))
     for staged in [one.model for one in built] if isinstance(built, list) else [built]:
         assert isinstance(staged, StagedOqa)
-        staged.options = {**staged.options, "classes": ours.card["classes"]}
+        staged.options = {**staged.options, **ours.classes()}
         if staged.subnet == largest(staged.supernet):  # the one that its batch norms were settled for
             staged.accuracies = {"stage1": ours.accuracies()["largest"]}
     return built

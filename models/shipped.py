@@ -30,6 +30,10 @@ class Shipped:
         assert isinstance(options, dict)
         return dict(options)
 
+    def classes(self) -> dict[str, object]:
+        """What the classes are called, as an option of the bundle."""
+        return {"classes": self.card["classes"]}
+
     def accuracies(self) -> dict[str, float]:
         """The share of test pictures that every exit classifies rightly, as far as the card tells."""
         known = self.card.get("accuracy")
