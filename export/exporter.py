@@ -143,7 +143,10 @@ def run(request: Request, progress: Report | None = None) -> Exported:
             dropped.update(left_out)
     engines, uncompiled = compile_ahead(graphs, target, steps.begin)
     dropped.update(uncompiled)
-    defaults = {name: _defaults(each, target) for name, each in forms.items()}
+    defaults = {
+        name: _defaults({variant: forms[name][variant] for variant in variants}, target)
+        for name, variants in graphs.items()
+    }
     timed: list[choice.Measured] = []
     if request.measure and target.name == "cpu" and request.batch is not None:
         steps.begin("timing variants")
