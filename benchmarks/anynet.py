@@ -28,6 +28,7 @@ from benchmarks.figures import (
     END_TO_END,
     MATCHING,
     MATCHING_WIDE,
+    ONE_THREAD,
     PLAIN,
     PRODUCT,
     UNCUT,
@@ -247,7 +248,10 @@ def race(
     joined = scratch / "joined.onnx"
     joined.write_bytes(ours.uncut_graph(bundle).SerializeToString())
 
-    with edgekit.load(str(out), threads=settings.threads) as session:
+    with (
+        edgekit.load(str(out), threads=settings.threads) as session,
+        edgekit.load(str(out), threads=1) as single,
+    ):
         config = ours.session_config(session)
         nets = {EAGER: runtimes.eager(three), **plain_networks(three, net, settings, config, scratch, notes)}
         nets[UNCUT] = runtimes.in_onnxruntime(joined, settings.threads, config)
@@ -260,6 +264,8 @@ def race(
             TENSORS_IN: MODEL_BOUNDARY,
             END_TO_END: END_BOUNDARY,
         }
+        contenders["stages, one thread"] = ours.stages_timed(single, a, b, ONE_THREAD)
+        boundaries |= {f"{stage}{ONE_THREAD}": STAGES_BOUNDARY for stage in ALL_STAGES}
         contenders[END_TO_END] = whole(END_TO_END, lambda: session.infer(left=left, right=right))
         for name, margin in ((MATCHING, False), (MATCHING_WIDE, True)):
             matching = BlockMatching(margin=margin)

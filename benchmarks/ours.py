@@ -30,13 +30,17 @@ def export(checkpoint: Path | None, size: tuple[int, int], out: Path) -> Bundle:
     )
 
 
-def stages_timed(session: Session, left: Array, right: Array) -> Contender:
-    """Network tensors through every stage; the session's own clock around each stage, ours around the whole call."""
+def stages_timed(session: Session, left: Array, right: Array, suffix: str = "") -> Contender:
+    """Network tensors through every stage; the session's own clock around each stage, ours around the whole call.
+
+    ``suffix`` follows every name.
+    """
 
     def run() -> Mapping[str, float]:
         start = time.perf_counter_ns()
         result = session.infer(left=left, right=right)
-        return {"infer, tensors in": (time.perf_counter_ns() - start) / 1e6, **result.stage_ms}
+        times = {"infer, tensors in": (time.perf_counter_ns() - start) / 1e6, **result.stage_ms}
+        return {name + suffix: milliseconds for name, milliseconds in times.items()}
 
     return run
 

@@ -64,7 +64,7 @@ def section(results: Results) -> str:
     lines = [
         BEGIN,
         "",
-        f"**Measured** on an {machine['processor']} with {settings['threads']} threads everywhere, float32, 368x1232 px "
+        f"**Measured** on an {machine['processor']} with {settings['threads']} threads where no row says otherwise, float32, 368x1232 px "
         f"({versions}), in-process monotonic clock. {settings['rounds']} rounds taken in turns; of each turn the fastest of "
         f"{settings['runs']} runs after a warm-up run; here the median of the rounds:",
         "",
