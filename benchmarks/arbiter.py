@@ -49,7 +49,8 @@ CLASSIFIER = MSDNetOptions(
 )  # fmt: skip
 # Means over thousands of frames that differ by less are of one answer more or less.
 SAME = 1e-3
-NO_MORE = "equal: nobody could have more"
+NO_MORE = "equal: no set of exits is worth more"
+NOTHING = "equal: no exit fits"
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ class Cell:
 
 
 def verdict(arbiter: float, halves: float, most: float) -> str:
-    """How a cell went; ``most`` is what nobody can be above: what who knows all durations beforehand reaches, or all there is."""
+    """How a cell went; ``most`` is what nobody can be above: of all sets of exits in every frame the best that fits, or all there is."""
     if arbiter > halves + SAME:
         return "higher"
     if arbiter < halves - SAME:
         return "lower"
-    return NO_MORE if halves >= most - SAME else "equal"
+    if halves < most - SAME:
+        return "equal"
+    return NO_MORE if most > 0 else NOTHING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for title, found in (("simulated", cells), ("live", lived)):
         print("\n".join(table(title, found)))
     urgent = [cell for cell in lived if "realtime" in cell.condition]
-    return int(any(cell.verdict not in ("higher", NO_MORE) or cell.late for cell in [*cells, *urgent]))
+    return int(
+        any(cell.verdict not in ("higher", NO_MORE, NOTHING) or cell.late for cell in [*cells, *urgent])
+    )
 
 
 def priorities(only: str | None) -> list[str]:
@@ -256,7 +261,7 @@ def table(title: str, cells: Sequence[Cell]) -> list[str]:
         return []
     lines = [
         f"{title}: mean utility a frame, of 2",
-        "| condition | budget ms | arbiter | halves | first, then rest | oracle | late | late halves | |",
+        "| condition | budget ms | arbiter | halves | first, then rest | most possible | late | late halves | |",
     ]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|---|")
     for cell in cells:
@@ -270,7 +275,12 @@ def table(title: str, cells: Sequence[Cell]) -> list[str]:
         one: sum(cell.verdict == one for cell in cells)
         for one in dict.fromkeys(cell.verdict for cell in cells)
     }
-    return [*lines, ", ".join(f"{number} cells {name}" for name, number in counted.items())]
+    lines.append("; ".join(f"{number} cells {name}" for name, number in counted.items()))
+    if any(cell.oracle is not None for cell in cells):
+        lines.append(
+            "most possible: of all sets of exits the best, every one tried in every frame, all durations known"
+        )
+    return lines
 
 
 def _worst(cell: Cell) -> str:

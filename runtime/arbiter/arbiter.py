@@ -21,9 +21,11 @@ from edgekit.runtime.job import TAKING_S
 from edgekit.runtime.punctuality import MOST_RESERVED, WayBack
 from edgekit.runtime.session import Session
 
-# An arbiter is to be late in no frame: its callers are given twice what the rarest way back took, and twice a session's share of
-# a budget for it.
-FARTHER, SPENT = 2.0, 0.08
+# An arbiter is to be late in no frame: its callers are given twice what the rarest way back took, as long as that is not more than
+# this share of a budget. In real time, long ways are stalls of the machine, which must not take the time of all frames. At normal
+# priority a kernel leaves a caller waiting behind the very stage that he is to cancel, until its next tick: every third one,
+# for up to 4 ms where that comes 250 times a second.
+FARTHER, SPENT = 2.0, {"realtime": 0.08, "normal": 0.25}
 
 
 class Share(NamedTuple):
@@ -68,7 +70,8 @@ class Arbiter(Closing):
         self.members = tuple(_member(name, one) for name, one in agreed.items())
         self._pace = Pace((one.name, one.plan.stages) for one in self.members)
         self._priority = Priority(priority)
-        self._returns = WayBack(FARTHER, SPENT)
+        self._returns = WayBack(FARTHER, SPENT[priority])
+        self._most_reserved = max(MOST_RESERVED, SPENT[priority])
         self._changed = threading.Condition()
         self._waiting: Deque[_Asked] = deque()
         self._current: Optional[_Asked] = None
@@ -189,7 +192,7 @@ class Arbiter(Closing):
             until = frame.exit_by
             self._wait(asked, until)
             if until is not None and not asked.over and not frame.answered and frame.budget_ms is not None:
-                back = min(self._returns.seldom_ms, MOST_RESERVED * frame.budget_ms)
+                back = min(self._returns.seldom_ms, self._most_reserved * frame.budget_ms)
                 until = None if asked.lasting else frame.started + frame.budget_ms - back
                 asked.watched = True
                 self._wait(asked, until, answered=True)
@@ -214,7 +217,7 @@ class Arbiter(Closing):
         if budget_ms is None:
             return 0.0
         answering = sum(member.answering_ms for member in members)
-        return min(max(self._returns.reserve_ms(budget_ms), answering), MOST_RESERVED * budget_ms)
+        return min(max(self._returns.reserve_ms(budget_ms), answering), self._most_reserved * budget_ms)
 
     def _call_soon(self, what: Callable[[], object]) -> None:
         with self._changed:

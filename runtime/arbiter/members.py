@@ -104,7 +104,7 @@ class Member:
         self.name = name
         self.manifest = manifest
         self.plan = plan
-        self.bold = trying
+        self.bold = max(trying, EVEN)  # who is bolder takes time from others
         self.trying = max(trying, SURE)
         self.begin = begin
         self.turn = turn

@@ -4,17 +4,19 @@ As in `edgekit.runtime.simulation.simulate`, only durations are simulated: what 
 Whoever asks takes what is there at the deadline; a stage that is cancelled then keeps the device busy a little longer.
 """
 
+import itertools
 import threading
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from edgekit.bundle import Manifest
-from edgekit.runtime.alternatives import scheduler_of
+from edgekit.runtime.alternatives import ladder, scheduler_of
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
 from edgekit.runtime.arbiter.pace import Pace
-from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, plan
+from edgekit.runtime.arbiter.planning import ROUNDING
 from edgekit.runtime.arbiter.round import Round
+from edgekit.runtime.arbiter.worth import utilities_of
 from edgekit.runtime.backends import Frame, StageCancelled
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
@@ -106,22 +108,23 @@ def in_turns(
 
 
 def best(networks: Sequence[SimulatedNetwork], budget_ms: float) -> np.ndarray:
-    """The utility of somebody who knows every duration beforehand, on a device that is free (frames,)."""
-    clock = SteppedClock(START)
-    members = [_member(network, clock, EVEN, None) for network in networks]
-    reached = np.zeros(len(_arrivals(networks)))
-    for number in range(len(reached)):
-        claims = []
-        for network, member in zip(networks, members):
-            took = dict(zip(_names(network), network.workload.durations[number].tolist()))
-            options = [
-                Option(
-                    way.exit, way.stages, sum(took[stage] for stage in way.stages), member.utilities[way.exit]
-                )
-                for way in member.ways
-            ]
-            claims.append(Claim(member.name, 0, 0.0, False, tuple(options)))
-        reached[number] = sum(pick.utility for pick in plan(claims, budget_ms) if pick is not None)
+    """The utility of somebody who knows every duration beforehand, on a device that is free (frames,): every set of exits is tried.
+
+    It asks nobody who plans, so that it can tell whether a plan could have been worth more.
+    """
+    frames = len(_arrivals(networks))
+    choices = []
+    for network in networks:
+        names, utilities = _names(network), utilities_of(network.manifest, network.terms.utilities)
+        took = network.workload.durations
+        choices.append([(np.zeros(frames), 0.0)])
+        for way in ladder(network.manifest):
+            columns = [names.index(stage) for stage in way.stages]
+            choices[-1].append((took[:, columns].sum(1), network.terms.weight * utilities[way.exit]))
+    reached = np.zeros(frames)
+    for exits in itertools.product(*choices):
+        fits = sum(each for each, _ in exits) <= budget_ms + ROUNDING
+        reached = np.where(fits, np.maximum(reached, sum(worth for _, worth in exits)), reached)
     return reached
 
 

@@ -12,6 +12,7 @@ import pytest
 from edgekit.bundle import Bundle
 from edgekit.errors import EdgekitError, InputError, OptionError
 from edgekit.runtime import Arbiter, Share
+from edgekit.runtime.arbiter.arbiter import SPENT
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.policies import Policy, Reached
 from edgekit.runtime.session import Session
@@ -187,7 +188,18 @@ def test_a_caller_who_came_back_late_sets_out_earlier_from_then_on_and_not_too_e
     assert shared.elapsed_ms == pytest.approx(40 - 2 * 1.4) and shared.results["signs"].stage == "stage1"
     for _ in range(3):
         arbiter._returns.add(100.0)  # a machine that stalled
-    assert arbiter.infer(40, **robot.inputs()).elapsed_ms == pytest.approx(40 * 0.92)
+    assert arbiter.infer(40, **robot.inputs()).elapsed_ms == pytest.approx(40 * (1 - SPENT["normal"]))
+
+
+def test_a_caller_who_waits_for_a_tick_of_the_kernels_behind_his_stage_sets_out_that_much_earlier(
+    robot: Robot,
+) -> None:
+    arbiter = robot.arbiter()
+    for number in range(1024):
+        arbiter._returns.add(*((4.0,) if number % 30 == 0 else (0.2, 10.0)))
+    robot.later["depth"] = {"stage1": 60.0}
+    shared = arbiter.infer(33, **robot.inputs())
+    assert shared.elapsed_ms < 33 - 4.0 and shared.results["signs"].stage is not None
 
 
 def test_every_choice_is_explained_and_drawn(robot: Robot) -> None:
