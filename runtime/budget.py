@@ -97,8 +97,8 @@ def check_sure(confidence: Optional[float]) -> Optional[float]:
     Raises:
         OptionError: what it must be.
     """
-    if confidence is not None and not 0.5 <= _number(confidence) < 1:
-        raise OptionError(f"confidence={confidence!r}: must be at least 0.5 and less than 1, such as 0.99")
+    if confidence is not None and not 0 < _number(confidence) < 1:
+        raise OptionError(f"confidence={confidence!r}: must be above 0 and less than 1, such as 0.99")
     return confidence
 
 

@@ -21,6 +21,9 @@ RECENT = 5
 # Half a millisecond more or less says nothing about the device, only about what else was scheduled just then; without this
 # floor, the shortest stages would decide the slowdown of the longest.
 GRAIN = 0.5
+# That floor makes a slowdown look nearer to 1 than it is, and what is predicted from it too long or too short, for as long as it
+# lasts. So this share of it, as an exponent, goes over into what is remembered: what lasts becomes what is usual.
+SETTLES = 0.1
 # A device that has done nothing for so many ms may have clocked down, and its caches are somebody else's.
 IDLE = 300.0
 # Of the runs before a stage, the last ones tell most about this frame's pace: their shares in it, the last one first. An outlier
@@ -38,7 +41,8 @@ FEW = 100
 FORGET = 100
 # Runs that are taken in together unless somebody asks before: one at a time costs a short stage 28 us, many in a row a third.
 TOGETHER = 16
-# A stage that was cancelled would have taken longer; by how much nobody knows, but the same time must not suffice next time.
+# A stage that was cancelled later than all its runs were over would have taken longer; by how much nobody knows, but the same time
+# must not suffice next time.
 LONGER = 1.1
 
 
@@ -146,18 +150,21 @@ class LatencyModel:
             # What the pace explained before the run, or the vote does after it, is not the stage's own.
             if abs(math.log(ratio / expected)) <= abs(math.log(ratio / pace)):
                 pace = expected
-        distribution.add(duration / pace)
+        distribution.add(duration / pace ** (1 - SETTLES))
 
     def learn_at_least(self, stage: str, duration: float) -> None:
         """Take in that ``stage`` was cancelled after ``duration`` ms, so that it would have taken longer.
 
-        That says something only if it had been expected to be over by then.
+        As long as most of the runs that did, or a little more than ``duration`` if none is remembered.
         """
         with self._guard:
             self._catch_up()
-            usual = self._stages[stage].quantile(0.5)
-            expected = usual is not None and duration < usual * self._slowdown
-        if not expected:
+            distribution = self._stages[stage]
+            longer = distribution.median_above(duration / self._pace(stage))
+            if longer is not None:
+                distribution.add(longer)
+                self._told.clear()
+        if longer is None:
             self.learn(stage, LONGER * duration)
 
     def predict(self, stage: str, confidence: Optional[float] = None) -> Optional[float]:
@@ -183,9 +190,10 @@ class LatencyModel:
         quantile, usual = distribution.quantile(share), distribution.quantile(0.5)
         if quantile is None or usual is None:
             return None
-        few = max(0.0, 1 - distribution.count / FEW)
-        assumed = 1 + ASSUMED_SPREAD * few * max(0.0, 2 * share - 1)
-        return max(quantile, usual * assumed) * self._pace(stage)
+        if share > 0.5:
+            few = max(0.0, 1 - distribution.count / FEW)
+            quantile = max(quantile, usual * (1 + ASSUMED_SPREAD * few * (2 * share - 1)))
+        return quantile * self._pace(stage)
 
     def _pace(self, stage: str) -> float:
         """How many times longer than in the measurements it started from ``stage`` is expected to take if it runs next."""
@@ -270,6 +278,11 @@ class Distribution:
         usual = self.quantile(0.5)
         if usual is not None and self._sorted[-1] > (1 + ASSUMED_SPREAD) * usual:
             self._order.remove(self._sorted.pop())
+
+    def median_above(self, duration: float) -> Optional[float]:
+        """The median of those remembered that are at least ``duration``; None if there are none."""
+        first, count = bisect_left(self._sorted, duration), len(self._sorted)
+        return self._sorted[(first + count) // 2] if first < count else None
 
     def largest_first(self) -> Iterator[float]:
         """What is remembered, in falling order."""

@@ -35,10 +35,10 @@ from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
 from edgekit.runtime.warmup import prepare_model
 
-# How sure the scheduler must be that a stage fits where it is waited for, and where it is cancelled in time. In simulation
-# with 10 % spread and a neighbour that comes and goes, 0.99 would reach 95 % of what an oracle reaches in the second case,
-# and 0.5 reaches 99 %, without a late answer in either.
-SURE, EVEN = 0.99, 0.5
+# How sure the scheduler must be that a stage fits where it is waited for; where the choice is among networks, since to choose one
+# is to leave the others; and where it is cancelled in time, so that to try costs no answer. On recorded frames of AnyNet, the last
+# reaches 98.9 % of an oracle's exits, where an even chance reaches 98.6; less gains no more, and is sent back from more stages.
+SURE, EVEN, TRIED = 0.99, 0.5, 0.2
 
 
 class Session(Closing):
@@ -86,7 +86,8 @@ class Session(Closing):
         with self.priority.working(inherited=True):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
-        self.trying = confidence or (EVEN if backend.cancels else SURE)
+        trying = EVEN if self._manifest.networks else TRIED
+        self.trying = confidence or (trying if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
         self.plan = Plan(self._manifest, scheduler, self.latency, LatencyModel((ANSWERING,)), self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
@@ -131,7 +132,8 @@ class Session(Closing):
             warmup: frames of the golden input to run first. Without any, and without a profile, no stage after the first
                 exit is run under a budget until a frame without one has shown how long it takes.
             confidence: how sure the scheduler must be that a stage fits into a budget. By default 0.99 where an overrun is
-                waited for, and 0.5 with ``overrun="return"``: there, a stage that does not make it costs no answer.
+                waited for, and 0.2 with ``overrun="return"``: there, a stage that does not make it costs no answer. Of several
+                networks, one is chosen with 0.5.
             network: of a bundle with several, the one to load and always run; by default all of them, of which the best that
                 fits answers a frame: see `edgekit.runtime.alternatives.Alternatives`.
 

@@ -6,7 +6,7 @@ from edgekit.bundle import Manifest
 from edgekit.runtime.alternatives import Alternatives
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.scheduler import Scheduler
-from edgekit.runtime.session import EVEN, SURE
+from edgekit.runtime.session import EVEN, SURE, TRIED
 from edgekit.runtime.simulation.comparators import ChoosingOracle, MeanModel, Oracle, UpToStage
 from edgekit.runtime.simulation.outcomes import Figures, figures
 from edgekit.runtime.simulation.simulate import CANCEL_MS, Outcomes, simulate
@@ -54,7 +54,10 @@ def strategies(
     names = [name for name, _ in stages]
     exits = [name for name, has_exit in stages if has_exit]
     model, mean = LatencyModel(names, confidence or SURE), MeanModel(names)
-    trying = (confidence or EVEN) if overrun == "return" else None  # as a session does
+    several = manifest is not None and manifest.networks
+    trying = (
+        (confidence or (EVEN if several else TRIED)) if overrun == "return" else None
+    )  # as a session does
     if manifest is not None and manifest.networks:
         return {
             EDGEKIT: Strategy(Alternatives(manifest, model), model, overrun, trying),

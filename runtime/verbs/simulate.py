@@ -262,8 +262,8 @@ def share(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0.5 <= value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0.5 to less than 1, such as 0.99")
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and below 1, such as 0.99")
     return value
 
 

@@ -1,7 +1,7 @@
 """What the latency model expects, against distributions that are known."""
 
 import math
-from typing import List
+from typing import Dict, List
 
 import numpy as np
 import pytest
@@ -97,24 +97,69 @@ def test_one_outlier_hardly_changes_a_prediction_and_not_for_long() -> None:
 
 
 def test_a_stage_that_follows_the_one_before_it_is_predicted_from_that_and_others_are_not() -> None:
-    random = np.random.RandomState(5)
-    for follows in (True, False):
-        model = warmed(random)
-        for _ in range(300):
-            pace = math.exp(random.normal(0.0, 0.1))
-            for stage in BASES:
-                own = pace if follows else math.exp(random.normal(0.0, 0.1))
-                model.learn(stage, BASES[stage] * own)
-        model.learn("stage1", BASES["stage1"] * 0.9)
-        after_a_quick_one = model.predict("stage2", 0.5)
-        for _ in range(3):
-            for stage in BASES:
-                model.learn(stage, BASES[stage])
-        model.learn("stage1", BASES["stage1"] * 1.15)
-        after_a_slow_one = model.predict("stage2", 0.5)
-        assert after_a_quick_one is not None and after_a_slow_one is not None
-        apart = after_a_slow_one / after_a_quick_one
-        assert apart > 1.1 if follows else apart < 1.08
+    apart: Dict[bool, List[float]] = {True: [], False: []}
+    for seed in range(8):
+        for follows, found in apart.items():
+            random = np.random.RandomState(seed)
+            model = warmed(random)
+            for _ in range(300):
+                pace = math.exp(random.normal(0.0, 0.1))
+                for stage in BASES:
+                    own = pace if follows else math.exp(random.normal(0.0, 0.1))
+                    model.learn(stage, BASES[stage] * own)
+            model.learn("stage1", BASES["stage1"] * 0.9)
+            after_a_quick_one = model.predict("stage2", 0.5)
+            for _ in range(3):
+                for stage in BASES:
+                    model.learn(stage, BASES[stage])
+            model.learn("stage1", BASES["stage1"] * 1.15)
+            after_a_slow_one = model.predict("stage2", 0.5)
+            assert after_a_quick_one is not None and after_a_slow_one is not None
+            found.append(after_a_slow_one / after_a_quick_one)
+    assert np.mean(apart[True]) > 1.1
+    assert np.mean(apart[False]) < 1.08
+
+
+@pytest.mark.parametrize("slower", [1.0, 2.0])
+def test_after_a_slow_and_uneven_warm_up_half_of_the_runs_take_longer_than_is_expected_of_half(
+    slower: float,
+) -> None:
+    random = np.random.RandomState(10)
+    model = LatencyModel(BASES)
+    for (stage, base), uneven in zip(BASES.items(), (1.0, 1.1, 1.05, 1.15)):
+        model.start(stage, [base * slower * uneven * noise(random) for _ in range(20)])
+    frames(model, random, 300)
+    shares = [0.2, 0.5, 0.8]
+    above = np.zeros((len(BASES), len(shares)))
+    for _ in range(1000):
+        for number, (stage, base) in enumerate(BASES.items()):
+            duration = base * noise(random)
+            above[number] += [duration > float(model.predict(stage, share) or 0.0) for share in shares]
+            model.learn(stage, duration)
+    assert above / 1000 == pytest.approx(1 - np.array([shares] * len(BASES)), abs=0.15)
+
+
+def test_the_slowdown_of_a_steady_device_does_not_drift_away() -> None:
+    random = np.random.RandomState(11)
+    model = warmed(random)
+    frames(model, random, 20_000)
+    assert 0.5 < model.slowdown < 2.0
+
+
+def test_a_stage_that_is_tried_in_vain_again_and_again_is_expected_to_take_longer() -> None:
+    random = np.random.RandomState(12)
+    model = warmed(random)
+    frames(model, random, 300)
+    left, tried = BASES["stage4"], []
+    for frame in range(600):  # from now on it takes 15 % longer, and is cancelled before
+        for stage in ("stage1", "stage2", "stage3"):
+            model.learn(stage, BASES[stage] * noise(random))
+        tried.append(float(model.predict("stage4", 0.2) or 0.0) <= left)
+        if tried[-1]:
+            model.learn_at_least("stage4", left)
+        model.end(40.0 * frame)
+    assert np.mean(tried[:50]) > 0.7
+    assert np.mean(tried[300:]) < 0.3
 
 
 def test_a_stage_that_alone_has_become_slower_is_believed_after_a_few_runs() -> None:

@@ -139,7 +139,7 @@ def test_a_session_with_these_durations_answers_as_the_simulation_does(
         model.learn(name, 10.0)
     table = np.array([[slower.get(name, usual[name]) for name in usual]] * 5)
     work = Workload(stages, np.arange(5) * 1000.0, np.zeros(5), table, {})
-    trying = 0.5 if overrun == "return" else None
+    trying = 0.2 if overrun == "return" else None
     expected = simulate(session.manifest, work, budget, Scheduler(stages, model), model, overrun, 3.0, trying)
     for frame in range(5):
         result = session.infer(budget_ms=budget, overrun=overrun, **inputs)
