@@ -22,6 +22,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.oqa_brevitas import qcdq_graph
+from benchmarks.oqa_layers import flips, inputs_of, opened
 from benchmarks.oqa_subjects import (
     picture,
     plain_graphs,
@@ -42,6 +43,7 @@ Run = Callable[[], Sequence[Array]]  # one picture through a graph
 
 DEFAULT = ("oqa-b4-71.3", "oqa-b3-67.0", "oqa-b2-59.8")
 OURS = "edgekit "
+IN_OPENVINO = ", OpenVINO"
 CHOSEN = "edgekit, measured choice"
 
 
@@ -101,18 +103,25 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
             f"{OURS}{kind}": partial(in_onnxruntime(graph, threads), feed) for kind, graph in graphs.items()
         }
         runs |= {kind: partial(in_onnxruntime(graph, threads), feed) for kind, graph in others.items()}
+        for variant in variants:
+            if variant.runtime is None:
+                runs[f"{OURS}{variant.name}{IN_OPENVINO}"] = partial(
+                    in_openvino(graphs[variant.name], threads), feed
+                )
         for kind, graph in plain.items():
             runs[f"OpenVINO, {kind}"] = partial(in_openvino(graph, threads), feed)
         runs["OpenVINO, float, bfloat16 allowed"] = partial(
             in_openvino(plain["float"], threads, "bf16"), feed
         )
-        found = _chosen(runs, graphs)
-        runs[CHOSEN] = partial(in_onnxruntime(graphs[found], threads), feed)
+        found = _chosen(runs)
+        again = in_openvino if found.endswith(IN_OPENVINO) else in_onnxruntime
+        runs[CHOSEN] = partial(again(graphs[found.removesuffix(IN_OPENVINO)], threads), feed)
         times = interleave({kind: whole(kind, run) for kind, run in runs.items()}, rounds, 3)
         sizes = _sizes(bundle, staged, plain["float"])
         unpacking = {variant.name: _unpacking(bundle, variant) for variant in variants}
+        flipped = _flipped(staged, image, graphs, threads)
     rows = _rows(times, runs, reference)
-    _print(name, rows, sizes, unpacking, found)
+    _print(name, rows, sizes, unpacking, found, flipped)
     return {
         "bits": known.bits, "image_size": known.image_size, "macs_m": known.macs_m, "chosen": found, "rows": rows,
         "bytes": sizes, "read_graph_ms": unpacking, "figures": _figures(times, sizes, unpacking),
@@ -120,6 +129,7 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
             variant.name: max(r.typical for r in exported.parity if r.variant == variant.name and r.unit == "of the codes")
             for variant in variants
         },
+        "codes_flipped": flipped,
     }  # fmt: skip
 
 
@@ -139,11 +149,28 @@ def _imported() -> list[StagedOqa]:
     return found or _STAGED
 
 
-def _chosen(runs: dict[str, Run], graphs: dict[str, bytes]) -> str:
-    """What `edgekit bench` does on the device: every container in turns, the fastest median is kept."""
-    ours = {kind: whole(kind, runs[f"{OURS}{kind}"]) for kind in graphs}
-    times = interleave(ours, 12, 2)
-    return min(graphs, key=lambda kind: times.median(kind))
+def _chosen(runs: dict[str, Run]) -> str:
+    """What `edgekit bench` does on the device, once for each backend: containers in turns, the fastest median is kept."""
+    ours = {kind.removeprefix(OURS): run for kind, run in runs.items() if kind.startswith(OURS)}
+    times = interleave({kind: whole(kind, run) for kind, run in ours.items()}, 12, 2)
+    return min(ours, key=times.median)
+
+
+def _flipped(
+    staged: StagedOqa, image: torch.Tensor, graphs: dict[str, bytes], threads: int
+) -> dict[str, dict[str, float]]:
+    """The share of codes that are not the reference's at the same layer inputs: of all, and of the worst layer."""
+    given = inputs_of(staged.net, image)
+    found = {}
+    for kind in ("grid", "qdq"):
+        graph = opened(graphs[kind], given)
+        for suffix, runtime in (("", in_onnxruntime), (IN_OPENVINO, in_openvino)):
+            rows = flips(staged.net, image, given, runtime(graph, threads), kind == "qdq")
+            found[kind + suffix] = {
+                "of_all": sum(row.count for row in rows) / sum(row.of for row in rows),
+                "of_the_worst_layer": max(row.count / row.of for row in rows),
+            }
+    return found
 
 
 def _sizes(bundle: Bundle, staged: StagedOqa, plain: bytes) -> dict[str, int]:
@@ -213,6 +240,7 @@ def _print(
     sizes: dict[str, int],
     unpacking: dict[str, float],
     chosen: str,
+    flipped: dict[str, dict[str, float]],
 ) -> None:
     print(f"\n{name}: the measured choice is {chosen}")
     print(f"{'':38} {'ms':>7}  {'of fake-q.':>10}  {'of float':>8}  {'logits apart':>12}")
@@ -224,6 +252,12 @@ def _print(
     print(
         f"quantised layers {sizes['quantised_packed']:,} bytes packed, {sizes['quantised_float32']:,} in float32 ({share:.3f}); "
         f"whole graph {sizes['graph_and_weights_packed']:,} against {sizes['float32_onnx']:,}"
+    )
+    print(
+        "codes flipped at the same layer inputs, of all (of the worst layer): "
+        + ", ".join(
+            f"{kind} {row['of_all']:.1e} ({row['of_the_worst_layer']:.1e})" for kind, row in flipped.items()
+        )
     )
     print(
         "reading a graph, ms: " + ", ".join(f"{kind} {ms:.1f}" for kind, ms in unpacking.items()), flush=True
