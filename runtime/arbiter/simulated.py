@@ -20,7 +20,7 @@ from edgekit.runtime.arbiter.worth import utilities_of
 from edgekit.runtime.backends import Frame, StageCancelled
 from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
-from edgekit.runtime.session import EVEN, SURE
+from edgekit.runtime.session import EVEN, SURE, TRIED
 from edgekit.runtime.simulation.simulate import CANCEL_MS, START, answer_frame
 from edgekit.runtime.simulation.simulated import NOTHING, SimulatedFrame, SteppedClock
 from edgekit.runtime.simulation.workload import Workload
@@ -95,7 +95,7 @@ def in_turns(
             stages[network.name] = None
             if budget <= 0:
                 continue
-            call = Call(now, now, budget, 0.0, None, EVEN)
+            call = Call(now, now, budget, 0.0, None, TRIED)
             durations = dict(zip(_names(network), network.workload.durations[number].tolist()))
             frame = SimulatedFrame(clock, durations, call.exit_by, cancel_ms)
             execution = frame.execution = Execution(member.plan, frame, call, _nothing)

@@ -37,10 +37,22 @@ def source_of(
     if not places:
         raise InputError("no source was given")
     still = [os.path.isdir(place) or os.path.splitext(place)[1].lower() in KINDS for place in places]
+    if all(still) and mode != CaptureMode():
+        raise InputError(
+            f"--capture has no meaning for pictures, such as {places[0]}; it asks a camera for its size and rate"
+        )
     if all(still):
         return pictures_of(places, inputs, loop)
     if any(still):
         raise InputError(
             f"--source {' '.join(places)}: pictures on one side and video on the other cannot be paired"
         )
-    return Video([device_of(place, mode) for place in places], inputs, clock or Clock(), layout, mode, loop)
+    devices = [device_of(place, mode) for place in places]
+    own = [
+        one.name for one, place in zip(devices, places) if one.kind in ("video", "address") or "!" in place
+    ]
+    if own and mode != CaptureMode():
+        raise InputError(
+            f"--capture has no meaning for {own[0]}, which says its size and rate itself; it asks a camera"
+        )
+    return Video(devices, inputs, clock or Clock(), layout, mode, loop)

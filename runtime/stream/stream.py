@@ -234,6 +234,7 @@ class Stream:
             self._trouble.report("stuck", "a thread of the stream does not end; its source is not closed")
         elif self._source is not None:
             self._source.close()
+        self._trouble.finish()
 
     def __enter__(self) -> "Stream":
         return self.start()

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, NamedTuple, Optional
 
 from edgekit.runtime.clock import Clock
 
@@ -12,6 +12,13 @@ OnTrouble = Callable[[str], object]
 QUIET = 10000.0
 
 log = logging.getLogger("edgekit")
+
+
+class Unsaid(NamedTuple):
+    """How often a trouble was not said, and how it was put last."""
+
+    times: int
+    text: str
 
 
 class Trouble:
@@ -26,7 +33,7 @@ class Trouble:
         self._listener: OnTrouble = listener or log.warning
         self._guard = threading.Lock()
         self._said: Dict[str, float] = {}
-        self._unsaid: Dict[str, int] = {}
+        self._unsaid: Dict[str, Unsaid] = {}
         self.last: Optional[str] = None
 
     def report(self, kind: str, text: str) -> None:
@@ -34,13 +41,21 @@ class Trouble:
         now = self._clock.now()
         with self._guard:
             self.last = text
+            before = self._unsaid.pop(kind, Unsaid(0, "")).times
             if kind in self._said and now - self._said[kind] < QUIET:
-                self._unsaid[kind] = self._unsaid.get(kind, 0) + 1
+                self._unsaid[kind] = Unsaid(before + 1, text)
                 return
             self._said[kind] = now
-            again = self._unsaid.pop(kind, 0)
-        if again:
-            text += f" (and {again} times since it was last said)"
+        self._say(f"{text} (and {before} times since it was last said)" if before else text)
+
+    def finish(self) -> None:
+        """Say of every kind what was left unsaid, with how it was put last: nothing comes any more that it could be said with."""
+        with self._guard:
+            unsaid, self._unsaid = list(self._unsaid.values()), {}
+        for times, text in unsaid:
+            self._say(f"{text} (the last of {times} more)")
+
+    def _say(self, text: str) -> None:
         try:
             self._listener(text)
         except Exception:  # the user's function; the stream goes on

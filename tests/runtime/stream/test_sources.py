@@ -97,11 +97,14 @@ def test_a_picture_that_cannot_be_read_is_passed_over_and_said(tmp_path: Path) -
     write(tmp_path / "1.png", 1)
     (tmp_path / "2.png").write_bytes(b"nothing like a picture")
     write(tmp_path / "3.png", 3)
+    (tmp_path / "4.png").touch()
+    (tmp_path / "5.png").touch()
     said: List[str] = []
     stream = Stream(Steps(JumpingClock(), [1]), source_of([str(tmp_path)], ["image"]), on_trouble=said.append)
     finish(stream)
     assert stream.counts().answered == 2
     assert "2.png" in said[0]
+    assert "5.png" in said[1] and said[1].endswith("(the last of 2 more)")  # none is left unsaid at the end
 
 
 def test_single_pictures_are_frames_and_can_be_repeated(tmp_path: Path) -> None:
@@ -128,8 +131,21 @@ def test_what_is_no_source_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no picture"):
         os.mkdir(str(tmp_path / "empty"))
         source_of([str(tmp_path / "empty")], ["image"]).open()
+    with pytest.raises(InputError, match="there are no pictures in it"):
+        source_of([str(tmp_path / "empty")], PAIR)
     with pytest.raises(OptionError, match="one source for each, or one for all"):
         source_of(["0", "1", "2"], PAIR)
+
+
+def test_a_size_and_rate_are_asked_of_cameras_alone(tmp_path: Path) -> None:
+    write(tmp_path / "one.png", 1)
+    video = tmp_path / "one.mp4"
+    video.touch()
+    for place in (str(tmp_path / "one.png"), str(video), "rtsp://camera/one", "videotestsrc ! appsink"):
+        with pytest.raises(InputError, match="--capture has no meaning"):
+            source_of([place], ["image"], mode=CaptureMode(640, 480))
+    for place in ("0", "/dev/video0", "csi:0"):
+        source_of([place], ["image"], mode=CaptureMode(640, 480))
 
 
 class Capture:
