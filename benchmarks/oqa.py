@@ -100,11 +100,13 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
             others["ONNX Runtime, Brevitas' export"] = qcdq_graph(staged.net, image)
         feed = image.numpy()
         runs: dict[str, Run] = {
-            f"{OURS}{kind}": partial(in_onnxruntime(graph, threads), feed) for kind, graph in graphs.items()
+            f"{OURS}{variant.name}": partial(in_onnxruntime(graphs[variant.name], threads), feed)
+            for variant in variants
+            if variant.runtime != "openvino"
         }
         runs |= {kind: partial(in_onnxruntime(graph, threads), feed) for kind, graph in others.items()}
         for variant in variants:
-            if variant.runtime is None:
+            if variant.runtime != "onnxruntime":
                 runs[f"{OURS}{variant.name}{IN_OPENVINO}"] = partial(
                     in_openvino(graphs[variant.name], threads), feed
                 )
@@ -162,7 +164,7 @@ def _flipped(
     """The share of codes that are not the reference's at the same layer inputs: of all, and of the worst layer."""
     given = inputs_of(staged.net, image)
     found = {}
-    for kind in ("grid", "qdq"):
+    for kind in ("grid", "qdq", "codes"):
         graph = opened(graphs[kind], given)
         for suffix, runtime in (("", in_onnxruntime), (IN_OPENVINO, in_openvino)):
             rows = flips(staged.net, image, given, runtime(graph, threads), kind == "qdq")

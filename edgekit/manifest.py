@@ -83,7 +83,7 @@ class Variant(NamedTuple):
 
     ``layers`` says both layer by layer where they differ within a graph; it is empty where they do not. The file of a graph with
     weights of fewer bits than 32 is a packed one (`edgekit.packed`), read with `Bundle.read_graph`. ``runtime`` is the only
-    backend that has its operators; None for ONNX's own, which every backend has.
+    backend that it is for, such as the one that has its operators; None for every one.
     """
 
     name: str

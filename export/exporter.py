@@ -284,8 +284,8 @@ def _for_any_number(module: nn.Module, stage_run: StageRun, name: str) -> bytes:
 
 def _unfit(form: Form, target: Target, precision: str | None) -> str | None:
     """Why a variant of this form is not for the target, or not asked for."""
-    if form.runtime == "onnxruntime" and target.tensorrt:
-        return "its operators are ONNX Runtime's own, and TensorRT has none of them"
+    if form.runtime is not None and (target.tensorrt or target.capability):
+        return f"it is for the backend {form.runtime} only, and TensorRT does not take its operators"
     if form.precision == "int8" and not target.int8:
         return f"{target.name} has no INT8"
     if precision is not None and form.precision != precision:

@@ -36,10 +36,10 @@ def choose_variants(
 
 
 def check_variants(manifest: Manifest, wanted: Mapping[str, str], backend: str) -> None:
-    """That every stage and variant that is wanted is in the manifest, and ``backend`` has its operators.
+    """That every stage and variant that is wanted is in the manifest, and is for ``backend``.
 
     Raises:
-        OptionError: one is not, or has not.
+        OptionError: one is not.
     """
     stages = {stage.name: stage for stage in manifest.stages}
     for name, variant in wanted.items():
@@ -51,8 +51,7 @@ def check_variants(manifest: Manifest, wanted: Mapping[str, str], backend: str) 
         usable = usable_variants(stages[name], backend)
         if variant not in usable:
             raise OptionError(
-                f"variants: {backend} does not have the operators of {name}'s {variant}; it can take"
-                f" {', '.join(usable) or 'none'}"
+                f"variants: {name}'s {variant} is not for {backend}, which can take {', '.join(usable) or 'none'}"
             )
 
 

@@ -11,7 +11,7 @@ TIE = 0.98  # another graph replaces the bundle's own choice only if it takes le
 
 
 def usable_variants(stage: StageSpec, backend: str) -> List[str]:
-    """The variants whose operators ``backend`` has, as far as the manifest tells."""
+    """The variants that are for ``backend``, as far as the manifest tells."""
     return [one.name for one in stage.variants if one.runtime in (None, backend)]
 
 
@@ -26,7 +26,7 @@ def default_variant(stage: StageSpec, backend: str) -> str:
 
 
 def variant_choices(manifest: Manifest, backend: Optional[str] = None) -> List[Dict[str, str]]:
-    """Choices of one variant per stage in which every variant occurs, or every one that ``backend`` has the operators of;
+    """Choices of one variant per stage in which every variant occurs, or every one that is for ``backend``;
     as few as possible."""
     usable = {
         stage.name: (backend and usable_variants(stage, backend)) or [one.name for one in stage.variants]

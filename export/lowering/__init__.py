@@ -40,7 +40,7 @@ class Form:
         precision: in which its products are computed, for what can be: ``float32`` or ``int8``.
         layers: of every layer its name, stored bits, precision, and where it is known what FP16 makes of it: the largest
             magnitude of a partial sum, and the share of codes that flip (None where none follow).
-        runtime: the only backend that has its operators; None for ONNX's own.
+        runtime: the only backend that it is for, such as the one that has its operators; None for every one.
         openings: where to compare it with the reference; none for a network that is compared as a whole.
     """
 
@@ -79,7 +79,7 @@ _CHOICES: dict[type[nn.Module], Choosing] = {}
 # The first of these that a stage has is its default, before anything was measured on the device.
 PREFERENCES: Mapping[str, tuple[str, ...]] = {
     "onnxruntime": ("measured", "winograd", "planes", "scan", "u8", "grid", "blocks", "plain"),
-    "openvino": ("winograd", "planes", "scan", "qdq", "grid", "chunks", "plain"),
+    "openvino": ("winograd", "planes", "scan", "codes", "grid", "chunks", "plain"),
     # Users report 3-D convolutions ten times as slow as elsewhere in TensorRT on Xavier NX.
     "tensorrt": ("batched", "scan", "grid", "chunks", "plain"),
 }

@@ -1,4 +1,4 @@
-"""OQA's containers: one subnet in float32, in signed INT8 and in unsigned 8-bit form, all three on the same integer grid."""
+"""OQA's containers: one subnet in float32, in signed INT8 and in two unsigned 8-bit forms, all on the same integer grid."""
 
 from __future__ import annotations
 
@@ -7,23 +7,28 @@ from collections.abc import Mapping
 from torch import nn
 
 from edgekit.export.lowering import Form, LayerForm, Opening, Shapes, lowers
+from edgekit.export.lowering.oqa_codes import CodesLayer
 from edgekit.export.lowering.oqa_grid import GridLayer, int8_layer, with_layers
 from edgekit.export.lowering.oqa_half import HalfLayer, in_half
 from edgekit.export.lowering.oqa_u8 import FloatDepthwise, U8Block, U8Net
 from edgekit.models.lsq import activation_levels
 from edgekit.models.oqa import OqaNet, QuantLayer
 
+# ONNX Runtime's own operators; operators of ONNX's own, of which TensorRT takes no UINT8, and ONNX Runtime fuses none.
+WRITTEN_FOR = {"u8": "onnxruntime", "codes": "openvino"}
+
 
 @lowers(OqaNet)
 def lower_oqa(module: nn.Module, shapes: Shapes) -> dict[str, nn.Module]:
-    """``u8`` for ONNX Runtime, for one picture at a time; ``grid`` for what computes in float; ``qdq`` for TensorRT's INT8."""
+    """``u8`` for ONNX Runtime, for one picture at a time; ``codes`` for OpenVINO; ``qdq`` for TensorRT's INT8; ``grid`` in float."""
     assert isinstance(module, OqaNet)
     batch, _, height, width = next(iter(shapes.values()))
     forms: dict[str, nn.Module] = {"u8": U8Net(module, (height, width)).eval()} if batch == 1 else {}
     forms |= {"grid": with_layers(module, GridLayer), "qdq": with_layers(module, int8_layer)}
+    forms["codes"] = with_layers(module, CodesLayer)
     halves = in_half(module, (height, width))
     for name, lowered in forms.items():
-        runtime = "onnxruntime" if name == "u8" else None
+        runtime = WRITTEN_FOR.get(name)
         bits = module.mix.conv.bits
         precision = "float32" if name == "grid" else "int8"
         layers = _layers(module, lowered, name, {} if name == "u8" else halves)
@@ -39,6 +44,8 @@ def _layers(
     quantised = net.quantised()
     if isinstance(lowered, U8Net):
         inside_float = _float_depthwise(lowered)
+    elif container == "codes":
+        inside_float = set()
     else:
         inside_float = {name for name, layer in quantised.items() if layer.conv.groups > 1}
     found: list[LayerForm] = []

@@ -38,12 +38,19 @@ def bundle(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_manifest_says_what_every_layer_stores_and_computes(bundle: Bundle) -> None:
     variants = {variant.name: variant for variant in bundle.manifest.stages[0].variants}
     assert {name: (v.bits, v.precision) for name, v in variants.items()} == {
-        "u8": (2, "int8"), "grid": (2, "float32"), "qdq": (2, "int8"),
+        "u8": (2, "int8"), "grid": (2, "float32"), "qdq": (2, "int8"), "codes": (2, "int8"),
     }  # fmt: skip
     layers = {layer.name: (layer.bits, layer.precision) for layer in variants["u8"].layers}
     assert layers["first"] == layers["classifier"] == (32, "float32")
     assert layers["blocks.1.expand"] == (2, "int8")
     assert layers["blocks.3.depthwise"] == (2, "float32"), "before squeeze-and-excitation"
+    whole = {layer.name: (layer.bits, layer.precision) for layer in variants["codes"].layers}
+    assert whole["blocks.3.depthwise"] == (2, "int8") and whole["classifier"] == (32, "float32")
+    assert {name: v.runtime for name, v in variants.items()} == {
+        "u8": "onnxruntime", "grid": None, "qdq": None, "codes": "openvino",
+    }  # fmt: skip
+    defaults = bundle.manifest.stages[0].defaults
+    assert (defaults["onnxruntime"], defaults["openvino"], defaults["tensorrt"]) == ("u8", "codes", "grid")
     assert read_bundle(bundle.path).manifest == bundle.manifest
 
 
@@ -72,7 +79,7 @@ def test_two_bit_weights_take_a_tenth_of_float32_at_most(bundle: Bundle) -> None
 
 def test_every_graph_of_the_bundle_shares_one_blob(bundle: Bundle) -> None:
     graphs = [stored_bytes(bundle.read_bytes(v.graph)) for v in bundle.manifest.stages[0].variants]
-    assert len(graphs) == 3
+    assert len(graphs) == 4
     low_bit = max(stored[2] for stored in graphs)
     others = bundle.manifest.files["weights/packed.bin"].bytes - low_bit
     # Every low-bit weight once; of the float ones, squeeze-and-excitation's first matrix twice where a graph widens it.
@@ -80,12 +87,24 @@ def test_every_graph_of_the_bundle_shares_one_blob(bundle: Bundle) -> None:
     assert whole <= others < 1.25 * whole
 
 
-def test_the_session_answers_as_the_network_did(bundle: Bundle) -> None:
+@pytest.mark.parametrize(
+    ("backend", "variant"),
+    [
+        ("onnxruntime", "u8"),
+        ("onnxruntime", "grid"),
+        ("onnxruntime", "qdq"),
+        ("openvino", "grid"),
+        ("openvino", "codes"),
+    ],
+)
+def test_the_session_answers_as_the_network_did(
+    bundle: Bundle, backend: str, variant: str, needs: Callable[[str], ModuleType]
+) -> None:
+    needs(backend)
     arrays = np.load(Path(bundle.path) / bundle.manifest.golden)
-    for variant in ("u8", "grid", "qdq"):
-        with edgekit.load(bundle.path, variants={"stage1": variant}, warmup=1) as session:
-            logits = session.infer(image=arrays["image"]).output
-        assert np.abs(logits - arrays["stage1"].ravel()).max() <= 1e-4 * np.abs(arrays["stage1"]).max()
+    with edgekit.load(bundle.path, backend, variants={"stage1": variant}, warmup=1) as session:
+        logits = session.infer(image=arrays["image"]).output
+    assert np.abs(logits - arrays["stage1"].ravel()).max() <= 1e-4 * np.abs(arrays["stage1"]).max()
 
 
 def test_a_flipped_bit_is_found_by_its_hash(bundle: Bundle, tmp_path: Path) -> None:

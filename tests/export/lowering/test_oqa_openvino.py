@@ -1,4 +1,4 @@
-"""Low-bit graphs in OpenVINO: every layer's codes at the reference's own inputs, and whole answers of the graph that flips none."""
+"""Low-bit graphs in OpenVINO: every layer's codes at the reference's own inputs, and whole answers of graphs that flip none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.golden_subnets import golden_subnets
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("container", ["qdq", "grid"])
+@pytest.mark.parametrize("container", ["codes", "qdq", "grid"])
 def test_every_layers_codes_are_the_references_at_the_same_inputs(
     container: str, shared: Path, needs: Callable[[str], ModuleType]
 ) -> None:
@@ -39,13 +39,14 @@ def test_every_layers_codes_are_the_references_at_the_same_inputs(
     assert sum(row.count for row in rows) <= 1e-4 * sum(row.of for row in rows)
 
 
-def test_the_float_container_meets_the_golden_logits(
-    shared: Path, needs: Callable[[str], ModuleType]
+@pytest.mark.parametrize("container", ["codes", "grid"])
+def test_containers_that_flip_no_code_meet_the_golden_logits(
+    container: str, shared: Path, needs: Callable[[str], ModuleType]
 ) -> None:
     needs("openvino")
     _, net, image, logits = next(golden_subnets(shared))
     picture = torch.from_numpy(image[:1])
-    module = lowering.variants(net, {"image": tuple(picture.shape)})["grid"]
+    module = lowering.variants(net, {"image": tuple(picture.shape)})[container]
     run = in_openvino(serialize(simplify(convert(module, {"image": picture}, ["logits"]))), 1)
     error = np.abs(run(picture.numpy())[0] - logits[:1]).max() / np.abs(logits[:1]).max()
     assert error <= 1e-4
