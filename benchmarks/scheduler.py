@@ -11,7 +11,8 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
 from benchmarks.scheduler_ceiling import Ceiling
-from benchmarks.scheduler_figures import BOLDER, LIVE, LIVING, rows, show
+from benchmarks.scheduler_desk import Desk, file_name
+from benchmarks.scheduler_figures import BOLDER, LIVE, rows, show
 from benchmarks.scheduler_live import RATE, Floor, LiveCell, Soak
+from benchmarks.scheduler_recovery import SWITCHES, LiveRecovery
+from benchmarks.scheduler_recovery import recover as recover_live
 from benchmarks.scheduler_simulated import (
     Recovery,
     SimulatedCell,
@@ -45,6 +49,7 @@ from edgekit.runtime.simulation.workload import (
     recorded,
 )
 
+BUDGETS = 8  # of every condition
 SIZE = (368, 1232)
 SMALL = (64, 192)  # a hundred thousand frames of it take ten minutes
 MEASURED = "measured.jsonl"  # in --out: the frames that are simulated
@@ -81,8 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--spread", type=float, metavar="S",
                         help="simulate with the measured medians times lognormal(0, S), instead of what a busy machine measured")  # fmt: skip
     parser.add_argument("--frames", type=int, help="of a simulated cell; default 10000")
-    parser.add_argument("--live-frames", type=int, help="of a live cell; default 2000")
-    parser.add_argument("--live-budgets", type=int, default=3, help="of every live condition; default 3")
+    parser.add_argument(
+        "--live-frames",
+        type=int,
+        help="of a live cell in real time; default 2000; half as many of the others",
+    )
     parser.add_argument(
         "--live-conditions",
         nargs="+",
@@ -90,17 +98,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=[""],
         help="only those whose name contains one of these",
     )
-    parser.add_argument(
-        "--live-overrun", choices=["return", "finish"], help="only this one's live cells; default: both"
-    )
-    parser.add_argument(
-        "--live-priority", choices=["normal", "realtime"], help="only this one's live cells; default: both"
-    )
     parser.add_argument("--soak-frames", type=int, help="of one session, for leaks; default 100000")
     parser.add_argument(
         "--resume",
         action="store_true",
         help="go on with a run that was broken off: keep what is in --out, and measure what is missing",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=float("inf"),
+        help="begin nothing new after so many; the same command with --resume goes on",
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -114,14 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.live_frames = options.live_frames or (60 if options.quick else 2000)
     options.soak_frames = options.soak_frames or (2000 if options.quick else 100000)
     options.out.mkdir(parents=True, exist_ok=True)
+    desk = Desk(options.out / "live", options.resume, time.monotonic() + 60 * options.minutes)
     report: dict[str, object] = {"machine": describe(options.threads), "settings": _settings(options)}
-    decisions: list[dict[str, object]] = kept(
-        options, "decisions", lambda: {"found": [time_decisions(python) for python in pythons()]}
-    )["found"]
-    report["decisions"] = decisions
+    decisions: list[dict[str, object]] = []
     simulated: list[SimulatedCell] = []
     recoveries: list[Recovery] = []
     live: list[LiveCell] = []
+    settled: list[LiveRecovery] = []
     floors: list[Floor] = []
     soaked: Soak | None = None
     relived: list[Relived] = []
@@ -150,26 +157,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for n, d in measured.items()
                 }
             manifest = with_accuracies(bundle.manifest)
-            budgets = choose_budgets(measured, 3 if options.quick else 10)
+            budgets = choose_budgets(manifest, measured, 4 if options.quick else BUDGETS)
             report["measured_ms"] = {name: list(took) for name, took in measured.items()}
             if options.live:
-                live_budgets = [
-                    round(budget + around, 2) for budget in choose_budgets(measured, options.live_budgets)
-                ]
-                live, floors = run_live(Path(bundle.path), accuracies_of(manifest), live_budgets, options)
-                recoveries += recover_live(Path(bundle.path), live_budgets[1:], options)
+                live_budgets = [round(budget + around, 2) for budget in budgets]
+                live, settled = run_live(
+                    Path(bundle.path), accuracies_of(manifest), live_budgets, options, desk
+                )
                 relived = [one for cell in live if (one := relive(manifest, cell, options)) is not None]
-                soaked = soak(Path(scratch), options)
-            simulated = list(simulate_all(manifest, measured, recording, budgets, options.frames))
-            ceilings = find_ceilings(manifest, measured, recording, budgets, options.frames)
-            recoveries += [
-                recover(manifest, measured, b, o) for b in budgets[1:] for o in ("return", "finish")
+                floors = find_floors(options, desk)
+                soaked = soak(Path(scratch), options, desk)
+            given = manifest, measured, recording, budgets, options.frames
+            simulated = list(simulate_all(*given, desk))
+            ceilings = [] if desk.over() else find_ceilings(*given)
+            recoveries = [
+                recover(manifest, measured, b, o)
+                for b in budgets[1:]
+                for o in ("return", "finish")
+                if not desk.over()
             ]
-    found = rows(simulated, recoveries, live, decisions, soaked, relived, ceilings)
+    timed = desk.kept("decisions", lambda: {"found": [time_decisions(python) for python in pythons()]})
+    decisions = [] if timed is None else timed["found"]
+    report["decisions"] = decisions
+    found = rows(simulated, recoveries, live, settled, decisions, soaked, relived, ceilings)
     report.update(
         simulated=[{**asdict(c), "figures": c.figures.to_json()} for c in simulated if c.strategy in (EDGEKIT, MEAN, BOLDER)],
         recoveries=[asdict(one) for one in recoveries],
         live=[cell.to_json() for cell in live],
+        settled=[one.to_json() for one in settled],
         floors=[asdict(one) for one in floors],
         relived=[asdict(one) for one in relived],
         ceilings=[asdict(one) for one in ceilings],
@@ -179,8 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.out / "scheduler.json").write_text(json.dumps(report, indent=1) + "\n")
     everybody = [{**asdict(c), "figures": c.figures.to_json()} for c in simulated]
     (options.out / "simulated.json").write_text(json.dumps(everybody, indent=1) + "\n")
-    show(simulated, recoveries, live, floors, found)
+    show(simulated, recoveries, live, settled, floors, found)
     print(f"\nwritten: {options.out / 'scheduler.json'}")
+    if desk.left_out:
+        print(
+            f"{len(desk.left_out)} parts are missing after {options.minutes:g} minutes, {desk.left_out[0]} first: go on with --resume"
+        )
     return 0
 
 
@@ -223,74 +242,73 @@ def durations(
     )
 
 
-def choose_budgets(measured: Mapping[str, Sequence[float]], count: int) -> list[float]:
-    """From what the first stage usually makes to a little more than all of them usually need; outliers do not decide."""
-    usual = [float(np.percentile(took, 90)) for took in measured.values()]
-    return [round(float(one), 2) for one in np.linspace(usual[0] * 1.1, sum(usual) * 1.2, count)]
+def choose_budgets(manifest: Manifest, measured: Mapping[str, Sequence[float]], count: int) -> list[float]:
+    """The middles of ``count`` equal parts of the range in which a budget decides between exits, before anything is answered.
+
+    It begins where nine frames of ten have the first exit, and ends where nine of ten have the last.
+    """
+    stages = [stage for stage in manifest.stages if measured.get(stage.name)]
+    frames = min(len(measured[stage.name]) for stage in stages)
+    ends = np.cumsum([np.asarray(measured[stage.name][:frames]) for stage in stages], axis=0)
+    there = [
+        float(np.percentile(end, 90))
+        for end, stage in zip(ends, stages, strict=True)
+        if stage.exit is not None
+    ]
+    part = (there[-1] - there[0]) / count
+    return [round(there[0] + (number + 0.5) * part, 2) for number in range(count)]
 
 
 def run_live(
-    bundle: Path, known: Sequence[float] | None, budgets: Sequence[float], options: argparse.Namespace
-) -> tuple[list[LiveCell], list[Floor]]:
-    """Every condition at every budget on this machine, those with a bar first; and how late a thread is woken under each."""
-    folder = options.out / "live"
-    folder.mkdir(exist_ok=True)
-    wanted = [
-        (condition, overrun, priority, budget)
-        for overrun, priority in LIVE
-        if options.live_overrun in (None, overrun) and options.live_priority in (None, priority)
-        for condition in scheduler_live.CONDITIONS
-        if any(text in condition for text in options.live_conditions)
-        for budget in (budgets if not options.quick else budgets[1:2])
-        if priority == "normal" or may_be_realtime()
-    ]
-    cells, floors = [], []
-    for number, (condition, overrun, priority, budget) in enumerate(wanted, 1):
-        name = file_name(condition, overrun, priority, budget, options.live_frames)
-        path = folder / f"{name}.json"
-        if options.resume and path.exists():
-            cells.append(LiveCell.from_json(json.loads(path.read_text())))
+    bundle: Path,
+    known: Sequence[float] | None,
+    budgets: Sequence[float],
+    options: argparse.Namespace,
+    desk: Desk,
+) -> tuple[list[LiveCell], list[LiveRecovery]]:
+    """Every condition on this machine, and how soon answers settle; what has a bar first.
+
+    In real time, every budget; in the other modes, and for switches, every second one, the second first.
+    """
+    cells, settled = [], []
+    fewer = budgets[1::2]
+    switches = 3 if options.quick else SWITCHES
+    for overrun, priority in LIVE:
+        urgent = priority == "realtime"
+        if urgent and not may_be_realtime():
             continue
-        print(
-            f"live, {number} of {len(wanted)}: {condition}, {budget:g} ms, overrun={overrun}, priority={priority}",
-            file=sys.stderr,
-        )
-        try:
-            cell, recording = scheduler_live.measure(
-                bundle, options.threads, condition, overrun, priority, budget, options.live_frames, known
-            )
-        except Missing as missing:
-            print(missing, file=sys.stderr)
-            continue
-        cells.append(cell)
-        write_recording(str(folder / f"{name}.jsonl"), recording)
-        path.write_text(json.dumps(cell.to_json(), indent=1) + "\n")
+        frames = options.live_frames if urgent else options.live_frames // 2
+        for condition in scheduler_live.CONDITIONS:
+            if any(text in condition for text in options.live_conditions):
+                for budget in budgets if urgent else fewer:
+                    cell = desk.cell(
+                        bundle, condition, overrun, priority, budget, frames, known, options.threads
+                    )
+                    cells += [] if cell is None else [cell]
+        if priority == "normal":
+            for budget in fewer:
+                found = desk.kept(
+                    f"recovery-{overrun}-{budget:g}-{switches}",
+                    lambda: recover_live(bundle, options.threads, overrun, budget, switches).to_json(),  # noqa: B023
+                )
+                settled += [] if found is None else [LiveRecovery(**found)]
+    return cells, settled
+
+
+def find_floors(options: argparse.Namespace, desk: Desk) -> list[Floor]:
+    """How late a thread is woken under each condition."""
+    floors = []
     for condition in scheduler_live.CONDITIONS:
         with contextlib.suppress(Missing):
-            found = kept(
-                options,
+            found = desk.kept(
                 f"floor-{condition}",
                 lambda: asdict(scheduler_live.floor(condition, options.live_frames // 3)),  # noqa: B023
             )
-            floors.append(Floor(**found))
-    return cells, floors
+            floors += [] if found is None else [Floor(**found)]
+    return floors
 
 
-def recover_live(bundle: Path, budgets: Sequence[float], options: argparse.Namespace) -> list[Recovery]:
-    """How many frames a step to one core and its end cost on this machine, in both modes."""
-    found = []
-    for budget in budgets:
-        for overrun in ("return", "finish"):
-            after = kept(
-                options,
-                f"recovery-{overrun}-{budget:g}",
-                lambda: {"frames": scheduler_live.recover(bundle, options.threads, overrun, budget)},  # noqa: B023
-            )
-            found.append(Recovery(LIVING, overrun, budget, *after["frames"]))
-    return found
-
-
-def soak(scratch: Path, options: argparse.Namespace) -> Soak:
+def soak(scratch: Path, options: argparse.Namespace, desk: Desk) -> Soak | None:
     """What very many frames leave behind."""
 
     def measured() -> dict[str, Any]:
@@ -299,23 +317,13 @@ def soak(scratch: Path, options: argparse.Namespace) -> Soak:
         )
         return asdict(scheduler_live.soak(Path(small.path), options.soak_frames))
 
-    return Soak(**kept(options, f"soak-{options.soak_frames}", measured))
-
-
-def kept(options: argparse.Namespace, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured under ``name`` before, if this run goes on with one that was broken off; else what is ``measured`` now."""
-    path = options.out / "live" / f"{name.replace(' ', '-')}.json"
-    path.parent.mkdir(exist_ok=True)
-    if not (options.resume and path.exists()):
-        print(f"measuring: {name}", file=sys.stderr)
-        path.write_text(json.dumps(measured()) + "\n")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    found = desk.kept(f"soak-{options.soak_frames}", measured)
+    return None if found is None else Soak(**found)
 
 
 def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> Relived | None:
     """The recorded frames of a cell that was answered with ``finish``, answered anew."""
-    name = file_name(cell.condition, cell.overrun, cell.priority, cell.budget_ms, options.live_frames)
+    name = file_name(cell.condition, cell.overrun, cell.priority, cell.budget_ms, cell.frames)
     path = options.out / "live" / f"{name}.jsonl"
     if cell.overrun != "finish" or not path.exists():
         return None
@@ -323,13 +331,8 @@ def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> R
     return Relived(cell.condition, cell.budget_ms, found[EDGEKIT].late, found[MEAN].late)
 
 
-def file_name(condition: str, overrun: str, priority: str, budget_ms: float, frames: int) -> str:
-    """Under which a live cell and its recording are kept."""
-    return f"{condition}-{overrun}-{priority}-{budget_ms:g}-{frames}".replace(" ", "-")
-
-
 def _settings(options: argparse.Namespace) -> dict[str, object]:
-    kept = ("quick", "live", "frames", "live_frames", "live_budgets", "threads", "spread")
+    kept = ("quick", "live", "frames", "live_frames", "threads", "spread")
     return {name: getattr(options, name) for name in kept} | {"seed": 0, "own": options.bundle is not None}
 
 

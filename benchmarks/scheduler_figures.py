@@ -12,18 +12,19 @@ if TYPE_CHECKING:
     from benchmarks.scheduler import Relived
     from benchmarks.scheduler_ceiling import Ceiling
     from benchmarks.scheduler_live import Floor, LiveCell, Soak
+    from benchmarks.scheduler_recovery import LiveRecovery
     from benchmarks.scheduler_simulated import Recovery, SimulatedCell
 
 REACHED, NOT_REACHED, NOT_MEASURED, COMPARED = "reached", "NOT REACHED", "not measured", "its ceiling"
 SWITCHING = "switching"
 ACCURACY = "accuracy (1 - D1)"
-SIMULATION, LIVING = "simulated", "live"
 # Share of the oracle's, by a part of the condition's name.
 UTILITY = {"quiet": 0.97, "neighbour switching": 0.92}
 # Where one answer in a hundred may be late, 0.99 for every stage is surer than need be: its user would say so.
 BOLDLY = 0.98
 BOLDER = f"{EDGEKIT}, confidence={BOLDLY}"
 LATE = {"quiet": 0.001, SWITCHING: 0.01}
+SWITCHED = {"after_step": "after a 2x slowdown", "after_end": "after its end"}
 LIVE = (("return", "realtime"), ("return", "normal"), ("finish", "normal"))  # overrun and priority
 
 
@@ -41,6 +42,7 @@ def rows(
     simulated: Sequence[SimulatedCell],
     recoveries: Sequence[Recovery],
     live: Sequence[LiveCell],
+    settled: Sequence[LiveRecovery],
     decisions: Sequence[Mapping[str, object]],
     soaked: Soak | None,
     relived: Sequence[Relived],
@@ -51,6 +53,7 @@ def rows(
         *_live_rows(live),
         *_utility(simulated, live, ceilings),
         *_recovery(recoveries),
+        *_recovery_live(settled),
         *_decisions(decisions),
         _soak(soaked),
         _mean(simulated),
@@ -162,17 +165,35 @@ def _share(what: str, bar: float, shares: Sequence[float]) -> Row:
 
 
 def _recovery(recoveries: Sequence[Recovery]) -> Iterator[Row]:
-    for where in (SIMULATION, LIVING):
-        for part in ("after_step", "after_end"):
-            what = f"recovery, {'after a 2x slowdown' if part == 'after_step' else 'after its end'}, {where}, worst budget"
-            taken = [getattr(one, part) for one in recoveries if one.where == where]
-            if not taken:
+    for part, after in SWITCHED.items():
+        what = f"recovery, {after}, simulated, worst budget"
+        taken = [getattr(one, part) for one in recoveries]
+        if not taken:
+            yield _missing(what, "<= 5 frames")
+            continue
+        never = sum(one is None for one in taken)
+        worst = max((one for one in taken if one is not None), default=0)
+        measured = f"{worst} frames" + (f", {never} of {len(taken)} never settle" if never else "")
+        yield _row(what, "<= 5 frames", measured, worst <= 5 and not never)
+
+
+def _recovery_live(settled: Sequence[LiveRecovery]) -> Iterator[Row]:
+    for overrun in ("return", "finish"):
+        found = [one for one in settled if one.overrun == overrun]
+        for part, after in SWITCHED.items():
+            what = f"recovery, {after}, live, overrun={overrun}, 90th percentile of the tries"
+            tries = [frames for one in found for frames in getattr(one, part)]
+            if not tries:
                 yield _missing(what, "<= 5 frames")
                 continue
-            never = sum(one is None for one in taken)
-            worst = max((one for one in taken if one is not None), default=0)
-            measured = f"{worst} frames" + (f", {never} of {len(taken)} never settle" if never else "")
-            yield _row(what, "<= 5 frames", measured, worst <= 5 and not never)
+            worst_budget = max(most_of(getattr(one, part)) for one in found)
+            measured = f"{most_of(tries)} frames ({worst_budget} at the worst budget; median {sorted(tries)[len(tries) // 2]}, worst {max(tries)} of {len(tries)})"
+            yield _row(what, "<= 5 frames", measured, most_of(tries) <= 5)
+
+
+def most_of(tries: Sequence[int]) -> int:
+    """What nine of ten stay at or below."""
+    return sorted(tries)[max(0, -(-9 * len(tries) // 10) - 1)]
 
 
 def _decisions(decisions: Sequence[Mapping[str, object]]) -> Iterator[Row]:
@@ -226,6 +247,7 @@ def show(
     simulated: Sequence[SimulatedCell],
     recoveries: Sequence[Recovery],
     live: Sequence[LiveCell],
+    settled: Sequence[LiveRecovery],
     floors: Sequence[Floor],
     found: Sequence[Row],
 ) -> None:
@@ -240,7 +262,12 @@ def show(
               f"{one.overshoot_p99_ms:10.2f}{one.overshoot_max_ms:8.1f}")  # fmt: skip
     for back in recoveries:
         print(
-            f"2x slower and back, {back.where}, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames"
+            f"2x slower and back, simulated, {back.overrun}, {back.budget_ms:g} ms: settled after {back.after_step} and {back.after_end} frames"
+        )
+    for one_of_many in settled:
+        print(
+            f"2x slower and back, live, {one_of_many.overrun}, {one_of_many.budget_ms:g} ms: settled after {one_of_many.after_step} and"
+            f" {one_of_many.after_end} frames; where nothing was switched, at once in {one_of_many.steady.count(0)} of {len(one_of_many.steady)}"
         )
     if live:
         print(f"\nmeasured live\n{'condition':48}{'overrun':>8}{'priority':>10}{'ms':>8}{'late %':>8}{'exit':>6}{'of oracle %':>13}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,8 @@ from benchmarks.neighbour import Neighbour, cores
 from edgekit.runtime.device.system import others_busy, read_busy
 from edgekit.runtime.intervals import wilson
 from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.outcomes import recovery
 from edgekit.runtime.simulation.recording import Recorder, Recording
-from edgekit.runtime.simulation.simulate import Outcomes, possible_exits
+from edgekit.runtime.simulation.simulate import possible_exits
 from edgekit.runtime.simulation.workload import recorded
 
 # Every so many frames, one without a budget: what all stages take just now, and when each exit would have been there.
@@ -195,56 +193,6 @@ class Camera:
         """Sleep until the next frame comes."""
         since = time.perf_counter() - self._began
         time.sleep(self._period - since % self._period)
-
-
-class _OneCore:
-    """All of this process on its first core, which makes two threads take twice as long, until the context is left."""
-
-    def __enter__(self) -> None:
-        self._before = {int(task): os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
-        first = {min(os.sched_getaffinity(0))}
-        for task in self._before:
-            os.sched_setaffinity(task, first)
-
-    def __exit__(self, *_: object) -> None:
-        for task, cores_before in self._before.items():
-            os.sched_setaffinity(task, cores_before)
-
-
-STEP_FRAMES = 100
-
-
-def recover(bundle: Path, threads: int, overrun: str, budget_ms: float) -> tuple[int | None, int | None]:
-    """How many frames a step to one core, and its end, cost; None if answers do not settle."""
-    with Session.open(bundle, threads=threads, warmup=0) as session:
-        inputs = session.golden()[0]
-        for _ in range(20):
-            session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
-        recorder, camera, results = Recorder(session), Camera(RATE), []
-
-        def answer() -> None:
-            for _ in range(STEP_FRAMES):
-                camera.next()
-                results.append(session.infer(budget_ms=budget_ms, overrun=overrun, reuse=False, **inputs))
-
-        answer()
-        with _OneCore():
-            answer()
-        answer()
-        session.infer(budget_ms=None, overrun="return", reuse=False, **inputs)
-        recording = recorder.recording({})
-    exits = tuple(stage.name for stage in session.stages if stage.exit is not None)
-    order = sorted(range(len(results)), key=lambda k: recording.frames[k].started)
-    elapsed = np.array([result.elapsed_ms for result in results])
-    outcomes = Outcomes(
-        exits, budget_ms, float(elapsed.sum()) * 1e-3, np.ones(len(results), bool),
-        np.array([0 if result.stage is None else exits.index(result.stage) + 1 for result in results]), elapsed,
-        np.array([result.missed for result in results]), possible_exits(recorded(recording, None, 1.0, 0), budget_ms)[order],
-        np.zeros((len(results), len(exits))),
-    )  # fmt: skip
-    return recovery(outcomes, STEP_FRAMES, 2 * STEP_FRAMES), recovery(
-        outcomes, 2 * STEP_FRAMES, 3 * STEP_FRAMES
-    )
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.scheduler_ceiling import Ceiling, ceiling
-from benchmarks.scheduler_figures import BOLDER, BOLDLY, SIMULATION, SWITCHING, UTILITY
+from benchmarks.scheduler_desk import Desk
+from benchmarks.scheduler_figures import BOLDER, BOLDLY, SWITCHING, UTILITY
 from benchmarks.scheduler_live import RATE
 from edgekit.bundle import ExitSpec, Manifest
 from edgekit.runtime.simulation.outcomes import Figures, recovery_beside
@@ -54,7 +55,6 @@ class SimulatedCell:
 class Recovery:
     """Frames until answers have settled after everything took twice as long, and after that was over; None: never."""
 
-    where: str  # simulated, or live: there, everything takes twice as long on one core
     overrun: str
     budget_ms: float
     after_step: int | None
@@ -88,6 +88,7 @@ def simulate_all(
     recording: Recording | None,
     given: Sequence[float],
     frames: int,
+    desk: Desk,
 ) -> list[SimulatedCell]:
     """Every strategy at every budget, under every condition and in both modes.
 
@@ -98,13 +99,25 @@ def simulate_all(
     for condition in SIMULATED:
         work, budgets = frames_under(condition, manifest, measured, recording, given, frames)
         for overrun in ("return", "finish"):
-            print(f"simulating: {condition}, overrun={overrun}", file=sys.stderr)
             for budget in budgets:
-                found = compare(manifest, work, budget, overrun)
-                if overrun == "finish" and SWITCHING in condition:
-                    found[BOLDER] = compare(manifest, work, budget, overrun, BOLDLY)[EDGEKIT]
-                cells += [SimulatedCell(condition, overrun, budget, name, one) for name, one in found.items()]
+                found = desk.kept(
+                    f"simulated-{condition}-{overrun}-{budget:g}-{frames}",
+                    lambda: _answers(condition, manifest, work, budget, overrun),  # noqa: B023
+                )
+                cells += [
+                    SimulatedCell(condition, overrun, budget, name, Figures(**one))
+                    for name, one in ({} if found is None else found).items()
+                ]
     return cells
+
+
+def _answers(
+    condition: str, manifest: Manifest, work: Workload, budget: float, overrun: str
+) -> dict[str, dict[str, Any]]:
+    found = compare(manifest, work, budget, overrun)
+    if overrun == "finish" and SWITCHING in condition:
+        found[BOLDER] = compare(manifest, work, budget, overrun, BOLDLY)[EDGEKIT]
+    return {name: one._asdict() for name, one in found.items()}
 
 
 def find_ceilings(
@@ -162,4 +175,4 @@ def recover(
         STEP.end or 0,
     )
     after_step = recovery_beside(stepped, always, STEP.first, end)
-    return Recovery(SIMULATION, overrun, budget, after_step, recovery_beside(stepped, never, end, 600))
+    return Recovery(overrun, budget, after_step, recovery_beside(stepped, never, end, 600))

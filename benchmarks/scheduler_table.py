@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scheduler_figures import most_of
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "scheduler.json"
 PAGE = ROOT / "docs" / "scheduler.md"
@@ -21,7 +23,7 @@ def section(results: dict[str, Any]) -> str:
         BEGIN,
         "",
         f"**Measured** on an {machine['processor']} with {settings['threads']} threads and ONNX Runtime {machine['onnxruntime']}; "
-        f"{settings['live_frames']} frames a row, 30 a second; in-process monotonic clock, from the call to its return. **Simulated** "
+        f"{settings['live_frames']} frames a row in real time, half as many in the others, 30 a second; in-process monotonic clock, from the call to its return. **Simulated** "
         f"with {settings['frames']} frames a budget.",
         "",
         "| | bar | reached | |",
@@ -32,6 +34,7 @@ def section(results: dict[str, Any]) -> str:
         ),
         "",
         *_live(results["live"]),
+        *_settled(results.get("settled", [])),
         *_floors(results["floors"]),
         END,
     ]
@@ -62,6 +65,23 @@ def _live(cells: list[dict[str, Any]]) -> Iterator[str]:
         " those that the durations allow; estimated where a stage did not run. Accuracy: an exit's share of right pixels on two pairs of KITTI 2015. Quality: the best exit's share that was there, averaged"
         " from call to deadline."
     )
+    yield ""
+
+
+def _settled(settled: list[dict[str, Any]]) -> Iterator[str]:
+    if not settled:
+        return
+    yield "Frames until answers are as usual after a switch to one processor, and back: median, 90th percentile, worst of the tries; and the share of phases' middles, where nothing is switched, that count as settled at once:"
+    yield ""
+    yield "| overrun | budget ms | to one | back to all | at once where nothing is switched |"
+    yield "|---|---:|---:|---:|---:|"
+    for one in settled:
+        told = (
+            f"{sorted(tries)[len(tries) // 2]}, {most_of(tries)}, {max(tries)} of {len(tries)}"
+            for tries in (one["after_step"], one["after_end"])
+        )
+        at_once = 100 * one["steady"].count(0) / len(one["steady"])
+        yield f"| {one['overrun']} | {one['budget_ms']:.1f} | {' | '.join(told)} | {at_once:.0f} % |"
     yield ""
 
 

@@ -85,21 +85,6 @@ def figures(outcomes: Outcomes, oracle: Outcomes, accuracies: Optional[Sequence[
     )
 
 
-def recovery(outcomes: Outcomes, step: int, end: int, steady: int = 3) -> Optional[int]:
-    """How many frames after ``step`` the answers are again, and stay for ``steady`` frames, what they settle at before ``end``.
-
-    They settle at the commonest exit of the second half. A frame that itself takes too long for that exit is excused, if it
-    was answered with the best that it allows. None if they never settle.
-    """
-    exits = np.where(outcomes.missed, 0, outcomes.exit)[step:end]
-    settled = int(np.argmax(np.bincount(exits[len(exits) // 2 :])))
-    fine = exits >= np.minimum(settled, outcomes.possible[step:end])
-    for frame in range(len(exits) - steady + 1):
-        if fine[frame : frame + steady].all():
-            return frame
-    return None
-
-
 def recovery_beside(
     outcomes: Outcomes, twin: Outcomes, step: int, end: int, steady: int = 3
 ) -> Optional[int]:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.runtime.intervals import wilson
-from edgekit.runtime.simulation.outcomes import figures, recovery, recovery_beside
+from edgekit.runtime.simulation.outcomes import figures, recovery_beside
 from edgekit.runtime.simulation.simulate import Outcomes
 
 
@@ -81,19 +81,6 @@ def test_the_interval_holds_what_was_seen(trials: int, share: float) -> None:
     hits = round(share * trials)
     low, high = wilson(hits, trials)
     assert 0 <= low <= hits / trials <= high <= 1
-
-
-def test_recovery_counts_frames_until_the_answers_are_what_they_settle_at() -> None:
-    exits = [2] * 10 + [0, 1, 0, 1, 1, 1, 1, 1, 1, 1]
-    one = outcomes(exits, [5] * 20, [2] * 20)
-    assert recovery(one, 10, 20) == 3
-    assert recovery(outcomes([2] * 20, [5] * 20, [2] * 20), 10, 20) == 0
-
-
-def test_a_frame_that_allows_no_better_answer_does_not_count_against_recovery() -> None:
-    exits = [0, 2, 1, 2, 2, 2, 2, 2, 2, 2]
-    assert recovery(outcomes(exits, [5] * 10, [2] * 10), 0, 10) == 3
-    assert recovery(outcomes(exits, [5] * 10, [2, 2, 1] + [2] * 7), 0, 10) == 1
 
 
 def test_recovery_beside_a_twin_counts_frames_until_answers_are_as_good_as_his() -> None:

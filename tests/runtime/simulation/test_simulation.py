@@ -13,7 +13,7 @@ from edgekit.runtime.clock import VirtualClock
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.scheduler import Scheduler
 from edgekit.runtime.session import Session
-from edgekit.runtime.simulation.outcomes import figures, recovery
+from edgekit.runtime.simulation.outcomes import figures, recovery_beside
 from edgekit.runtime.simulation.recording import Recorder, Recording
 from edgekit.runtime.simulation.simulate import Outcomes, replay, simulate
 from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE, answer_all, compare, strategies
@@ -245,9 +245,12 @@ def test_with_a_neighbour_a_mean_based_predictor_is_late_at_least_five_times_as_
 
 @pytest.mark.parametrize("overrun", ["return", "finish"])
 def test_a_slowdown_and_its_end_are_followed_within_five_frames(overrun: str) -> None:
-    outcomes = run(network(Conditions(slowdowns=(Slowdown(2.0, 100, 200),)), 300), 30.0, overrun)
-    for step, end in ((100, 200), (200, 300)):
-        took = recovery(outcomes, step, end)
+    stepped, always, never = (
+        run(network(Conditions(slowdowns=slowdowns), 300), 30.0, overrun)
+        for slowdowns in ((Slowdown(2.0, 100, 200),), (Slowdown(2.0, 0, None),), ())
+    )
+    for twin, step, end in ((always, 100, 200), (never, 200, 300)):
+        took = recovery_beside(stepped, twin, step, end)
         assert took is not None
         assert took <= 5
 
