@@ -68,7 +68,8 @@ def opened(graph: bytes, given: Mapping[str, Tensor]) -> bytes:
             helper.make_tensor_value_info(f"{layer}/given", onnx.TensorProto.FLOAT, array.shape)
         )
         model.graph.output.append(helper.make_tensor_value_info(codes, onnx.TensorProto.FLOAT, None))
-    return model.SerializeToString()
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def flips(
