@@ -32,15 +32,17 @@ def write_file(path: str, data: bytes) -> None:
     """Replace the file at ``path`` in one step.
 
     Raises:
-        OSError: it cannot be written; what was there stays.
+        OSError: it cannot be written, under the name that was asked for; what was there stays.
     """
     partial = _sibling(path, "partial")
     try:
         _write(partial, data)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.lexists(partial):
             os.unlink(partial)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from error
         raise
     _sync_directory(os.path.dirname(path) or ".")
 

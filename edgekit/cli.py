@@ -183,7 +183,8 @@ def _explained(error: Exception, arguments: Sequence[str]) -> int:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return _report(OptionError(f"{place}{(error.strerror or str(error)).lower()}"), arguments, 2)
-    if isinstance(error, MemoryError):
+    # torch's allocator has no error of its own
+    if isinstance(error, MemoryError) or (type(error) is RuntimeError and "allocate memory" in str(error)):
         return _report(EdgekitError("there is not enough memory; close other programs"), arguments, 2)
     raise error
 

@@ -62,6 +62,7 @@ class Network:
         return sum(run.macs for run in self.runs)
 
 
+MOST_PIXELS = 2**26  # 8192x8192: a picture of it is 0.8 GB as a tensor, and no index leaves 32 bits
 FIELDS = ("accuracy", "checkpoint", "config", "model", "size", "source")
 
 
@@ -102,13 +103,17 @@ def checked_size(size: object) -> tuple[int, int]:
     """``size`` as (height, width) in px.
 
     Raises:
-        OptionError: it is something else.
+        OptionError: it is something else, or larger than any memory here would hold the network's tensors of.
     """
     sides = tuple(size) if isinstance(size, (tuple, list)) else ()
     if len(sides) != 2 or not all(
         isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
     ):
         raise OptionError(f"size={size!r}: must be (height, width) in px, such as (384, 1248)")
+    if sides[0] * sides[1] > MOST_PIXELS:
+        raise OptionError(
+            f"size {sides[0]}x{sides[1]}: at most {MOST_PIXELS // 10**6} million px (height x width)"
+        )
     return sides[0], sides[1]
 
 

@@ -24,6 +24,9 @@ from edgekit.models.staged import ImageInput, Stage
 
 SCALES = (16, 8, 4)  # stage k works at 1/SCALES[k - 1] of the input's resolution
 SPN_SCALE = 4
+WIDEST_SEARCH = (
+    256  # px at a stage's own scale, 4096 px of the picture in stage 1: more is a slip, and fills any memory
+)
 
 
 @dataclass(frozen=True)
@@ -385,8 +388,12 @@ def infer_options(weights: Mapping[str, Tensor], config: Mapping[str, object], s
         }
         if seen["with_spn"]:
             seen["spn_init_channels"] = int(weights["refine_spn.1.weight"].shape[0])
-    except (KeyError, IndexError) as error:
-        raise CheckpointError(f"{source}: not an AnyNet checkpoint (it has no usable {error})") from error
+    except KeyError as error:
+        raise CheckpointError(f"{source}: not an AnyNet checkpoint (it has no {error})") from error
+    except IndexError as error:
+        raise CheckpointError(
+            f"{source}: not an AnyNet checkpoint (a weight of it is one number without sides)"
+        ) from error
     for name, value in seen.items():
         if name in config and config[name] != value:
             raise OptionError(
@@ -431,6 +438,11 @@ def check_config(config: Mapping[str, object]) -> dict[str, object]:
             if not isinstance(value, tuple) or len(value) != 3 or not all(positive(v) for v in value):
                 raise OptionError(
                     f"{name}={config[name]!r}: must be three positive whole numbers, such as {list(default)}"
+                )
+            if name == "maxdisplist" and max(value) > WIDEST_SEARCH:
+                raise OptionError(
+                    f"{name}={list(value)}: at most {WIDEST_SEARCH} each; they are px at 1/{SCALES[0]}, 1/{SCALES[1]} and "
+                    f"1/{SCALES[2]} of the picture's size"
                 )
         elif not positive(value) and not (name == "layers_3d" and value == 0 and not isinstance(value, bool)):
             raise OptionError(f"{name}={value!r}: must be a positive whole number, such as {default}")

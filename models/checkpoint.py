@@ -15,12 +15,13 @@ from edgekit import archives
 from edgekit.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile, in any order
 _DEEPEST = 8  # wrappers around each other; a dictionary that holds itself has no end
 _TAR_MAGIC = slice(257, 262)
 
 
 def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Read the weights of a checkpoint file without the ``module.`` prefix that DataParallel leaves.
+    """Read the weights of a checkpoint file without the prefixes that DataParallel and ``torch.compile`` leave.
 
     Takes ``torch.save`` files of every age (legacy, tar and zip format), bare or wrapped in a training dictionary, and
     safetensors.
@@ -39,8 +40,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: holds no weights (looked at the top level and under {', '.join(_WRAPPERS)})"
         )
-    while all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in weights)), None):
+        weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     return weights
 
 

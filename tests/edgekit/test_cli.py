@@ -113,6 +113,7 @@ def test_with_json_a_mistake_is_a_json_document_too():
         (EdgekitError("no"), 2),
         (PermissionError(13, "Permission denied", "/somewhere"), 2),
         (MemoryError(), 2),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes."), 2),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -144,7 +144,7 @@ class TestRefusedBeforeAnySlowWork:
         with pytest.raises(OptionError, match="jetson-tx2"):
             edgekit.export(model="anynet", target="jetson-tx1", out=tmp_path / "a.edgekit")
 
-    @pytest.mark.parametrize("size", [(0, 5), (16,), (16.5, 32), "384x1248", (8, 640)])
+    @pytest.mark.parametrize("size", [(0, 5), (16,), (16.5, 32), "384x1248", (8, 640), (10**6, 10**6)])
     def test_an_impossible_size(self, tmp_path: Path, anynet_checkpoint: Path, size: object) -> None:
         with pytest.raises(OptionError, match="size"):
             edgekit.export(

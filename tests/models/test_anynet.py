@@ -119,6 +119,7 @@ def test_options_come_from_the_weights_themselves(options: dict[str, object]) ->
         ({"growth_rate": [1, 1, 1]}, "growth_rate"),
         ({"maxdisplist": [12, 3]}, "maxdisplist"),
         ({"maxdisplist": [12, 3, 0]}, "maxdisplist"),
+        ({"maxdisplist": [10**9, 3, 3]}, "at most 256"),
         ({"maxdisp": 12}, "maxdisp"),
     ],
 )
@@ -129,10 +130,13 @@ def test_a_config_that_contradicts_the_weights_is_refused_by_name(
         from_weights(_weights(), config, "weights")
 
 
-def test_prefixes_of_data_parallel_and_training_dictionaries_are_seen_through(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_data_parallel_compiled_and_training_dictionaries_are_seen_through(
+    tmp_path: Path, prefix: str
+) -> None:
     weights = _weights()
     wrapped = {
-        f"module.{name}": tensor
+        f"{prefix}{name}": tensor
         for name, tensor in weights.items()
         if not name.endswith("num_batches_tracked")
     }
@@ -204,6 +208,9 @@ class TestCheckpointsThatCannotBeUsed:
     def test_of_another_network(self, tmp_path: Path) -> None:
         torch.save({"state_dict": torch.nn.Linear(3, 4).state_dict()}, tmp_path / "c.tar")
         assert "not an AnyNet" in self._refused(tmp_path / "c.tar")
+        odd = {**_weights(), "volume_postprocess.0.0.2.weight": torch.zeros(())}
+        torch.save({"state_dict": odd}, tmp_path / "odd.tar")
+        assert "without sides" in self._refused(tmp_path / "odd.tar")
 
     @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
     def test_truncated_anywhere(self, tmp_path: Path, legacy: bool) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgekit import atomic
 from edgekit.errors import InputError
 from edgekit.runtime import pictures
 from edgekit.runtime.pictures.colors import color_disparity, disparity_range, turbo
@@ -107,7 +108,7 @@ def test_grey_is_repeated_and_alpha_is_dropped(reader, tmp_path):
 def test_sixteen_bits_are_refused_with_advice(reader, tmp_path):
     for shape in ((5, 7), (5, 7, 3)):
         path = write(tmp_path / "deep.png", encode_png(picture(*shape, dtype=np.uint16)))
-        with pytest.raises(InputError, match=r"deep\.png has 16 bits a channel.*-depth 8"):
+        with pytest.raises(InputError, match=r"deep\.png has more than 8 bits a channel.*-depth 8"):
             pictures.read_picture(path)
 
 
@@ -211,6 +212,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(InputError, match="no space left"):
         pictures.write_png(str(path), picture(2, 2, 3))
     assert [entry.name for entry in tmp_path.iterdir()] == ["d.png"] and path.read_bytes() == b"old"
+    with pytest.raises(OSError) as raised:
+        atomic.write_file(str(path), b"new")
+    assert raised.value.filename == str(path)  # not the sibling's that was to take its place
 
 
 def test_a_png_that_claims_to_be_huge_costs_no_memory(tmp_path, monkeypatch):
