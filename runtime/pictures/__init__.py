@@ -21,7 +21,7 @@ def read_picture(path: str) -> np.ndarray:
     A ``.npy`` file's array is handed on as it is: the session takes uint8 pictures and float32 network tensors.
 
     Raises:
-        InputError: the file is missing, damaged, of a kind that cannot be read here, or has 16 bits a channel.
+        InputError: the file is missing, damaged, of a kind that cannot be read here, or has more than 8 bits a channel.
     """
     data = _read(path)
     if data.startswith(NPY):
@@ -30,7 +30,7 @@ def read_picture(path: str) -> np.ndarray:
     # Pillow turns 16-bit colour into 8-bit without a word, so the file itself is asked.
     if picture.dtype != np.uint8 or (data.startswith(SIGNATURE) and check_png(data) == 16):
         raise InputError(
-            f"{path} has 16 bits a channel, and the networks take 8: convert it first, for example with"
+            f"{path} has more than 8 bits a channel, and the networks take 8: convert it first, for example with"
             f" `convert {path} -depth 8 8bit.png`"
         )
     if picture.ndim == 2 or picture.shape[-1] == 2:

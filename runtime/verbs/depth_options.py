@@ -137,6 +137,16 @@ class DepthWriter:
             written[path] = f"{count} points"
         return written
 
+    def check_names(self) -> None:
+        """That names which ask for a file for every frame take its number.
+
+        Raises:
+            OptionError: one does not.
+        """
+        for path in (self._args.save_depth, self._args.save_points):
+            if path:
+                _numbered(path, 0)
+
     @property
     def every_frame(self) -> bool:
         """Whether the names ask for a file for every frame."""

@@ -1,8 +1,10 @@
 """`edgekit run --source`: answer a camera or a recording frame by frame within a budget; show it, keep it, and sum it up."""
 
 import argparse
-from contextlib import ExitStack
-from typing import Callable, Dict, List, Optional, Sequence
+import signal
+import threading
+from contextlib import ExitStack, contextmanager
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from edgekit.bundle import Bundle, Manifest
 from edgekit.errors import BackendError, EdgekitError
@@ -39,6 +41,7 @@ class Sinks:
         self._manifest = manifest
         self._depth = depth
         self._videos = videos_to_save(args)
+        depth.check_names()
         self._written: Dict[str, str] = {}
         self._files: List[VideoFile] = []
         self._closing: List[Callable[[], object]] = []
@@ -73,7 +76,7 @@ class Sinks:
         if latest is not None and self._depth.wanted and not self._depth.every_frame:
             self._save_depth(latest)
         self.finish()
-        self._written.update({video.path: f"{video.written} pictures" for video in self._files})
+        self._written.update({one.path: f"{one.written} pictures" for one in self._files if one.written})
         if self._recorder is not None:
             self._written[self._recorder.path] = f"{self._recorder.messages} messages"
         return self._written
@@ -97,7 +100,7 @@ class Sinks:
 
 
 def run(args: argparse.Namespace, bundle: Bundle) -> int:
-    """Stream until the source ends, the time is up, or Ctrl-C, which is the usual end of a camera's stream."""
+    """Stream until the source ends, the time is up, or Ctrl-C or SIGTERM, which are the usual end of a camera's stream."""
     manifest = bundle.manifest if args.network is None else bundle.manifest.only(args.network)
     depth = DepthWriter(args, manifest)
     with ExitStack() as stack:
@@ -147,21 +150,41 @@ def watch(stream: Stream, line: LiveLine, args: argparse.Namespace, classes: Seq
     window = Window(args.max_disparity, classes) if args.display else None
     shown: Optional[Answer] = None
     try:
-        while not stream.wait(clock.now() + LOOK if until is None else min(clock.now() + LOOK, until)):
-            now = clock.now()
-            line.at(now)
-            if until is not None and now >= until:
-                return f"{args.seconds:g} s were asked for"
-            if window is not None:
-                newest = stream.latest()
-                if newest is not None and newest is not shown:
-                    window.show(newest)
-                    shown = newest
-                if window.closed():
-                    return "the window was closed"
-    except KeyboardInterrupt:
-        return "stopped by Ctrl-C"
+        with _ended_by_sigterm():
+            while not stream.wait(clock.now() + LOOK if until is None else min(clock.now() + LOOK, until)):
+                now = clock.now()
+                line.at(now)
+                if until is not None and now >= until:
+                    return f"{args.seconds:g} s were asked for"
+                if window is not None:
+                    newest = stream.latest()
+                    if newest is not None and newest is not shown:
+                        window.show(newest)
+                        shown = newest
+                    if window.closed():
+                        return "the window was closed"
+    except KeyboardInterrupt as stopped:
+        return f"stopped by {stopped}" if stopped.args else "stopped by Ctrl-C"
     finally:
         if window is not None:
             window.close()
     return "the source ended" if args.frames is None else f"{args.frames} frames were asked for"
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, with which systemd, docker and launch files end a robot's programs, end a block as Ctrl-C does."""
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # who calls this from another one sees to signals himself
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -139,6 +139,11 @@ def test_q_says_the_camera_as_well(edgekit, stereo, folder, tmp_path):
         (["--rate", 30], "--rate has no meaning for one picture; name a stream with --source"),
         (["--source", "SEQ", "--save", "out.png"], "of a stream, give a video"),
         (["--source", "SEQ", "--save", "absent/out.avi"], "there is no folder"),
+        (["--source", "SEQ", "--capture", "640x480"], "--capture has no meaning for pictures"),
+        (
+            ["--source", "SEQ", "--focal", "9", "--baseline", "1", "--save-depth", "50%.npy"],
+            "write the frame's number as %06d",
+        ),
         (["--source", "SEQ", "--save-depth", "d.npy"], "depth needs the camera"),
         (["--source", "SEQ", "--focal", 3], "--focal and --baseline go together"),
         (
@@ -180,7 +185,12 @@ def test_an_opencv_that_opens_no_window_is_said(monkeypatch):
         Window().show(Answer(Frame({"left": PICTURE}, 0.0, 1, 0.0), result("stage1"), 1.0, True))
 
 
-def test_ctrl_c_is_the_usual_end_and_keeps_what_was_recorded(stereo, folder, tmp_path):
+@pytest.mark.parametrize(
+    ("sent", "named"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")], ids=["ctrl-c", "sigterm"]
+)
+def test_ctrl_c_and_sigterm_are_the_usual_end_and_keep_what_was_recorded(
+    stereo, folder, tmp_path, sent, named
+):
     cv2 = pytest.importorskip("cv2", reason="needs cv2, which is not installed")
     command = [sys.executable, "-m", "edgekit", "run", stereo, "--source", folder, "--loop", "--rate", "20"]
     process = subprocess.Popen(
@@ -193,10 +203,10 @@ def test_ctrl_c_is_the_usual_end_and_keeps_what_was_recorded(stereo, folder, tmp
     while not (tmp_path / "out.avi").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     said, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
-    assert "stopped by Ctrl-C" in said
+    assert f"stopped by {named}" in said
     assert cv2.VideoCapture(str(tmp_path / "out.avi")).read()[0]
 
 
