@@ -72,6 +72,10 @@ def check_overrun(overrun: str) -> None:
     Raises:
         OptionError: what there is.
     """
+    if getattr(overrun, "ndim", 0):
+        raise OptionError(
+            "an array was given as overrun: name the inputs, as in infer(left=left, right=right)"
+        )
     if overrun not in OVERRUN:
         raise OptionError(f"overrun={overrun!r}: must be one of {', '.join(OVERRUN)}")
 

@@ -163,6 +163,9 @@ class Job:
                 if stage is not None and reached > told and self._on_exit is not None:
                     stage = self._execution.decide()  # time has passed since
                 told = reached
+        except BaseException as error:  # a user's sys.exit() must leave nobody waiting
+            self._execution.end("error", f"{type(error).__name__}: {error}")
+            raise
         finally:
             self._finish()
 
@@ -189,7 +192,7 @@ class Job:
         if self._on_exit is not None and reached > told:
             try:
                 self._on_exit(self._execution.result())
-            except Exception:  # the user's code; the frame and those after it go on
+            except BaseException:  # the user's code, such as sys.exit(): the frame and those after it go on
                 log.exception("on_exit raised")
         return reached
 
@@ -322,7 +325,7 @@ class Worker:
         with self._turn:
             try:
                 job.work()
-            except Exception:
+            except BaseException:
                 # Such as an observer's: those that wait for the frames after it do not deserve it
                 log.exception("a frame ended with an error")
         with self._changed:

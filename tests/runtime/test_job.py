@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, NoReturn, Optional, Tuple
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.errands import GONE_MS
 from edgekit.runtime.job import Job, Worker
+from edgekit.runtime.policies import Policy, Reached
 from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
@@ -187,6 +188,28 @@ def test_a_callback_may_submit_the_next_frame(session: Session) -> None:
         on_exit=lambda result: next_ones.append(session.submit(**golden(session))), **golden(session)
     ).result()
     assert next_ones and all(job.result().reason == "final" for job in next_ones)
+
+
+@pytest.mark.parametrize("where", ["on_exit", "observe", "policy"])
+def test_who_ends_the_process_in_a_callback_ends_no_thread_of_the_session(
+    virtual: MakeSession, where: str
+) -> None:
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit
+
+    class Leaving(Policy):
+        def stop(self, reached: Reached) -> Optional[str]:
+            leave()
+
+    session = virtual(MS)
+    if where == "observe":
+        session.observe(leave)
+    if where == "policy":
+        session.plan.scheduler.policies = (Leaving(),)
+    job = session.submit(on_exit=leave if where == "on_exit" else None, **golden(session))
+    assert job.result().stage == ("stage1" if where == "policy" else "stage4")
+    session.observe(None)
+    assert session.submit(**golden(session)).result().stage == job.result().stage
 
 
 def test_an_observer_that_raises_stops_no_frame_after_it(

@@ -380,6 +380,8 @@ def test_load_hands_every_option_on(stereo_bundle: Bundle) -> None:
 def test_unknown_options_are_refused_with_what_there_is(stereo_bundle: Bundle, session: Session) -> None:
     with pytest.raises(OptionError, match="return, finish"):
         session.infer(overrun="explode", **golden(session))
+    with pytest.raises(OptionError, match="name the inputs"):
+        session.infer(30, *golden(session).values())
     with pytest.raises(OptionError, match="the stages are stage1"):
         Session.open(stereo_bundle.path, variants={"stage9": "plain"})
     with pytest.raises(OptionError, match="it has plain, swapped"):
