@@ -35,9 +35,8 @@ from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
 from edgekit.runtime.warmup import prepare_model
 
-# How sure the scheduler must be that a stage fits where it is waited for; where the choice is among networks, since to choose one
-# is to leave the others; and where it is cancelled in time, so that to try costs no answer. On recorded frames of AnyNet, the last
-# reaches 98.9 % of an oracle's exits, where an even chance reaches 98.6; less gains no more, and is sent back from more stages.
+# How sure the scheduler must be that a stage fits where it is waited for; where the choice is among networks, since the others are
+# left then; and where it is cancelled in time, so that to try costs no answer: see docs/scheduler.md.
 SURE, EVEN, TRIED = 0.99, 0.5, 0.2
 
 
@@ -86,8 +85,7 @@ class Session(Closing):
         with self.priority.working(inherited=True):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
-        trying = EVEN if self._manifest.networks else TRIED
-        self.trying = confidence or (trying if backend.cancels else SURE)
+        self.trying = confidence or (SURE if not backend.cancels else EVEN if self._manifest.networks else TRIED)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
         self.plan = Plan(self._manifest, scheduler, self.latency, LatencyModel((ANSWERING,)), self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
