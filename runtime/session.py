@@ -85,7 +85,8 @@ class Session(Closing):
         with self.priority.working(inherited=True):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
-        self.trying = confidence or (SURE if not backend.cancels else EVEN if self._manifest.networks else TRIED)
+        trying = EVEN if self._manifest.networks else TRIED
+        self.trying = confidence or (trying if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
         self.plan = Plan(self._manifest, scheduler, self.latency, LatencyModel((ANSWERING,)), self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
@@ -129,9 +130,8 @@ class Session(Closing):
             allow_nonfinite: let NaN and Inf in the inputs pass.
             warmup: frames of the golden input to run first. Without any, and without a profile, no stage after the first
                 exit is run under a budget until a frame without one has shown how long it takes.
-            confidence: how sure the scheduler must be that a stage fits into a budget. By default 0.99 where an overrun is
-                waited for, and 0.2 with ``overrun="return"``: there, a stage that does not make it costs no answer. Of several
-                networks, one is chosen with 0.5.
+            confidence: how sure the scheduler must be that a stage fits into a budget. By default 0.99 where an overrun is waited
+                for, and 0.2 with ``overrun="return"``, which costs no answer; among several networks, 0.5.
             network: of a bundle with several, the one to load and always run; by default all of them, of which the best that
                 fits answers a frame: see `edgekit.runtime.alternatives.Alternatives`.
 
