@@ -81,6 +81,13 @@ def test_a_room_imports_only_the_rooms_it_may(room: str) -> None:
             assert fine or not ours(name), f"{relative(path)} imports {name}"
 
 
+def test_what_a_verb_is_made_of_does_not_know_the_verbs() -> None:
+    for path in ROOMS["runtime"]:
+        if not relative(path).startswith("runtime/verbs/"):
+            for name in imports(ast.parse(path.read_text())):
+                assert not within(name, {"edgekit.runtime.verbs"}), f"{relative(path)} imports {name}"
+
+
 @pytest.mark.parametrize("path", DEVICE_SIDE, ids=relative)
 def test_device_side_never_imports_what_only_export_needs(path: Path) -> None:
     for name in imports(ast.parse(path.read_text())):

@@ -1,1 +1,1 @@
-"""The page that `edgekit report` writes: what was measured of a bundle, as pictures that a browser shows without a network."""
+"""What a page is drawn with: plots as SVG for any browser, light and dark, and block matching to compare networks with."""

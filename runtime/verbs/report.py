@@ -10,8 +10,6 @@ from edgekit import atomic
 from edgekit.bundle import read_bundle
 from edgekit.errors import InputError, OptionError
 from edgekit.runtime.page.charts import Mark
-from edgekit.runtime.page.document import to_html
-from edgekit.runtime.page.findings import Findings, find, quality
 from edgekit.runtime.pictures import read_disparity
 from edgekit.runtime.report import names_of, print_json, say, warn
 from edgekit.runtime.verbs.bench_device import add_device_options
@@ -25,6 +23,8 @@ from edgekit.runtime.verbs.options import (
     check_folder,
     positive,
 )
+from edgekit.runtime.verbs.report_findings import Findings, find, quality
+from edgekit.runtime.verbs.report_page import to_html
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

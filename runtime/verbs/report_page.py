@@ -11,7 +11,6 @@ from edgekit.runtime.classes import class_name, top_classes
 from edgekit.runtime.device.fingerprint import UNKNOWN
 from edgekit.runtime.device.telemetry import Energy
 from edgekit.runtime.page.charts import Mark, Series, against_time, bars, distributions, lines, timeline
-from edgekit.runtime.page.findings import KNOWN, WRONG, ExitFound, Findings, quality
 from edgekit.runtime.page.svg import Axis
 from edgekit.runtime.page.theme import style
 from edgekit.runtime.pictures.colors import color_disparity, disparity_range
@@ -22,6 +21,7 @@ from edgekit.runtime.simulation.outcomes import Figures
 from edgekit.runtime.simulation.strategies import EDGEKIT, FULL, MEAN, ORACLE
 from edgekit.runtime.verbs.bench_device import ENERGY
 from edgekit.runtime.verbs.bench_report import BOUNDARIES
+from edgekit.runtime.verbs.report_findings import KNOWN, WRONG, ExitFound, Findings, quality
 
 PICTURE = 420  # px that pictures are shrunk to in width
 STRATEGIES = (EDGEKIT, MEAN, FULL, ORACLE)
