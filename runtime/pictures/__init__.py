@@ -118,6 +118,14 @@ def _decode_npy(data: bytes, path: str) -> np.ndarray:
 
 def _decode(data: bytes, path: str) -> np.ndarray:
     _refuse_cut_short(data, path)
+    if data[:2] in (
+        b"P5",
+        b"P6",
+    ):  # as fast as OpenCV's reader, which prints lines of its own about one that is cut short
+        try:
+            return decode_pnm(data)
+        except NetpbmError as error:
+            raise InputError(f"the picture {path} cannot be read: {error}") from error
     picture = _decode_with_opencv(data)
     if picture is None:
         picture = _decode_with_pillow(data)
@@ -125,11 +133,6 @@ def _decode(data: bytes, path: str) -> np.ndarray:
         return picture
     if data.startswith(SIGNATURE):
         return _decode_png(data, path)
-    if data[:2] in (b"P5", b"P6"):
-        try:
-            return decode_pnm(data)
-        except NetpbmError as error:
-            raise InputError(f"the picture {path} cannot be read: {error}") from error
     if data.startswith(JPEG):
         raise InputError(
             f"the picture {path} is a JPEG, which needs OpenCV or Pillow: `sudo apt-get install python3-opencv`,"

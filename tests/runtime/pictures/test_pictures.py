@@ -119,7 +119,9 @@ def test_ppm_is_read_without_any_package(reader, tmp_path):
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "ppm", "npy"])
-def test_a_file_cut_short_is_refused_by_name(reader, extension, tmp_path, jpeg):
+def test_a_file_cut_short_is_refused_by_name_and_nobody_else_says_anything(
+    reader, extension, tmp_path, jpeg, capfd
+):
     raw = np.add.outer(np.arange(64), np.arange(80))[..., None].repeat(3, axis=2).astype(np.uint8)
     if extension == "npy":
         np.save(tmp_path / "whole.npy", raw)
@@ -134,6 +136,7 @@ def test_a_file_cut_short_is_refused_by_name(reader, extension, tmp_path, jpeg):
         path = write(tmp_path / f"cut.{extension}", whole[: int(share * len(whole))])
         with pytest.raises(InputError, match=f"cut.{extension}"):
             pictures.read_picture(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_is_no_picture_is_refused_by_name(reader, tmp_path):
