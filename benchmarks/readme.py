@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TypedDict
 
+from benchmarks import readme_summary
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "anynet.json"
 README = ROOT / "README.md"
@@ -65,8 +67,8 @@ def section(results: Results) -> str:
         BEGIN,
         "",
         f"**Measured** on an {machine['processor']} with {settings['threads']} threads where no row says otherwise, float32, 368x1232 px "
-        f"({versions}), in-process monotonic clock. {settings['rounds']} rounds taken in turns; of each turn the fastest of "
-        f"{settings['runs']} runs after a warm-up run; here the median of the rounds:",
+        f"({versions}), in-process monotonic clock. Median of {settings['rounds']} rounds taken in turns; each turn counts the fastest "
+        f"of {settings['runs']} runs after one warm-up run:",
         "",
         "| | ms | boundary |",
         "|---|---:|---|",
@@ -77,13 +79,14 @@ def section(results: Results) -> str:
         "",
         *(f"- {note}" for note in results["notes"]),
         "",
-        "D1 in % (wrong by more than 3 px and 5 %; no answer counts as wrong), **measured**, each exit through the bundle:",
+        "D1 in %: pixels wrong by more than 3 px and 5 %, where a pixel without an answer counts as wrong. **Measured**, each exit "
+        "through the bundle:",
         "",
         "| picture | " + " | ".join(_columns(results)) + " |",
         "|---|" + "---:|" * len(_columns(results)),
         *(_row(picture, found, _columns(results)) for picture, found in results["accuracy"].items()),
         "",
-        "What the first version set out to reach:",
+        "Targets, set before the first version was written:",
         "",
         "| | bar | measured | |",
         "|---|---|---|---|",
@@ -120,19 +123,24 @@ def families(ratios: list[Ratio], low_bits: dict[str, LowBits]) -> str:
             f"| {ratio['what']} | <= {ratio['bar']:.2f} | {ratio['measured']:.2f} | {_verdict(ratio['reached'])} |"
         )
     for name, found in low_bits.items():
-        ours, best = (
-            found["figures"][what] for what in ("int8_of_fake_quantised", "choice_of_onnxruntimes_best")
+        ours, best, openvinos = (
+            found["figures"][what]
+            for what in ("int8_of_fake_quantised", "choice_of_onnxruntimes_best", "choice_of_openvino_float")
         )
         against = f"{name}: INT8 on the grid / plain fake-quantised export, ONNX Runtime"
         lines += [
             f"| {against} | <= {LOW_BIT_BAR:.3f} | {ours:.3f} | {_verdict(ours <= LOW_BIT_BAR)} |",
             f"| {name}: the measured choice / ONNX Runtime's best of float and post-training INT8 | <= 1.000 | {best:.3f} | {_verdict(best <= 1)} |",
+            f"| {name}: the measured choice / OpenVINO's float | <= 1.000 | {openvinos:.3f} | {_verdict(openvinos <= 1)} |",
         ]
     return "\n".join([*lines, "", FAMILIES_END])
 
 
 def updated(readme: str, results: Results) -> str:
     """The README's text with its sections of figures renewed."""
+    before, rest = readme.split(readme_summary.BEGIN)
+    short = readme_summary.summary(results, read_ratios(), read_low_bits(), read_bars())
+    readme = before + short + rest.split(readme_summary.END)[1]
     before, rest = readme.split(BEGIN)
     readme = before + section(results) + rest.split(END)[1]
     before, rest = readme.split(FAMILIES_BEGIN)

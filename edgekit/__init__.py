@@ -83,7 +83,8 @@ def load(
 
     Args:
         path: the bundle's directory.
-        backend: ``onnxruntime`` or ``tensorrt``; by default TensorRT where `edgekit build` has built engines, else ONNX Runtime.
+        backend: ``onnxruntime``, ``openvino`` (PCs), ``tensorrt`` or ``tensorrt_rtx``; by default TensorRT where `edgekit build` has built
+            engines, else ONNX Runtime, or OpenVINO where `edgekit bench` has measured both here and it was quicker.
         providers: ONNX Runtime's execution providers, best first; by default the CPU.
         threads: CPU threads of a stage at most; by default one per core that this process may use. A small stage runs on one
             where that is as quick, which is measured when it is loaded.
@@ -94,7 +95,7 @@ def load(
         confidence: how sure the scheduler must be that a stage fits; see `edgekit.runtime.session.Session.open`.
         policies: asked at every exit whether its answer is good enough; see `edgekit.runtime.policies`. By default, frames of
             a calibrated bundle end at the first exit that is sure enough, with ``reason="confident"``; give () for none.
-        spin: threads wait for each other inside a stage by spinning: a quarter faster where the network has its cores to
+        spin: ONNX Runtime's threads wait for each other inside a stage by spinning: a quarter faster where the network has its cores to
             itself. Where other processes want them too, it costs about a tenth with ONNX Runtime 1.26 and later, which
             bound it, and several times as much with older ones: give False there.
         build: build TensorRT engines that this device lacks, as after an update or in another power mode, which may take

@@ -1,6 +1,6 @@
 """Equal graphs of one stage, timed side by side on this device, because guesses about which is fastest are wrong."""
 
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -25,11 +25,10 @@ def default_variant(stage: StageSpec, backend: str) -> str:
     return (usable_variants(stage, backend) or [stage.variants[0].name])[0]
 
 
-def variant_choices(manifest: Manifest, backend: Optional[str] = None) -> List[Dict[str, str]]:
-    """Choices of one variant per stage in which every variant occurs, or every one that is for ``backend``;
-    as few as possible."""
+def variant_choices(manifest: Manifest, backend: str) -> List[Dict[str, str]]:
+    """Choices of one variant per stage in which every one that is for ``backend`` occurs; as few as possible."""
     usable = {
-        stage.name: (backend and usable_variants(stage, backend)) or [one.name for one in stage.variants]
+        stage.name: usable_variants(stage, backend) or [one.name for one in stage.variants]
         for stage in manifest.stages
     }
     most = max(len(names) for names in usable.values())

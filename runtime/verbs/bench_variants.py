@@ -7,10 +7,11 @@ import numpy as np
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.backends import candidates
 from edgekit.runtime.loading import check_variants
 from edgekit.runtime.report import Progress
 from edgekit.runtime.variants import default_variant, fastest, time_variants, variant_choices
-from edgekit.runtime.verbs.options import read_variants
+from edgekit.runtime.verbs.options import providers_of, read_variants
 from edgekit.runtime.verbs.sessions import Sessions
 
 ROUNDS = 30  # frames per variant before the measurement, to find the fastest
@@ -31,14 +32,14 @@ def choose_variants(
     args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
     """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
-    backend = args.backend or "onnxruntime"
+    backend = candidates(args.backend, bundle.path, providers_of(args), args.threads)[0]
     if args.variants == DEFAULT:
         return None, {}, []
     if args.variants != FASTEST:
         asked = read_variants(args.variants)
         check_variants(bundle.manifest, asked, backend)
         return asked, {}, []
-    choices = variant_choices(bundle.manifest, args.backend)
+    choices = variant_choices(bundle.manifest, backend)
     if len(choices) == 1:
         return None, {}, []
     sessions: List[Sessions] = []

@@ -206,8 +206,11 @@ def test_where_it_is_not_installed_the_message_says_what_to_do(monkeypatch: pyte
 # --- Graphs with another runtime's operators --------------------------------------------------------------------------
 
 
-def foreign(path: Path, marked: bool) -> Bundle:
-    """The toy network, of whose second stage one graph speaks of ONNX Runtime's operators; ``marked``: the manifest says so."""
+def foreign(path: Path, marked: bool, runtime: str = "onnxruntime") -> Bundle:
+    """The toy network, of whose second stage one graph speaks of ONNX Runtime's operators.
+
+    ``marked``: the manifest says that it is for ``runtime`` only.
+    """
     bundle = write_stereo(str(path / "plain.edgekit"))
     files = {
         name: bundle.read_bytes(name)
@@ -222,9 +225,9 @@ def foreign(path: Path, marked: bool) -> Bundle:
     stages = list(bundle.manifest.stages)
     plain, swapped = stages[1].variants
     swapped = swapped._replace(
-        runtime="onnxruntime" if marked else None, bytes=len(files["stages/stage2.swapped.onnx"])
+        runtime=runtime if marked else None, bytes=len(files["stages/stage2.swapped.onnx"])
     )
-    stages[1] = stages[1]._replace(variants=(swapped, plain))
+    stages[1] = stages[1]._replace(variants=(swapped, plain), defaults={})
     return write_bundle(str(path / "foreign.edgekit"), bundle.manifest._replace(stages=tuple(stages)), files)
 
 
@@ -243,6 +246,15 @@ def test_graphs_that_the_manifest_says_are_another_backends_are_left_out(
     with pytest.raises(OptionError, match="stage2's swapped is not for openvino, which can take plain"):
         edgekit.load(bundle.path, backend="openvino", variants={"stage2": "swapped"})
     assert cli.main(["verify", bundle.path, "--backend", "openvino", "--all-variants"]) == 0
+    assert "swapped" not in capsys.readouterr().out
+
+
+def test_graphs_that_are_openvinos_are_left_out_by_verbs_that_name_no_backend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = foreign(tmp_path, marked=True, runtime="openvino")
+    assert cli.main(["verify", bundle.path, "--all-variants"]) == 0
+    assert cli.main(["bench", bundle.path, "--runs", "3", "--warmup", "0", "--no-profile"]) == 0
     assert "swapped" not in capsys.readouterr().out
 
 
