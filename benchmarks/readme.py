@@ -86,7 +86,7 @@ def section(results: Results) -> str:
         "|---|" + "---:|" * len(_columns(results)),
         *(_row(picture, found, _columns(results)) for picture, found in results["accuracy"].items()),
         "",
-        "Targets, set before the first version was written:",
+        "Targets of the first version:",
         "",
         "| | bar | measured | |",
         "|---|---|---|---|",
