@@ -116,8 +116,8 @@ def _sides(folder: str) -> Tuple[List[str], List[str]]:
                 " a stereo network needs both"
             )
     if not (found["left"] and found["right"]):
-        inner = any(entry.is_dir() for entry in os.scandir(folder))
-        if not inner and not _listed(folder):
+        folders = any(entry.is_dir() for entry in os.scandir(folder))
+        if not folders and not _listed(folder):
             raise InputError(f"--source {folder}: there are no pictures in it ({', '.join(KINDS)})")
         raise InputError(
             f"--source {folder}: neither its folders nor its pictures say which are left and which are right;"
