@@ -328,6 +328,14 @@ def test_a_network_that_overruns_is_cancelled_at_the_deadline_and_said_to_be_mis
     assert session.infer(budget_ms=89, image=PICTURE).network == "medium"  # it is known now not to fit
 
 
+def test_a_network_that_makes_it_in_three_frames_of_ten_is_not_chosen(make: Callable[..., Session]) -> None:
+    session = make()
+    session.latency.start("stage3", [60.0] * 7 + [5.0] * 3)
+    assert session.infer(budget_ms=30, image=PICTURE).network == "small"
+    session.latency.start("stage3", [60.0] * 3 + [5.0] * 7)
+    assert session.infer(budget_ms=30, image=PICTURE).network == "medium"
+
+
 def test_an_overrun_that_is_waited_for_gives_the_late_answer(make: Callable[..., Session]) -> None:
     result = make(later={"stage4": 500.0}).infer(budget_ms=90, overrun="finish", image=PICTURE)
     assert (result.network, result.missed) == ("large", True)
