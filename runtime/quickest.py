@@ -1,7 +1,8 @@
 """Which of a PC's two backends was measured to be the quicker for a bundle, on this very device."""
 
+import importlib.util
 import os
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 import numpy as np
 
@@ -36,6 +37,17 @@ def openvino_is_quicker(bundle: Bundle, threads: Optional[int]) -> bool:
     if set(found[USUAL].stages) != set(found[OTHER].stages):
         return False
     return _total(found[OTHER]) < TIE * _total(found[USUAL])
+
+
+def worth_measuring(bundle: Bundle) -> List[str]:
+    """What to do where a bundle has graphs for OpenVINO, which is installed and which nobody has measured it with."""
+    meant = any(variant.runtime == OTHER for stage in bundle.manifest.stages for variant in stage.variants)
+    if not meant or importlib.util.find_spec(OTHER) is None or _measured_anywhere(bundle):
+        return []
+    return [
+        f"it has graphs for OpenVINO, which is installed: `edgekit bench --backend {OTHER}` measures them, and from then on"
+        " the quicker backend is taken."
+    ]
 
 
 def _measured_anywhere(bundle: Bundle) -> bool:

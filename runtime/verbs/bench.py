@@ -25,7 +25,7 @@ from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.opening import backends_here
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
-from edgekit.runtime.quickest import OTHER
+from edgekit.runtime.quickest import OTHER, USUAL, worth_measuring
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder
@@ -164,6 +164,7 @@ def bench(
         if not args.no_profile and args.variants in (FASTEST, DEFAULT):
             profile, unwritten = keep_profile(bundle, session, sessions.variants, frames)
             refused += unwritten
+            refused += worth_measuring(bundle) if session.backend.name == USUAL else []
         if recorder is not None:
             write_timelines(args, recorder.recording(recorded_settings(args, session, source)), session)
         if then is not None:

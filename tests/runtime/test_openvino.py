@@ -258,6 +258,18 @@ def test_graphs_that_are_openvinos_are_left_out_by_verbs_that_name_no_backend(
     assert "swapped" not in capsys.readouterr().out
 
 
+def test_bench_says_so_where_a_bundle_has_graphs_for_it_that_nobody_has_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = foreign(tmp_path, marked=True, runtime="openvino")
+    words = ["bench", bundle.path, "--runs", "3", "--warmup", "0", "--threads", "1"]
+    assert cli.main(words) == 0
+    assert "--backend openvino` measures them" in " ".join(capsys.readouterr().out.split())
+    measured(bundle, openvino=1.0)
+    assert cli.main(words) == 0
+    assert "measures them" not in capsys.readouterr().out
+
+
 def test_older_bundles_which_say_nothing_of_it_take_tensorrts_graphs(stereo_bundle: Bundle) -> None:
     stage = stereo_bundle.manifest.stages[1]._replace(
         defaults={"onnxruntime": "plain", "tensorrt": "swapped"}
