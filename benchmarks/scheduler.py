@@ -159,15 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             manifest = with_accuracies(bundle.manifest)
             budgets = choose_budgets(manifest, measured, 4 if options.quick else BUDGETS)
             report["measured_ms"] = {name: list(took) for name, took in measured.items()}
+            live_budgets = [round(budget + around, 2) for budget in budgets]
+            known, given = accuracies_of(manifest), (manifest, measured, recording, budgets, options.frames)
             if options.live:
-                live_budgets = [round(budget + around, 2) for budget in budgets]
-                live, settled = run_live(
-                    Path(bundle.path), accuracies_of(manifest), live_budgets, options, desk
-                )
-                relived = [one for cell in live if (one := relive(manifest, cell, options)) is not None]
-                floors = find_floors(options, desk)
-                soaked = soak(Path(scratch), options, desk)
-            given = manifest, measured, recording, budgets, options.frames
+                live, _ = run_live(LIVE[:1], Path(bundle.path), known, live_budgets, options, desk)
             simulated = list(simulate_all(*given, desk))
             ceilings = [] if desk.over() else find_ceilings(*given)
             recoveries = [
@@ -176,6 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for o in ("return", "finish")
                 if not desk.over()
             ]
+            if options.live:
+                others, settled = run_live(LIVE[1:], Path(bundle.path), known, live_budgets, options, desk)
+                live += others
+                relived = [one for cell in live if (one := relive(manifest, cell, options)) is not None]
+                floors = find_floors(options, desk)
+                soaked = soak(Path(scratch), options, desk)
     timed = desk.kept("decisions", lambda: {"found": [time_decisions(python) for python in pythons()]})
     decisions = [] if timed is None else timed["found"]
     report["decisions"] = decisions
@@ -260,20 +261,21 @@ def choose_budgets(manifest: Manifest, measured: Mapping[str, Sequence[float]], 
 
 
 def run_live(
+    modes: Sequence[tuple[str, str]],
     bundle: Path,
     known: Sequence[float] | None,
     budgets: Sequence[float],
     options: argparse.Namespace,
     desk: Desk,
 ) -> tuple[list[LiveCell], list[LiveRecovery]]:
-    """Every condition on this machine, and how soon answers settle; what has a bar first.
+    """Every condition on this machine in ``modes``, overrun and priority, and how soon answers settle.
 
     In real time, every budget; in the other modes, and for switches, every second one, the second first.
     """
     cells, settled = [], []
     fewer = budgets[1::2]
     switches = 3 if options.quick else SWITCHES
-    for overrun, priority in LIVE:
+    for overrun, priority in modes:
         urgent = priority == "realtime"
         if urgent and not may_be_realtime():
             continue
