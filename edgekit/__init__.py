@@ -86,8 +86,7 @@ def load(
         backend: ``onnxruntime``, ``openvino`` (PCs), ``tensorrt`` or ``tensorrt_rtx``; by default TensorRT where `edgekit build` has built
             engines, else ONNX Runtime, or OpenVINO where `edgekit bench` has measured both here and it was quicker.
         providers: ONNX Runtime's execution providers, best first; by default the CPU.
-        threads: CPU threads of a stage at most; by default one per core that this process may use. A small stage runs on one
-            where that is as quick, which is measured when it is loaded.
+        threads: CPU threads of a stage; by default one per core that this process may use.
         variants: graph to take per stage, such as ``{"stage2": "banded"}``; by default what was measured to be fastest.
         clock: where time comes from.
         allow_nonfinite: let NaN and Inf in the inputs pass.
