@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from typing import Callable, Deque, Mapping, NamedTuple, Optional, Sequence, Union
 
-from edgekit.errors import EdgekitError, OptionError
+from edgekit.errors import EdgekitError, InputError, OptionError
 from edgekit.runtime.arbiter.members import Inputs, Member, Terms
 from edgekit.runtime.arbiter.pace import Pace
 from edgekit.runtime.arbiter.round import LEAST_MS, OnExit, Round
@@ -58,9 +58,14 @@ class Arbiter(Closing):
     """
 
     def __init__(self, shares: Mapping[str, Union[Session, Share]], priority: str = "normal") -> None:
-        if not shares:
-            raise OptionError("an arbiter needs sessions: Arbiter({'depth': session, ...})")
+        if not isinstance(shares, Mapping) or not shares:
+            raise OptionError("an arbiter needs sessions by name: Arbiter({'depth': session, ...})")
         agreed = {name: one if isinstance(one, Share) else Share(one) for name, one in shares.items()}
+        for name, one in agreed.items():
+            if not isinstance(one.session, Session):
+                raise OptionError(
+                    f"{name}: {one.session!r:.80} is no session; load one with edgekit.load(path)"
+                )
         sessions = [one.session for one in agreed.values()]
         if len({id(session) for session in sessions}) < len(sessions):
             raise OptionError("an arbiter's sessions must be different ones: load the bundle twice")
@@ -153,6 +158,14 @@ class Arbiter(Closing):
         for name in inputs:
             if name not in known:
                 raise OptionError(f"there is no network {name!r}; there are {', '.join(known)}")
+            if not isinstance(inputs[name], Mapping):
+                raise InputError(
+                    f"{name}: give its inputs by name, as in {name}={{'left': left, 'right': right}}"
+                )
+        if on_exit is not None and not callable(on_exit):
+            raise OptionError(
+                f"on_exit={on_exit!r:.80}: must be a function of a network's name and a Result, or None"
+            )
         members = [member for member in self.members if member.name in inputs]
         if not members:
             raise OptionError(f"no inputs were given; give those of {', '.join(known)}, each as a dictionary")

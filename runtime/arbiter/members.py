@@ -1,6 +1,7 @@
 """The networks among which a budget is shared: what each may claim in a frame, and how a stage of it is run when it is told to."""
 
 import threading
+from numbers import Integral, Real
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -98,8 +99,12 @@ class Member:
         turn: threading.Lock,
         terms: Terms,
     ) -> None:
-        if isinstance(terms.weight, bool) or not 0 < terms.weight < float("inf"):
-            raise OptionError(f"weight={terms.weight!r} of {name}: must be a number above 0")
+        weight: object = terms.weight  # what a user gave, whatever it should be
+        priority: object = terms.priority
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 < terms.weight < float("inf"):
+            raise OptionError(f"weight={weight!r} of {name}: must be a number above 0")
+        if not isinstance(priority, Integral):
+            raise OptionError(f"priority={priority!r} of {name}: must be a whole number; higher comes first")
         check_minimum(manifest, terms.minimum)
         self.name = name
         self.manifest = manifest

@@ -1,7 +1,7 @@
 """What every exit of a network is worth to the one who asks, so that exits of different networks can be weighed."""
 
 import math
-from typing import Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 from edgekit.bundle import Manifest
 from edgekit.errors import OptionError, meant
@@ -62,7 +62,8 @@ def _checked(
             )
         values: Tuple[Optional[float], ...] = tuple(given.get(key) for key in exits)
     else:
-        values = tuple(given)
+        several: object = given  # what a user gave, whatever it should be
+        values = tuple(given) if isinstance(several, Iterable) else ()
     if len(values) != len(exits) or None in values:
         raise OptionError(f"utilities: give one for each exit of {name}: {', '.join(exits)}")
     found = {key: _number(key, value) for key, value in zip(exits, values)}

@@ -40,7 +40,12 @@ class Geometry(NamedTuple):
         Raises:
             InputError: it is none of a pair beside each other.
         """
-        q = np.asarray(q, np.float64)
+        try:
+            q = np.asarray(q, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Q is no matrix of numbers: {q!r:.80}; read it first, as with np.load"
+            ) from error
         if q.shape != (4, 4) or not np.isfinite(q).all() or q[3, 2] == 0 or not q[2, 3] > 0:
             raise InputError(
                 f"Q is no matrix of a rectified stereo pair: {q.shape}, with focal length and baseline in it"

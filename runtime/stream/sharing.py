@@ -89,6 +89,10 @@ class ArbiterAnswerer(Answerer):
 
 
 def _fed(network: str, inputs: List[str], given: Mapping[str, str]) -> Dict[str, str]:
+    if not isinstance(given, Mapping):
+        raise OptionError(
+            f"feeds: {network}={given!r:.80}: say which of its inputs sees what, as in {{'image': 'right'}}"
+        )
     for name in given:
         if name not in inputs:
             raise OptionError(

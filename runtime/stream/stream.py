@@ -6,10 +6,18 @@ from typing import Dict, List, Mapping, Optional, Sequence, Type, Union
 
 import numpy as np
 
-from edgekit.errors import EdgekitError, OptionError
+from edgekit.errors import EdgekitError
 from edgekit.runtime.budget import check_budget
 from edgekit.runtime.session import Session
 from edgekit.runtime.stream.answering import Answerer, SessionAnswerer
+from edgekit.runtime.stream.asked import (
+    check_frame,
+    check_frames,
+    check_parts,
+    check_rate,
+    check_seconds,
+    check_subscriber,
+)
 from edgekit.runtime.stream.capturing import Capture, Gate
 from edgekit.runtime.stream.counts import Counts, Tally
 from edgekit.runtime.stream.frame import Answer, Frame
@@ -58,11 +66,12 @@ class Stream:
             frames: end after so many.
 
         Raises:
-            OptionError: the rate or the budget is no number above 0.
+            OptionError: the rate, the budget or the frames are no number above 0; what answers or gives frames is neither.
         """
-        if rate is not None and not 0 < rate < float("inf"):
-            raise OptionError(f"rate={rate!r}: give the frames a second, above 0")
+        check_rate(rate)
+        check_frames(frames)
         self._answerer = SessionAnswerer(answerer) if isinstance(answerer, Session) else answerer
+        check_parts(self._answerer, source)
         self.clock = self._answerer.clock
         self._budget_ms = check_budget(budget_ms)
         self._source = source
@@ -104,9 +113,10 @@ class Stream:
             network: of several, the one whose answers are wanted; by default all.
 
         Raises:
-            OptionError: no network or no stage of that name can answer.
+            OptionError: no network or no stage of that name can answer, or ``callback`` is no function.
         """
         called = str(getattr(callback, "__name__", "subscriber")) if name is None else name
+        check_subscriber(called, callback, keep, stages)
         return self._add(called, callback, keep, stages, final_only, network)
 
     def answers(
@@ -121,6 +131,7 @@ class Stream:
         Raises:
             OptionError: as `subscribe`.
         """
+        check_subscriber("answers", self.answers, keep, stages)
         return self._add("answers", None, keep, stages, final_only, network)
 
     def offer(
@@ -134,8 +145,10 @@ class Stream:
             tag: found again at its answers.
 
         Raises:
+            InputError: the inputs are not by name, or the stamp is no instant.
             EdgekitError: the stream was not started, or is over.
         """
+        check_frame(inputs, stamp)
         if self._intake is None or self._frames.closed:
             raise EdgekitError("this stream takes no frames: it was not started, or is over")
         return self._intake.accept(inputs, stamp, tag)
@@ -202,7 +215,9 @@ class Stream:
 
         Raises:
             InputError: the source cannot be opened.
+            OptionError: ``seconds`` is no number above 0.
         """
+        check_seconds(seconds)
         with self:
             self.wait(None if seconds is None else self.clock.now() + seconds * 1e3)
         return self.counts()
@@ -263,8 +278,6 @@ class Stream:
         else:
             by_network[None] = exits
         check_wanted(name, network, stages, by_network)
-        if keep < 1:
-            raise OptionError(f"keep={keep}: at least one answer must be able to wait")
         added = Subscription(name, self.clock, self._trouble, callback, keep, stages, final_only, network)
         with self._guard:
             self._subscriptions = self._subscriptions + [added]

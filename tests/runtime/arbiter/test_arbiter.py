@@ -222,6 +222,11 @@ def test_terms_that_do_not_fit_are_refused(robot: Robot) -> None:
     depth = robot.opened[0]
     for shares, words in (
         ({}, "needs sessions"),
+        ([depth], "needs sessions by name"),
+        ({"a": "net.edgekit"}, "is no session"),
+        ({"a": Share(depth, weight="2")}, "weight"),
+        ({"a": Share(depth, priority="high")}, "whole number"),
+        ({"a": Share(depth, utilities=3)}, "one for each"),
         ({"a": depth, "b": depth}, "different"),
         ({"a": Share(depth, minimum="stage3")}, "stage3"),
         ({"a": Share(depth, weight=0.0)}, "weight"),
@@ -243,6 +248,10 @@ def test_a_wrong_call_is_refused_and_the_next_one_answered(robot: Robot) -> None
         arbiter.infer(30, sings=inputs["signs"])
     with pytest.raises(OptionError, match="no inputs"):
         arbiter.infer(30)
+    with pytest.raises(InputError, match="depth: give its inputs by name"):
+        arbiter.infer(30, depth=inputs["depth"]["left"])
+    with pytest.raises(OptionError, match="must be a function"):
+        arbiter.infer(30, "print", **inputs)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="right is missing"):
         arbiter.infer(30, depth={"left": inputs["depth"]["left"]})
     assert arbiter.infer(30, **inputs).utility > 1

@@ -68,6 +68,8 @@ def test_pictures_that_were_resized_and_cropped_give_the_same_depth() -> None:
 def test_what_is_no_q_is_refused(wrong: np.ndarray) -> None:
     with pytest.raises(InputError, match="Q is no matrix"):
         Geometry.from_q(wrong)
+    with pytest.raises(InputError, match="read it first"):
+        Geometry.from_q("Q.npy")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="must be above 0"):
         Geometry.of(0.0, 0.1, 10, 10)
 

@@ -315,3 +315,45 @@ def test_it_ends_after_as_many_frames_as_were_asked_for() -> None:
 def test_wrong_numbers_are_refused(wrong: "dict[str, float]") -> None:
     with pytest.raises(OptionError):
         Stream(Steps(JumpingClock(), [1]), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rate": "30"},
+        {"rate": True},
+        {"frames": 0},
+        {"frames": 1.5},
+        {"source": "recording"},
+        {"answerer": "net.edgekit"},
+    ],
+    ids=str,
+)
+def test_what_no_stream_can_be_made_of_is_refused_in_a_sentence(wrong: "dict[str, object]") -> None:
+    with pytest.raises(OptionError, match=r"give|is answered by"):
+        Stream(**{"answerer": Steps(JumpingClock(), [1]), **wrong})  # type: ignore[arg-type]
+
+
+def test_who_cannot_be_called_or_wants_nothing_is_refused() -> None:
+    stream = Stream(Steps(JumpingClock(), [1]))
+    with pytest.raises(OptionError, match="give a function"):
+        stream.subscribe(3)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="must be able to wait"):
+        stream.answers(keep="all")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="leave stages out"):
+        stream.subscribe(print, stages=[])
+    with pytest.raises(OptionError, match="seconds='1'"):
+        stream.run("1")  # type: ignore[arg-type]
+
+
+def test_what_is_pushed_and_is_no_frame_is_refused_and_the_next_one_answered() -> None:
+    clock = JumpingClock()
+    stream = Stream(Steps(clock, [1]))
+    listener = Listener(clock)
+    stream.subscribe(listener)
+    with stream:
+        with pytest.raises(InputError, match=r"inputs by name, .* not NoneType"):
+            stream.offer(None)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="stamp=nan: give an instant"):
+            stream.offer({"image": PICTURE}, stamp=float("nan"))
+        assert stream.offer({"image": PICTURE})
