@@ -166,7 +166,9 @@ def test_float_and_int8_follow_tensorrts_rules_and_compile(
     for container, module in lowering.variants(net, {"image": tuple(picture.shape)}).items():
         model = simplify(convert(module, {"image": picture}, ["logits1"], container))
         if container in ("u8", "codes"):
-            assert operators.check(model, version("8.2")), "neither ONNX Runtime's own operators nor UINT8 are"
+            assert operators.check(model, version("8.2")), (
+                "neither ONNX Runtime's own operators nor UINT8 are"
+            )
         else:
             assert operators.check(model, version("8.2")) == []
             graphs[container] = serialize(model)

@@ -265,5 +265,7 @@ def test_every_variant_occurs_in_some_choice(stereo):
     from edgekit.bundle import read_bundle
 
     manifest = read_bundle(stereo).manifest
-    chosen = {(stage, name) for choice in variant_choices(manifest, "onnxruntime") for stage, name in choice.items()}
+    chosen = {
+        (stage, name) for choice in variant_choices(manifest, "onnxruntime") for stage, name in choice.items()
+    }
     assert chosen == {(stage.name, variant.name) for stage in manifest.stages for variant in stage.variants}
