@@ -123,7 +123,7 @@ def read_bundle(path: "Union[str, os.PathLike[str]]", check: str = "size") -> Bu
     if check not in ("size", "hash"):
         raise OptionError(f"check={check!r}: must be 'size' or 'hash'")
     if not isinstance(path, (str, bytes, os.PathLike)):
-        raise OptionError(f"{path!r} is no path of a bundle")
+        raise OptionError(f"{path!r} is not the path of a bundle")
     path = os.path.abspath(os.fsdecode(path))
     source = os.path.join(path, MANIFEST)
     try:
@@ -252,7 +252,9 @@ def check_destination(path: "Union[str, os.PathLike[str]]", overwrite: bool = Fa
         return
     empty = os.path.isdir(path) and os.access(path, os.R_OK) and not os.listdir(path)
     if not empty and not os.path.isfile(os.path.join(path, MANIFEST)):
-        raise BundleError(f"{path} exists and is no bundle; it will not be overwritten, choose another name")
+        raise BundleError(
+            f"{path} exists and is not a bundle, so it is never overwritten; choose another name"
+        )
     if not overwrite:
         raise BundleError(f"{path} exists; choose another name, or replace it (--force, or overwrite=True)")
 

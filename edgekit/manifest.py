@@ -268,7 +268,7 @@ def _check_networks(manifest: Manifest, refuse: Callable[[str], None]) -> None:
         refuse("several networks need different names, they have [{}]".format(", ".join(names)))
     for name in names:
         if not NETWORK_NAME.fullmatch(name):
-            refuse(f"{name!r} is no name for a network: letters, digits and _ . + - are")
+            refuse(f"{name!r} is not a name for a network: letters, digits and _ . + - are")
     theirs = [stage for network in manifest.networks for stage in network.stages]
     stages = [stage.name for stage in manifest.stages]
     if theirs != stages or not all(network.stages for network in manifest.networks):
@@ -345,4 +345,4 @@ def check_path(path: str, source: str) -> None:
     """
     parts = path.split("/")
     if re.search(r"[\\:\x00-\x1f]", path) or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(f"{source}: {path!r} is no path inside a bundle")
+        raise BundleError(f"{source}: {path!r} is not a path inside a bundle")

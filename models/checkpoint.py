@@ -67,8 +67,8 @@ def _read_torch(path: Path) -> object:
     except Exception as error:  # what torch raises of a damaged file depends on where the damage is
         if not _begins_as_torch(path):
             raise CheckpointError(
-                f"{path}: no torch checkpoint, nor a .safetensors file: perhaps a page that was saved in its place, a git-lfs "
-                "pointer, or compressed; get the file itself"
+                f"{path}: not a torch checkpoint or a .safetensors file; perhaps it is a web page saved in its place, a git-lfs "
+                "pointer, or compressed: get the file itself"
             ) from error
         if isinstance(error, UnpicklingError) and (
             "weights_only" in str(error) or "Unsupported" in str(error)

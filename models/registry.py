@@ -55,7 +55,7 @@ def build_all(
         staged = one.model if isinstance(one, Alternative) else one
         if not isinstance(one, Alternative) or not isinstance(staged, StagedModel):
             raise OptionError(
-                f"{model} returned a {type(staged).__name__}, which is no StagedModel: "
+                f"{model} returned a {type(staged).__name__}, which is not a StagedModel: "
                 "it needs family, task, options, inputs, stages() and reference()"
             )
     return list(several)
@@ -66,7 +66,9 @@ def _resolve(path: str) -> Callable[..., object]:
     try:
         resolved = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise OptionError(f"model {path!r} cannot be imported: {error}") from error
+        raise OptionError(
+            f"model {path!r} cannot be imported: {error}; run edgekit in the folder that holds the module, or install it"
+        ) from error
     if not callable(resolved):
         raise OptionError(f"model {path!r} is not a function")
     return resolved  # type: ignore[no-any-return]

@@ -83,7 +83,7 @@ class Preprocessor:
         names = ", ".join(self._inputs)
         for name in given:
             if name not in self._inputs:
-                raise InputError(f"{name!r} is no input of this network; it takes {names}")
+                raise InputError(f"{name!r} is not an input of this network; it takes {names}")
         missing = [name for name in self._inputs if given.get(name) is None]
         if missing:
             raise InputError(f"{', '.join(missing)} is missing; this network takes {names}")

@@ -12,7 +12,7 @@ OLDEST = (8, 2)  # JetPack 4.6.1
 # TensorRT for desktop GPUs counts its own releases, and has the names of this one.
 RTX, RTX_SPEAKS = "tensorrt_rtx", (11, 0)
 ADVICE = {
-    "tensorrt": "it comes with JetPack (apt install python3-libnvinfer) and with its Python only",
+    "tensorrt": "it comes with JetPack (apt install python3-libnvinfer) and works with JetPack's own Python only",
     RTX: "pip install tensorrt-rtx-cu12",
 }
 DLA_CORE = 0  # of two, where there are any: engines are built for it and loaded on it

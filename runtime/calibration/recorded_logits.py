@@ -138,7 +138,7 @@ def classes_of(manifest: Manifest) -> int:
     shapes = _exit_shapes(manifest)
     if manifest.task != "classification" or manifest.networks:
         what = f"a network for {manifest.task}" if manifest.task != "classification" else "several networks"
-        raise InputError(f"{manifest.name} is {what}; thresholds of confidence need one classifier")
+        raise InputError(f"{manifest.name} is {what}; calibrating needs one classifier")
     if len({shape[-1] for shape in shapes}) != 1:
         raise InputError(f"{manifest.name}: the exits have different numbers of classes, {shapes}")
     return shapes[0][-1]

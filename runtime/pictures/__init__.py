@@ -138,9 +138,7 @@ def _decode(data: bytes, path: str) -> np.ndarray:
             f"the picture {path} is a JPEG, which needs OpenCV or Pillow: `sudo apt-get install python3-opencv`,"
             " or convert it to PNG"
         )
-    raise InputError(
-        f"the picture {path} is of no kind that can be read here: give a PNG, JPEG, PPM or NPY file"
-    )
+    raise InputError(f"the picture {path} cannot be read: give a PNG, JPEG, PPM or NPY file")
 
 
 def _refuse_cut_short(data: bytes, path: str) -> None:

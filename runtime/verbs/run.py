@@ -186,7 +186,7 @@ def files_to_write(args: argparse.Namespace, task: str) -> Dict[str, Writer]:
             what = f"ends in {kind!r}" if kind else "has no extension"
             raise OptionError(f"{option} {path} {what}: give .png (colours), .npy or .pfm (px)")
         if task != "stereo" and kind != ".npy":
-            raise OptionError(f"{option} {path}: the answer is no picture; --save-npy writes its logits")
+            raise OptionError(f"{option} {path}: the answer is not a picture; --save-npy writes its logits")
         extension = os.path.splitext(path)[1].lower()
         if extension in writers and extension != kind:
             raise OptionError(

@@ -263,7 +263,7 @@ def share(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0 and below 1, such as 0.99")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1, such as 0.99")
     return value
 
 

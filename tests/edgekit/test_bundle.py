@@ -229,7 +229,7 @@ def test_an_older_schema_is_migrated_step_by_step(bundle: Bundle, monkeypatch: p
         (lambda d: d["exits"].update(stage3={"threshold": None, "accuracy": None}), "exits names 'stage3'"),
         (lambda d: d["inputs"][0]["preprocessing"].update(fit="stretch"), "no preprocessing"),
         (lambda d: d["files"].pop("golden/golden.npz"), "used but not listed"),
-        (lambda d: d.update(golden="../golden.npz"), "no path inside a bundle"),
+        (lambda d: d.update(golden="../golden.npz"), "not a path inside a bundle"),
     ],
 )  # fmt: skip
 def test_a_manifest_that_is_wrong_is_refused_with_the_place(
@@ -269,9 +269,9 @@ def test_a_path_that_could_leave_the_bundle_is_refused(
     bundle: Bundle, tmp_path: Path, manifest: Manifest, files: Dict[str, bytes], path: str
 ) -> None:
     rewrite(bundle, lambda document: document["files"].update({path: {"sha256": "0", "bytes": 0}}))
-    with pytest.raises(BundleError, match="no path inside a bundle"):
+    with pytest.raises(BundleError, match="not a path inside a bundle"):
         read_bundle(bundle.path)
-    with pytest.raises(BundleError, match="no path inside a bundle"):
+    with pytest.raises(BundleError, match="not a path inside a bundle"):
         write_bundle(tmp_path / "new.edgekit", manifest, dict(files, **{path: b""}))
     assert names(tmp_path) == ["toy.edgekit"]
 
@@ -300,7 +300,7 @@ def test_what_is_no_bundle_is_never_overwritten(
     (tmp_path / "file").write_text("x")
     for name in ("thesis", "file"):
         for overwrite in (False, True):
-            with pytest.raises(BundleError, match=r"is no bundle.*choose another name"):
+            with pytest.raises(BundleError, match=r"is not a bundle.*choose another name"):
                 write_bundle(tmp_path / name, manifest, files, overwrite=overwrite)
     assert (tmp_path / "thesis" / "chapter1.tex").read_text() == "years of work"
 
@@ -490,5 +490,5 @@ def test_a_pipe_in_a_file_s_place_is_refused_and_not_waited_for(bundle: Bundle, 
 
 @pytest.mark.parametrize("path", [3, None, [], object()])
 def test_what_is_no_path_is_said_to_be_none(path: Any) -> None:
-    with pytest.raises(OptionError, match="is no path of a bundle"):
+    with pytest.raises(OptionError, match="is not the path of a bundle"):
         read_bundle(path)

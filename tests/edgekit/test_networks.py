@@ -91,7 +91,7 @@ def test_a_mistyped_network_is_named_with_what_was_meant(manifest: Manifest) -> 
         (lambda m: m._replace(networks=m.networks[::-1]), "the networks' stages are stage4, stage2"),
         (lambda m: m._replace(networks=(NetworkSpec("all", tuple(s.name for s in m.stages)),)), "need different names"),
         (lambda m: m._replace(networks=tuple(n._replace(name="x") for n in m.networks)), "need different names"),
-        (lambda m: m._replace(networks=(m.networks[0]._replace(name="a/b"), *m.networks[1:])), "'a/b' is no name"),
+        (lambda m: m._replace(networks=(m.networks[0]._replace(name="a/b"), *m.networks[1:])), "'a/b' is not a name"),
         (lambda m: m._replace(task="stereo"), "must share theirs"),
         (
             lambda m: m._replace(

@@ -156,7 +156,7 @@ class TestRefusedBeforeAnySlowWork:
         with pytest.raises(BundleError, match="exists"):
             edgekit.export(model="anynet", out=tmp_path / "a.edgekit")
         (tmp_path / "file").write_text("mine")
-        with pytest.raises(BundleError, match="is no bundle"):
+        with pytest.raises(BundleError, match="is not a bundle"):
             edgekit.export(model="anynet", out=tmp_path / "file", overwrite=True)
         assert (tmp_path / "file").read_text() == "mine"
 

@@ -64,7 +64,7 @@ def test_a_file_cut_or_changed_anywhere_is_read_or_refused_in_a_sentence(
 )
 def test_another_file_in_its_place_is_not_called_unsafe(tmp_path: Path, begin: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(begin)
-    with pytest.raises(CheckpointError, match=r"no torch checkpoint.*get the file itself"):
+    with pytest.raises(CheckpointError, match=r"not a torch checkpoint.*get the file itself"):
         read_state_dict(tmp_path / "a.tar")
 
 

@@ -198,7 +198,7 @@ def test_missing_and_unknown_inputs_are_named() -> None:
         preprocessor().prepare({"left": picture()})
     with pytest.raises(InputError, match="right is missing"):
         preprocessor().prepare({"left": picture(), "right": None})
-    with pytest.raises(InputError, match="'image' is no input of this network"):
+    with pytest.raises(InputError, match="'image' is not an input of this network"):
         preprocessor().prepare({"left": picture(), "right": picture(), "image": picture()})
 
 

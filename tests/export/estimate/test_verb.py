@@ -75,7 +75,7 @@ def test_simulate_runs_on_a_prediction_and_says_so(
         (["--target", "cpu"], "nothing is known of its speed"),
         (["--target", "jetson-tx2", "--mode", "FAST"], "MAXQ (850 MHz)"),
         (["--target", "jetson-tx2", "--precision", "int8"], "has fp32, fp16"),
-        (["--target", "jetson-tx2", "--fps", "0"], "no number above 0"),
+        (["--target", "jetson-tx2", "--fps", "0"], "not a number above 0"),
         (["--target", "jetson-tx2", "--save", "/nowhere/x.json"], "there is no folder /nowhere"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_bench_writes_a_trace_of_every_frame(measured):
         (["--deadline", "20", "--plot", "no/such/a.png"], "there is no folder no/such"),
         (["--deadline", "20", "--profile", "no.json"], "no.json: no such file"),
         (["--deadline", "20", "--profile", "a", "--recording", "b"], "give one of them"),
-        (["--deadline", "20", "--confidence", "1.5"], "'1.5' is no number above 0"),
+        (["--deadline", "20", "--confidence", "1.5"], "'1.5' is not a number above 0"),
         ([], "--deadline"),
     ],
 )
