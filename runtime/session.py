@@ -82,7 +82,7 @@ class Session(Closing):
         self.profile, self.guess = find_profiles(bundle, self.fingerprint)
         self.variants = choose_variants(self._manifest, backend.name, self.profile, variants)
         self.priority = Priority(priority)
-        with self.priority.working(inherited=True):
+        with self.priority.loading(backend.let_move):
             load_stages(bundle, backend, self.fingerprint, self.variants)
         self.latency = LatencyModel([stage.name for stage in self.stages], confidence or SURE)
         trying = EVEN if self._manifest.networks else TRIED

@@ -132,6 +132,13 @@ class Backend(Closing):
         """An array for a network input that the processor reads and writes as fast as any."""
         return np.empty(spec.shape, spec.dtype)
 
+    def let_move(self) -> None:
+        """Keep no thread of a stage that is loaded from now on to one processor.
+
+        In real time, threads that a stage waits for would never run again where they are kept to the processor of a thread above
+        them which waits busily, such as a controller's that runs the stage itself; who may move goes to another one.
+        """
+
     def prepare(self, bundle: Bundle) -> None:
         """Make what `read` would miss on this device, which may take minutes; most backends need nothing.
 

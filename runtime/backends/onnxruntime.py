@@ -18,7 +18,7 @@ from edgekit.runtime.backends.base import (
     check_tensors,
     check_threads,
 )
-from edgekit.runtime.backends.onnxruntime_settings import session_config
+from edgekit.runtime.backends.onnxruntime_settings import PIN, session_config
 from edgekit.runtime.device.system import usable_cores
 
 CPU = "CPUExecutionProvider"
@@ -89,6 +89,10 @@ class OnnxRuntime(Backend):
         self.views = _gives_views(library)
         self._bare = False  # whether frames hold what OrtValues wrap; the first stage that is loaded shows it
         self.stages: Loaded[_Stage] = Loaded()
+
+    def let_move(self) -> None:
+        """See `Backend.let_move`."""
+        self._config.pop(PIN, None)
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`."""

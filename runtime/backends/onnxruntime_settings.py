@@ -16,7 +16,8 @@ BOUND_SPINNING = ("session.intra_op.spin_duration_us", "20")
 NEVER_SPIN = ("session.intra_op.allow_spinning", "0")
 # Between frames threads sleep, and a kernel may wake two of a stage's on one core and leave them there for some ms: in frames
 # that came 30 times a second, stages took 1.2 to 1.7 times as long as in frames without a pause between them, and did not
-# where all but the thread that calls had a core each. So they have, where they take every core anyway.
+# where all but the thread that calls had a core each. So they have, where they take every core anyway; not in real time, for which
+# `Backend.let_move` says why, and where a kernel never leaves one of two waiting while a core is free.
 PIN = "session.intra_op_thread_affinities"
 FIRST_TO_STOP_SPINNING = (1, 14)
 FIRST_TO_PIN = (1, 14)

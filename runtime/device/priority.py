@@ -50,9 +50,18 @@ class Priority:
         """
         return Raised(WAITING if self._realtime else 0, True, self._realtime)
 
-    def working(self, inherited: bool = False) -> "Raised":
-        """For a thread that runs stages; ``inherited``: threads that it starts meanwhile have the same priority, for good."""
-        return Raised(WORKING if self._realtime else 0, not inherited)
+    def working(self) -> "Raised":
+        """For a thread that runs stages."""
+        return Raised(WORKING if self._realtime else 0, True)
+
+    def loading(self, let_move: Callable[[], object]) -> "Raised":
+        """For a thread that loads stages: threads that it starts meanwhile work on them, and have that priority for good.
+
+        In real time ``let_move`` is called first, which is to keep none of them to one processor; see `Backend.let_move`.
+        """
+        if self._realtime:
+            let_move()
+        return Raised(WORKING if self._realtime else 0, False)
 
 
 def may_be_realtime() -> bool:

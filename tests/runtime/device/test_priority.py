@@ -9,7 +9,8 @@ import pytest
 
 from edgekit.bundle import Bundle
 from edgekit.errors import OptionError
-from edgekit.runtime.device.priority import WAITING, Priority, raise_all
+from edgekit.runtime.backends.onnxruntime_settings import PIN
+from edgekit.runtime.device.priority import PRIORITIES, WAITING, Priority, raise_all
 from edgekit.runtime.session import Session
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no SCHED_FIFO")
@@ -62,8 +63,23 @@ def test_a_caller_who_waits_comes_before_the_thread_that_works_and_is_afterwards
 def test_threads_that_a_backend_starts_for_its_stages_inherit_the_priority(
     kernel: List[Tuple[int, int]],
 ) -> None:
-    with Priority("realtime").working(inherited=True):
+    with Priority("realtime").loading(lambda: None):
         assert kernel[-1][0] == os.SCHED_FIFO
+
+
+def test_in_real_time_no_thread_of_a_stage_is_kept_to_a_processor_where_one_above_it_may_wait_for_it(
+    kernel: List[Tuple[int, int]], stereo_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda who: {0, 1})
+    config = {}
+    for priority in PRIORITIES:
+        with Session.open(
+            stereo_bundle.path, backend="onnxruntime", threads=2, warmup=0, priority=priority
+        ) as session:
+            config[priority] = dict(session.backend.settings["session_config"])  # type: ignore[call-overload]
+    kept = set(config["normal"]) - set(config["realtime"])
+    assert kept == ({PIN} if PIN in config["normal"] else set())
+    assert PIN not in config["realtime"]
 
 
 def test_a_caller_who_is_realtime_already_stays_what_he_is(kernel: List[Tuple[int, int]]) -> None:
