@@ -14,7 +14,7 @@ from edgekit.bundle import Bundle
 from edgekit.errors import BackendError, InputError, OptionError
 from edgekit.runtime.backends import StageCancelled, open_backend
 from edgekit.runtime.execution import Call, Execution
-from edgekit.runtime.session import Session
+from edgekit.runtime.session import SURE, TRIED, Session
 from tests.runtime.robot import EVERY_RELEASE, RELEASES, Robot, robot
 from tests.toy_graphs import stereo_exits, write_stereo
 from tests.yardstick import documented_seconds
@@ -147,9 +147,9 @@ def test_a_stage_that_cannot_be_cancelled_must_surely_fit_to_be_begun(
     machine: Robot, stereo_path: Path
 ) -> None:
     with Session.open(str(stereo_path), "tensorrt", build=True, warmup=1) as session:
-        assert session.trying == 0.99
+        assert session.trying == SURE
     with Session.open(str(stereo_path), "onnxruntime", warmup=1) as session:
-        assert session.trying == 0.5
+        assert session.trying == TRIED
 
 
 def test_a_stage_that_fails_leaves_the_answers_before_it(built: Session, machine: Robot) -> None:
