@@ -19,7 +19,7 @@ def check_budget(budget_ms: Optional[float]) -> Optional[float]:
     """
     if budget_ms is None:
         return None
-    budget = _number(budget_ms)
+    budget = number(budget_ms)
     if not budget > 0:
         if getattr(budget_ms, "ndim", 0):  # its text would fill pages
             raise OptionError(
@@ -39,7 +39,7 @@ def check_timeout(timeout_ms: Optional[float]) -> Optional[float]:
     """
     if timeout_ms is None:
         return None
-    timeout = _number(timeout_ms)
+    timeout = number(timeout_ms)
     if math.isnan(timeout):
         raise OptionError(f"timeout_ms={timeout_ms!r}: must be a number of milliseconds, or None")
     return None if timeout == math.inf else timeout
@@ -51,7 +51,7 @@ def check_deadline(deadline: float, now: float) -> float:
     Raises:
         OptionError: it is no number, NaN or infinite, or so far away that it must be of another clock.
     """
-    left = _number(deadline) - now
+    left = number(deadline) - now
     if not math.isfinite(left):
         raise OptionError(
             f"deadline={deadline!r}: must be an instant in milliseconds, session.clock.now() + ms"
@@ -101,7 +101,7 @@ def check_sure(confidence: Optional[float]) -> Optional[float]:
     Raises:
         OptionError: what it must be.
     """
-    if confidence is not None and not 0 < _number(confidence) < 1:
+    if confidence is not None and not 0 < number(confidence) < 1:
         raise OptionError(f"confidence={confidence!r}: must be above 0 and less than 1, such as 0.99")
     return confidence
 
@@ -116,7 +116,8 @@ def check_callback(on_exit: object) -> None:
         raise OptionError(f"on_exit={on_exit!r}: must be a function that takes a Result, or None")
 
 
-def _number(value: object) -> float:
+def number(value: object) -> float:
+    """What a user gave as a number; NaN where it is none, as a truth value or a text is not."""
     if isinstance(value, (bool, str, bytes)):
         return math.nan
     try:

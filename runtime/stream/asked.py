@@ -4,6 +4,7 @@ import math
 from typing import Mapping, Optional, Sequence
 
 from edgekit.errors import InputError, OptionError
+from edgekit.runtime.budget import number
 from edgekit.runtime.stream.answering import Answerer
 from edgekit.runtime.stream.source import Source
 
@@ -30,7 +31,7 @@ def check_rate(rate: Optional[float]) -> None:
     Raises:
         OptionError: what it must be.
     """
-    if rate is not None and not 0 < _number(rate) < math.inf:
+    if rate is not None and not 0 < number(rate) < math.inf:
         raise OptionError(f"rate={rate!r}: give the frames a second, above 0")
 
 
@@ -50,7 +51,7 @@ def check_seconds(seconds: Optional[float]) -> None:
     Raises:
         OptionError: what it must be.
     """
-    if seconds is not None and not _number(seconds) > 0:
+    if seconds is not None and not number(seconds) > 0:
         raise OptionError(f"seconds={seconds!r}: give a number above 0, or None to run to the end")
 
 
@@ -80,18 +81,9 @@ def check_frame(inputs: object, stamp: Optional[float]) -> None:
         raise InputError(
             f"give a frame's inputs by name, {{'left': ..., 'right': ...}}, not {type(inputs).__name__}"
         )
-    if stamp is not None and not math.isfinite(_number(stamp)):
+    if stamp is not None and not math.isfinite(number(stamp)):
         raise InputError(f"stamp={stamp!r}: give an instant in ms on stream.clock, or None for now")
 
 
 def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _number(value: object) -> float:
-    if isinstance(value, (bool, str, bytes)):
-        return math.nan
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
