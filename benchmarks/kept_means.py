@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 import edgekit
 from benchmarks import machine
-from benchmarks.multiexit import STEP4, random_network
-from edgekit.models.msdnet import MSDNetOptions
+from benchmarks.multiexit import STEP4, exported, random_network
 from edgekit.runtime.calibration.calibrating import calibrate
 from edgekit.runtime.calibration.costs import Costs
 from edgekit.runtime.calibration.goals import Goal
@@ -93,10 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     found: list[Kept] = []
     with tempfile.TemporaryDirectory() as scratch:
-        bundle = str(Path(scratch) / "net.edgekit")
-        weights = exported_random(replace(STEP4, nBlocks=7), Path(scratch), bundle)
+        bundle = exported(random_network(replace(STEP4, nBlocks=7)), Path(scratch)).path
         count = CALIBRATED_ON + len(PLACES) * options.frames
-        found += kept(weights, bundle, textured(count, 224), np.arange(count) % 1000, options)
+        found += kept(
+            "MSDNet, ImageNet, step 4, 7 exits, random weights",
+            bundle,
+            textured(count, 224),
+            np.arange(count) % 1000,
+            options,
+        )
         if options.pictures is not None:
             edgekit.export(model="msdnet", target="cpu", out=bundle, overwrite=True)
             with np.load(options.pictures) as arrays:
@@ -115,16 +119,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "kept_means.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0
-
-
-def exported_random(options: MSDNetOptions, scratch: Path, bundle: str) -> str:
-    """Write a bundle of random weights; what to call it."""
-    torch.save({"state_dict": random_network(options).state_dict()}, scratch / "net.pth")
-    config = {key: value for key, value in asdict(options).items() if value != asdict(MSDNetOptions())[key]}
-    edgekit.export(
-        model="msdnet", target="cpu", checkpoint=scratch / "net.pth", config=config, out=bundle, parity=False
-    )
-    return f"MSDNet, ImageNet, step 4, {options.nBlocks} exits, random weights"
 
 
 def textured(count: int, side: int) -> NDArray[np.uint8]:
