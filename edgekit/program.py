@@ -36,9 +36,9 @@ STEPS = {
         "kind", "counts", "kernel", "stride", "padding", "height", "width", "source_pitch", "rows", "columns", "pitch",
         "channels", "sources", "planes", "scale", "shift", "floor",
     ),
-    # The mean of every channel, one after the other in the arena at `to`.
-    "mean": ("height", "width", "pitch", "channels", "sources", "to", "scale", "shift", "floor"),
-    "linear": ("outputs", "taps", "source", "to", "weight", "bias", "limits"),  # weight: (outputs, taps)
+    # The mean of every channel, one after the other in the arena at `to`: what is on the mask of `length`, divided by `count`.
+    "mean": ("length", "count", "mask", "channels", "sources", "to", "scale", "shift", "floor"),
+    "linear": ("outputs", "taps", "source", "to", "weight", "bias", "limits"),  # weight: (outputs, taps); limits as above
     "copy": ("count", "source", "to"),
     "export": ("output", "channels", "height", "width", "pitch", "planes"),
 }  # fmt: skip

@@ -1,0 +1,562 @@
+/* Runs the programs of edgekit/program.py: a few kinds of steps over planes of floats, shared out to a pool of threads.
+ *
+ * Every step falls into items of some us that any thread may take, so that a thread which is late, or not there at all, costs no more
+ * than what the others do in its place. One source for AVX-512, AVX2 and NEON; anything else is computed four floats at once.
+ */
+#define _GNU_SOURCE
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define LANES 16
+#define WIDE 6
+typedef __m512 vec;
+#define LOAD(p) _mm512_loadu_ps(p)
+#define STORE(p, v) _mm512_storeu_ps(p, v)
+#define ALL(x) _mm512_set1_ps(x)
+#define MAX(a, b) _mm512_max_ps(a, b)
+#define MIN(a, b) _mm512_min_ps(a, b)
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define LANES 8
+#define WIDE 3
+typedef __m256 vec;
+#define LOAD(p) _mm256_loadu_ps(p)
+#define STORE(p, v) _mm256_storeu_ps(p, v)
+#define ALL(x) _mm256_set1_ps(x)
+#define MAX(a, b) _mm256_max_ps(a, b)
+#define MIN(a, b) _mm256_min_ps(a, b)
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#define LANES 4
+#define WIDE 6
+typedef float32x4_t vec;
+#define LOAD(p) vld1q_f32(p)
+#define STORE(p, v) vst1q_f32(p, v)
+#define ALL(x) vdupq_n_f32(x)
+#define MAX(a, b) vmaxq_f32(a, b)
+#define MIN(a, b) vminq_f32(a, b)
+#else
+#define LANES 4
+#define WIDE 2
+typedef float vec __attribute__((vector_size(16)));
+static inline vec LOAD(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+static inline void STORE(float *p, vec v) { memcpy(p, &v, sizeof v); }
+static inline vec ALL(float x) { return (vec){x, x, x, x}; }
+static inline vec MAX(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] > b[i])) a[i] = b[i]; return a; }
+static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b[i])) a[i] = b[i]; return a; }
+#endif
+#define ROWS 4 /* of edgekit/program.py: outputs whose weights are held together */
+#define TILE (WIDE * LANES)
+
+/* The order of STEPS in edgekit/program.py, and of each step's arguments. */
+enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT };
+
+typedef struct {
+    int input, channels, height, width, stride, rows, columns, pitch, planes;
+} import_step;
+
+typedef struct {
+    int sources, channels, height, width, source_pitch, stride, rows, columns, pitch, planes;
+} phases_step;
+
+typedef struct {
+    int length, units, unit_table, mask, limits;
+} conv_step;
+
+typedef struct {
+    int kind, counts, kernel, stride, padding, height, width, source_pitch, rows, columns, pitch, channels, sources, planes;
+    int scale, shift, floor;
+} pool_step;
+
+typedef struct {
+    int length, count, mask, channels, sources, to, scale, shift, floor;
+} mean_step;
+
+typedef struct {
+    int outputs, taps, source, to, weight, bias, limits;
+} linear_step;
+
+typedef struct {
+    int count, source, to;
+} copy_step;
+
+typedef struct {
+    int output, channels, height, width, pitch, planes;
+} export_step;
+
+/* UNIT of edgekit/program.py */
+typedef struct {
+    int outputs, taps, output_table, tap_table, weight, bias, scale, shift, floor;
+} unit;
+
+typedef struct {
+    int code, words; /* with these two */
+    int argument[];
+} step;
+
+typedef struct {
+    const step *what;
+    int items, tiles, parts; /* tiles and parts of a convolution, see conv_item */
+    _Atomic uint64_t taken;  /* the run's number << 32 | how many items were taken */
+    _Atomic int done;
+} work_step;
+
+typedef struct {
+    const int *table;
+    const float *constants;
+    float *arena;
+    int steps;
+    work_step *step;
+    int *packed; /* where the taps of a packed unit lie */
+} program;
+
+typedef struct {
+    int threads, spins;
+    pthread_t *thread;
+    _Atomic int run; /* the number of the last run: what sleeping threads wait for */
+    _Atomic int sleeping, stop;
+    program *_Atomic running;
+    const float *const *inputs;
+    float *const *outputs;
+    float **scratch; /* a thread */
+    size_t scratch_size;
+} machine;
+
+typedef struct {
+    machine *machine;
+    int number;
+} worker;
+
+/* R outputs times V vectors of pixels: out[r] = limit(bias[r] + sum of weight[tap][r] * (base + offset[tap])), zero off the mask. */
+#define KERNEL(R, V)                                                                                                  \
+    static void kernel_##R##_##V(long taps, const float *restrict weight, const float *restrict base,                 \
+                                 const int *restrict offset, const float *restrict bias, float *const *out, long at,  \
+                                 const float *mask, const float *limits) {                                            \
+        vec sum[R][V];                                                                                                \
+        _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                                           \
+            _Pragma("GCC unroll 6") for (int v = 0; v < V; v++) sum[r][v] = ALL(bias[r]);                             \
+        for (long tap = 0; tap < taps; tap++, weight += R) {                                                          \
+            const float *from = base + offset[tap];                                                                   \
+            vec x[V];                                                                                                 \
+            _Pragma("GCC unroll 6") for (int v = 0; v < V; v++) x[v] = LOAD(from + v * LANES);                        \
+            _Pragma("GCC unroll 4") for (int r = 0; r < R; r++) {                                                     \
+                vec w = ALL(weight[r]);                                                                               \
+                _Pragma("GCC unroll 6") for (int v = 0; v < V; v++) sum[r][v] += w * x[v];                            \
+            }                                                                                                         \
+        }                                                                                                             \
+        vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
+        _Pragma("GCC unroll 4") for (int r = 0; r < R; r++)                                                           \
+            _Pragma("GCC unroll 6") for (int v = 0; v < V; v++)                                                       \
+                STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
+    }
+
+typedef void (*kernel)(long, const float *, const float *, const int *, const float *, float *const *, long, const float *,
+                       const float *);
+
+#define KERNELS_OF(V) KERNEL(1, V) KERNEL(2, V) KERNEL(3, V) KERNEL(4, V)
+#define NAMES_OF(V) {kernel_1_##V, kernel_2_##V, kernel_3_##V, kernel_4_##V}
+KERNELS_OF(1)
+KERNELS_OF(2)
+#if WIDE > 2
+KERNELS_OF(3)
+#endif
+#if WIDE > 3
+KERNELS_OF(4)
+KERNELS_OF(5)
+KERNELS_OF(6)
+#endif
+static const kernel KERNELS[WIDE][ROWS] = {
+    NAMES_OF(1),
+    NAMES_OF(2),
+#if WIDE > 2
+    NAMES_OF(3),
+#endif
+#if WIDE > 3
+    NAMES_OF(4),
+    NAMES_OF(5),
+    NAMES_OF(6),
+#endif
+};
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* What a step does to each element it reads, where it does anything. */
+typedef struct {
+    float scale, shift, floor;
+} before;
+
+static before before_of(const program *p, int scale, int shift, int floor, int channel) {
+    if (scale < 0) return (before){1, 0, -__builtin_inff()};
+    return (before){p->constants[scale + channel], p->constants[shift + channel], p->constants[floor + channel]};
+}
+
+/* Rows and columns of one phase (row % stride, column % stride) of a picture; what is outside of it is zero. */
+static void one_phase(const float *from, int height, int width, int from_pitch, int stride, int row, int column, float *to, int rows,
+                      int columns, int pitch) {
+    int inside = width > column ? (width - column + stride - 1) / stride : 0;
+    if (inside > columns) inside = columns;
+    for (int r = 0; r < rows; r++, to += pitch) {
+        int y = r * stride + row, q = 0;
+        if (y < height) {
+            const float *line = from + (long)y * from_pitch + column;
+            if (stride == 1)
+                memcpy(to, line, inside * sizeof *to);
+            else if (stride == 2)
+                for (int c = 0; c < inside; c++) to[c] = line[2 * c];
+            else
+                for (int c = 0; c < inside; c++) to[c] = line[(long)c * stride];
+            q = inside;
+        }
+        for (; q < columns; q++) to[q] = 0;
+    }
+}
+
+static void import_item(const machine *m, const program *p, const import_step *a, int item) {
+    int channel = item / a->stride, row = item % a->stride;
+    const float *from = m->inputs[a->input] + (long)channel * a->height * a->width;
+    for (int column = 0; column < a->stride; column++)
+        one_phase(from, a->height, a->width, a->width, a->stride, row, column,
+                  p->arena + p->table[a->planes + item * a->stride + column], a->rows, a->columns, a->pitch);
+}
+
+static void phases_item(const program *p, const phases_step *a, int item) {
+    int channel = item / a->stride, row = item % a->stride;
+    const float *from = p->arena + p->table[a->sources + channel];
+    for (int column = 0; column < a->stride; column++)
+        one_phase(from, a->height, a->width, a->source_pitch, a->stride, row, column,
+                  p->arena + p->table[a->planes + item * a->stride + column], a->rows, a->columns, a->pitch);
+}
+
+/* An item is a unit, a tile of its pixels, and where these are few a part of its outputs. */
+static void conv_item(const machine *m, const program *p, const work_step *s, const conv_step *a, int item, int who) {
+    const unit *u = (const unit *)(p->table + a->unit_table) + item % a->units;
+    int tile = item / a->units % s->tiles, part = item / a->units / s->tiles;
+    int strips = (u->outputs + ROWS - 1) / ROWS;
+    int strip = strips * part / s->parts, end = strips * (part + 1) / s->parts;
+    if (strip == end) return;
+    int vectors = (a->length + LANES - 1) / LANES;
+    int first = (int)((long)vectors * tile / s->tiles), wide = (int)((long)vectors * (tile + 1) / s->tiles) - first;
+    long at = (long)first * LANES;
+    const int *offset = p->table + u->tap_table;
+    const float *base = p->arena + at;
+    if (u->scale >= 0) {
+        const float *scale = p->constants + u->scale, *shift = p->constants + u->shift, *low = p->constants + u->floor;
+        float *to = m->scratch[who];
+        for (int tap = 0; tap < u->taps; tap++, to += TILE) {
+            const float *from = base + offset[tap];
+            vec times = ALL(scale[tap]), plus = ALL(shift[tap]), least = ALL(low[tap]);
+            for (int v = 0; v < wide; v++)
+                STORE(to + v * LANES, MAX(LOAD(from + v * LANES) * times + plus, least));
+        }
+        base = m->scratch[who];
+        offset = p->packed;
+    }
+    for (; strip < end; strip++) {
+        int rows = u->outputs - strip * ROWS < ROWS ? u->outputs - strip * ROWS : ROWS;
+        float *out[ROWS];
+        for (int r = 0; r < rows; r++) out[r] = p->arena + p->table[u->output_table + strip * ROWS + r];
+        KERNELS[wide - 1][rows - 1](u->taps, p->constants + u->weight + (long)strip * ROWS * u->taps, base, offset,
+                                    p->constants + u->bias + strip * ROWS, out, at, p->constants + a->mask,
+                                    p->constants + a->limits);
+    }
+}
+
+/* A row of the window's height reduced to one, then along it. */
+static void pool_item(const machine *m, const program *p, const pool_step *a, int channel, int who) {
+    const float *from = p->arena + p->table[a->sources + channel];
+    float *to = p->arena + p->table[a->planes + channel];
+    before b = before_of(p, a->scale, a->shift, a->floor, channel);
+    float *line = m->scratch[who] + a->padding, none = a->kind ? -__builtin_inff() : 0;
+    for (int c = -a->padding; c < a->width + a->padding; c++) line[c] = none;
+    for (int r = 0; r < a->rows; r++, to += a->pitch) {
+        int top = r * a->stride - a->padding, bottom = top + a->kernel;
+        int y = top < 0 ? 0 : top, last = bottom > a->height ? a->height : bottom, high = last - y;
+        for (int c = 0; c < a->width; c++) line[c] = none;
+        for (; y < last; y++) {
+            const float *x = from + (long)y * a->source_pitch;
+            for (int c = 0; c < a->width; c++) {
+                float now = x[c] * b.scale + b.shift;
+                now = now > b.floor ? now : b.floor;
+                line[c] = !a->kind ? line[c] + now : now > line[c] ? now : line[c];
+            }
+        }
+        if (a->kernel == 2 && a->stride == 2 && !a->kind && !a->padding) {
+            for (int q = 0; q < a->columns; q++) to[q] = (line[2 * q] + line[2 * q + 1]) * 0.25f;
+            continue;
+        }
+        for (int q = 0; q < a->columns; q++) {
+            int left = q * a->stride - a->padding, right = left + a->kernel;
+            float found = none;
+            for (int c = left; c < right && c < a->width + a->padding; c++)
+                found = !a->kind ? found + line[c] : line[c] > found ? line[c] : found;
+            int across = (right > a->width ? a->width : right) - (left < 0 ? 0 : left);
+            to[q] = a->kind ? found : found / (a->counts ? a->kernel * a->kernel : high * across);
+        }
+    }
+}
+
+static void mean_item(const program *p, const mean_step *a, int channel) {
+    const float *from = p->arena + p->table[a->sources + channel], *mask = p->constants + a->mask;
+    before b = before_of(p, a->scale, a->shift, a->floor, channel);
+    vec times = ALL(b.scale), plus = ALL(b.shift), least = ALL(b.floor), sum = ALL(0);
+    for (int at = 0; at < a->length; at += LANES)
+        sum += MAX(LOAD(from + at) * times + plus, least) * LOAD(mask + at);
+    float lanes[LANES], total = 0;
+    STORE(lanes, sum);
+    for (int l = 0; l < LANES; l++) total += lanes[l];
+    p->arena[a->to + channel] = total / a->count;
+}
+
+#define SOME 16 /* channels or outputs whose work is little: as many are one item */
+
+static void linear_item(const program *p, const linear_step *a, int first, int last) {
+    const float *x = p->arena + a->source, *limits = p->constants + a->limits;
+    for (int o = first; o < last; o++) {
+        const float *w = p->constants + a->weight + (long)o * a->taps;
+        vec sum[4] = {ALL(0), ALL(0), ALL(0), ALL(0)};
+        int k = 0;
+        for (; k + 4 * LANES <= a->taps; k += 4 * LANES)
+            for (int v = 0; v < 4; v++) sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
+        float lanes[LANES], total = p->constants[a->bias + o];
+        STORE(lanes, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+        for (int l = 0; l < LANES; l++) total += lanes[l];
+        for (; k < a->taps; k++) total += w[k] * x[k];
+        total = total < limits[0] ? limits[0] : total;
+        p->arena[a->to + o] = total > limits[1] ? limits[1] : total;
+    }
+}
+
+static void export_item(const machine *m, const program *p, const export_step *a, int channel) {
+    const float *from = p->arena + p->table[a->planes + channel];
+    float *to = m->outputs[a->output] + (long)channel * a->height * a->width;
+    for (int r = 0; r < a->height; r++, from += a->pitch, to += a->width) memcpy(to, from, a->width * sizeof *to);
+}
+
+static int groups_of(int count) { return (count + SOME - 1) / SOME; }
+
+static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
+
+static void plan(const program *p, work_step *s, int threads) {
+    const int *a = s->what->argument;
+    int whole, strips = 1;
+    switch (s->what->code) {
+    case IMPORT: s->items = ((const import_step *)a)->channels * ((const import_step *)a)->stride; break;
+    case PHASES: s->items = ((const phases_step *)a)->channels * ((const phases_step *)a)->stride; break;
+    case CONV: {
+        const conv_step *c = (const conv_step *)a;
+        const unit *u = (const unit *)(p->table + c->unit_table);
+        for (int i = 0; i < c->units; i++)
+            if ((u[i].outputs + ROWS - 1) / ROWS > strips) strips = (u[i].outputs + ROWS - 1) / ROWS;
+        s->tiles = (c->length + TILE - 1) / TILE;
+        whole = s->tiles * c->units;
+        s->parts = whole < 8 * threads ? (8 * threads + whole - 1) / whole : 1;
+        if (s->parts > strips) s->parts = strips;
+        s->items = whole * s->parts;
+        break;
+    }
+    case POOL: s->items = ((const pool_step *)a)->channels; break;
+    case MEAN: s->items = groups_of(((const mean_step *)a)->channels); break;
+    case LINEAR: s->items = groups_of(((const linear_step *)a)->outputs); break;
+    case COPY: s->items = 1; break;
+    case EXPORT: s->items = ((const export_step *)a)->channels; break;
+    }
+}
+
+static void run_item(const machine *m, const program *p, const work_step *s, int item, int who) {
+    const void *a = s->what->argument;
+    switch (s->what->code) {
+    case IMPORT: import_item(m, p, a, item); break;
+    case PHASES: phases_item(p, a, item); break;
+    case CONV: conv_item(m, p, s, a, item, who); break;
+    case POOL: pool_item(m, p, a, item, who); break;
+    case MEAN: {
+        int last = last_of(item, ((const mean_step *)a)->channels);
+        for (int channel = item * SOME; channel < last; channel++) mean_item(p, a, channel);
+        break;
+    }
+    case LINEAR: linear_item(p, a, item * SOME, last_of(item, ((const linear_step *)a)->outputs)); break;
+    case COPY: {
+        const copy_step *c = a;
+        memcpy(p->arena + c->to, p->arena + c->source, c->count * sizeof(float));
+        break;
+    }
+    case EXPORT: export_item(m, p, a, item); break;
+    }
+}
+
+/* Take items of a step until there are none: 0, or 1 when another run has begun or this one was cancelled. */
+static int take(const machine *m, const program *p, work_step *s, uint32_t run, int who, const volatile int *cancel) {
+    for (;;) {
+        uint64_t seen = atomic_load(&s->taken);
+        uint32_t item = (uint32_t)seen;
+        if ((uint32_t)(seen >> 32) != run) return 1;
+        if (item >= (uint32_t)s->items) return 0;
+        if (cancel && *cancel) {
+            /* Nobody takes more of it; wait for what was taken. */
+            item = (uint32_t)atomic_exchange(&s->taken, 0);
+            while (atomic_load(&s->done) < (int)item) relax();
+            return 1;
+        }
+        if (!atomic_compare_exchange_weak(&s->taken, &seen, seen + 1)) continue;
+        run_item(m, p, s, (int)item, who);
+        atomic_fetch_add(&s->done, 1);
+    }
+}
+
+/* Until the others have done what they took: busily at first, then asleep, since they may need this very processor. */
+static int wait_for(work_step *s, uint32_t run) {
+    for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
+        if ((uint32_t)(atomic_load(&s->taken) >> 32) != run) return 1;
+        if (spins < 4000)
+            relax();
+        else
+            nanosleep(&(struct timespec){0, 20000}, 0);
+    }
+    return 0;
+}
+
+static int work(const machine *m, program *p, uint32_t run, int who, const volatile int *cancel) {
+    for (int s = 0; s < p->steps; s++)
+        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(&p->step[s], run)) return 1;
+    return 0;
+}
+
+static void *serve(void *given) {
+    worker self = *(worker *)given;
+    machine *m = self.machine;
+    free(given);
+    for (int seen = 0; !atomic_load(&m->stop);) {
+        int run = atomic_load(&m->run);
+        if (run != seen) {
+            seen = run;
+            program *p = atomic_load(&m->running);
+            if (p) work(m, p, (uint32_t)run, self.number, 0);
+            continue;
+        }
+        for (int spins = m->spins; spins > 0 && atomic_load(&m->run) == seen; spins--) relax();
+        atomic_fetch_add(&m->sleeping, 1);
+        if (atomic_load(&m->run) == seen && !atomic_load(&m->stop))
+            syscall(SYS_futex, &m->run, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
+        atomic_fetch_sub(&m->sleeping, 1);
+    }
+    return 0;
+}
+
+static void begin(machine *m, program *p, int run) {
+    atomic_store(&m->running, p);
+    atomic_store(&m->run, run);
+    if (atomic_load(&m->sleeping)) syscall(SYS_futex, &m->run, FUTEX_WAKE_PRIVATE, m->threads, 0, 0, 0);
+}
+
+void edgekit_machine_free(machine *m) {
+    if (!m) return;
+    atomic_store(&m->stop, 1);
+    begin(m, 0, atomic_load(&m->run) + 1);
+    for (int t = 1; m->thread && t < m->threads; t++) pthread_join(m->thread[t], 0);
+    for (int t = 0; m->scratch && t < m->threads; t++) free(m->scratch[t]);
+    free(m->thread);
+    free(m->scratch);
+    free(m);
+}
+
+/* A pool of `threads` - 1 threads beside the caller's, which spin `spins` times before they sleep; 0 where there is no memory for it. */
+machine *edgekit_machine(int threads, int spins) {
+    machine *m = calloc(1, sizeof *m);
+    if (!m) return 0;
+    m->spins = spins;
+    m->threads = 1;
+    m->thread = calloc(threads, sizeof *m->thread);
+    m->scratch = calloc(threads, sizeof *m->scratch);
+    for (; m->thread && m->scratch && m->threads < threads; m->threads++) {
+        worker *self = malloc(sizeof *self);
+        if (!self) break;
+        *self = (worker){m, m->threads};
+        if (pthread_create(&m->thread[m->threads], 0, serve, self)) {
+            free(self);
+            break;
+        }
+    }
+    if (m->thread && m->scratch && m->threads == threads) return m;
+    edgekit_machine_free(m);
+    return 0;
+}
+
+void edgekit_program_free(program *p) {
+    if (!p) return;
+    free(p->arena);
+    free(p->step);
+    free(p->packed);
+    free(p);
+}
+
+static int more_scratch(machine *m, size_t size) {
+    if (size <= m->scratch_size) return 1;
+    for (int t = 0; t < m->threads; t++) {
+        free(m->scratch[t]);
+        m->scratch[t] = 0;
+        if (posix_memalign((void **)&m->scratch[t], 64, size * sizeof(float))) return 0;
+    }
+    m->scratch_size = size;
+    return 1;
+}
+
+/* A program of `count` words, whose arrays must live as long; 0 where there is no memory. Between runs only. */
+program *edgekit_program(machine *m, const int *words, int count, const int *table, const float *constants, long arena, int packed) {
+    program *p = calloc(1, sizeof *p);
+    if (!p) return 0;
+    p->table = table;
+    p->constants = constants;
+    size_t scratch = (size_t)packed * TILE;
+    for (int at = 0; at < count; at += words[at + 1]) p->steps++;
+    p->step = calloc(p->steps + 1, sizeof *p->step);
+    p->packed = calloc(packed + 1, sizeof *p->packed);
+    if (!p->step || !p->packed || posix_memalign((void **)&p->arena, 64, arena * sizeof(float))) {
+        edgekit_program_free(p);
+        return 0;
+    }
+    memset(p->arena, 0, arena * sizeof(float));
+    for (int tap = 0; tap < packed; tap++) p->packed[tap] = tap * TILE;
+    for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
+        p->step[s].what = (const step *)(words + at);
+        plan(p, &p->step[s], m->threads);
+        if (words[at] == POOL) {
+            const pool_step *a = (const pool_step *)p->step[s].what->argument;
+            size_t line = a->width + 2 * a->padding;
+            if (line > scratch) scratch = line;
+        }
+    }
+    if (!more_scratch(m, scratch)) {
+        edgekit_program_free(p);
+        return 0;
+    }
+    return p;
+}
+
+/* One run: 0, or 1 where *cancel became something else than 0. One at a time. */
+int edgekit_run(machine *m, program *p, const float *const *inputs, float *const *outputs, const volatile int *cancel) {
+    uint32_t run = (uint32_t)atomic_load(&m->run) + 1;
+    if (!run) run = 1;
+    m->inputs = inputs;
+    m->outputs = outputs;
+    for (int s = 0; s < p->steps; s++) {
+        atomic_store(&p->step[s].done, 0);
+        atomic_store(&p->step[s].taken, (uint64_t)run << 32);
+    }
+    begin(m, p, (int)run);
+    return work(m, p, run, 0, cancel);
+}
