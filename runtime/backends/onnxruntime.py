@@ -18,7 +18,8 @@ from edgekit.runtime.backends.base import (
     check_tensors,
     check_threads,
 )
-from edgekit.runtime.backends.onnxruntime_settings import PIN, session_config
+from edgekit.runtime.backends.onnxruntime_cores import CallersCore
+from edgekit.runtime.backends.onnxruntime_settings import PIN, callers_core, session_config
 from edgekit.runtime.device.system import usable_cores
 
 CPU = "CPUExecutionProvider"
@@ -71,7 +72,7 @@ def open_backend(
 class OnnxRuntime(Backend):
     """One InferenceSession a stage; tensors stay ONNX Runtime's own between them, and are read without a copy.
 
-    ``views``: this version does the latter by itself.
+    ``views``: this version does the latter by itself. ``callers_core``: where stages are run from, where that matters.
     """
 
     name = "onnxruntime"
@@ -81,6 +82,8 @@ class OnnxRuntime(Backend):
         self.version = str(library.__version__)
         self._providers, self._threads = list(providers), threads
         self._config = session_config(library, threads, spin)
+        core = callers_core(self._config)
+        self.callers_core = None if core is None else CallersCore(core)
         self.settings = {
             "providers": self._providers,
             "threads": threads,
@@ -93,6 +96,7 @@ class OnnxRuntime(Backend):
     def let_move(self) -> None:
         """See `Backend.let_move`."""
         self._config.pop(PIN, None)
+        self.callers_core = None
 
     def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
         """See `Backend.load`."""
@@ -174,6 +178,9 @@ class OnnxRuntimeFrame(Frame):
             if self._cancelled:
                 raise StageCancelled(f"{stage} was cancelled before it began")
             self._running = options
+        core = self._backend.callers_core
+        if core is not None:
+            core.take()
         try:
             outputs = loaded.run({name: self._values[name] for name in loaded.inputs}, options)
         except Exception as error:  # ONNX Runtime's errors have no common class below Exception

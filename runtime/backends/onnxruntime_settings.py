@@ -3,7 +3,7 @@ they run, and whose memory a stage works in."""
 
 import os
 import re
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 # Each session has worker threads of its own, and those of the stage that has just run go on spinning for a while: on two
 # cores they made a chain of three stages 2.9 times as slow as the same graph uncut. Told to stop spinning at the end of a
@@ -17,7 +17,8 @@ NEVER_SPIN = ("session.intra_op.allow_spinning", "0")
 # Between frames threads sleep, and a kernel may wake two of a stage's on one core and leave them there for some ms: in frames
 # that came 30 times a second, stages took 1.2 to 1.7 times as long as in frames without a pause between them, and did not
 # where all but the thread that calls had a core each. So they have, where they take every core anyway; not in real time, for which
-# `Backend.let_move` says why, and where a kernel never leaves one of two waiting while a core is free.
+# `Backend.let_move` says why, and where a kernel never leaves one of two waiting while a core is free. For the thread that calls,
+# `CallersCore` sees to it.
 PIN = "session.intra_op_thread_affinities"
 FIRST_TO_STOP_SPINNING = (1, 14)
 FIRST_TO_PIN = (1, 14)
@@ -45,10 +46,20 @@ def _spinning(version: Tuple[int, ...]) -> Dict[str, str]:
 
 def _pinning(version: Tuple[int, ...], threads: int) -> Dict[str, str]:
     """That gives a core to each of a session's own threads, where they are to take all that this process may use."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = _cores()
     if version < FIRST_TO_PIN or not 1 < threads == len(cores):
         return {}
     return {PIN: ";".join(str(core + 1) for core in cores[1:])}  # ONNX Runtime counts from 1
+
+
+def callers_core(config: Mapping[str, str]) -> Optional[int]:
+    """The core that a session's own threads leave to the one that calls; None where they are kept to none."""
+    cores = _cores()
+    return cores[0] if PIN in config and cores else None
+
+
+def _cores() -> List[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _share_memory(library: Any) -> bool:
