@@ -36,6 +36,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MADE_ON_THE_DEVICE = ("engines", "profiles")
+SOURCES = (".py", ".c")  # what an archive of the runtime is made of
 
 # Runs on whatever `python3` is: parsed by every Python 3, and says so where that is too old. The archive is checked
 # before anything is imported from it.
@@ -273,7 +274,7 @@ def runtime_archive() -> bytes:
             if not room:
                 del subdirectories[:]
             for name in names:
-                if name.endswith(".py"):
+                if name.endswith(SOURCES):
                     inside = os.path.relpath(os.path.join(directory, name), package).replace(os.sep, "/")
                     with open(os.path.join(directory, name), "rb") as file:
                         sources["edgekit/" + inside] = file.read()

@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         inspect(bundle, stage, variant.name, releases, target)
         for stage in bundle.manifest.stages
         for variant in stage.variants
+        if variant.runtime != "native"  # a program, which no TensorRT reads
     ]
     stuck = [stage.name for stage in bundle.manifest.stages if not _taken(stage, inspected, releases)]
     if args.json:

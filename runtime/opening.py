@@ -1,13 +1,14 @@
-"""Which backend runs a bundle here: the one wanted, else TensorRT where its engines are built, else ONNX Runtime, or
-OpenVINO where it was measured to be quicker."""
+"""Which backend runs a bundle here: the one wanted, else TensorRT where its engines are built, else ONNX Runtime, or what was
+measured to be quicker."""
 
+import importlib.util
 import logging
 from typing import Callable, Mapping, Optional, Sequence, Tuple, TypeVar
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.backends import Backend, candidates, open_backend
-from edgekit.runtime.quickest import OTHER, USUAL, openvino_is_quicker
+from edgekit.runtime.quickest import USUAL, native_could_run, quickest
 
 Opened = TypeVar("Opened")
 
@@ -54,6 +55,17 @@ def open_with(
     raise BackendError("; ".join(str(error) for error in refused)) from refused[0]
 
 
+def usual_backends(
+    bundle: Bundle, wanted: Optional[str], providers: Optional[Sequence[str]], threads: Optional[int]
+) -> Tuple[str, ...]:
+    """The backends to try before anything was measured, best first: native where ONNX Runtime is not installed."""
+    names = candidates(wanted, bundle.path, providers, threads)
+    alone = wanted is None and providers is None and names == (USUAL,)
+    if alone and importlib.util.find_spec(USUAL) is None and native_could_run(bundle):
+        return "native", USUAL
+    return names
+
+
 def backends_here(
     bundle: Bundle,
     wanted: Optional[str],
@@ -62,6 +74,8 @@ def backends_here(
     variants: Optional[Mapping[str, str]] = None,
 ) -> Tuple[str, ...]:
     """The backends to try, best first. Whoever names ``variants`` means those of the backend that is usual."""
-    names = candidates(wanted, bundle.path, providers, threads)
-    free = wanted is None and providers is None and not variants
-    return (OTHER, USUAL) if free and names == (USUAL,) and openvino_is_quicker(bundle, threads) else names
+    names = usual_backends(bundle, wanted, providers, threads)
+    if wanted is not None or providers is not None or variants or names not in ((USUAL,), ("native", USUAL)):
+        return names
+    best = quickest(bundle, threads, names[0])
+    return (best, *(name for name in names if name != best))

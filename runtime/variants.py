@@ -7,12 +7,14 @@ import numpy as np
 from edgekit.bundle import Manifest, StageSpec
 from edgekit.runtime.device.fingerprint import Fingerprint
 
+OWN_PROGRAMS = "native"  # the backend that reads no graphs, but programs which are for it alone
 TIE = 0.98  # another graph replaces the bundle's own choice only if it takes less than this share of its time
 
 
 def usable_variants(stage: StageSpec, backend: str) -> List[str]:
     """The variants that are for ``backend``, as far as the manifest tells."""
-    return [one.name for one in stage.variants if one.runtime in (None, backend)]
+    meant = (backend,) if backend == OWN_PROGRAMS else (None, backend)
+    return [one.name for one in stage.variants if one.runtime in meant]
 
 
 def default_variant(stage: StageSpec, backend: str) -> str:
@@ -25,10 +27,15 @@ def default_variant(stage: StageSpec, backend: str) -> str:
     return (usable_variants(stage, backend) or [stage.variants[0].name])[0]
 
 
+def covered(manifest: Manifest, backend: str) -> bool:
+    """Whether every stage has a variant that is for ``backend``."""
+    return all(usable_variants(stage, backend) for stage in manifest.stages)
+
+
 def variant_choices(manifest: Manifest, backend: str) -> List[Dict[str, str]]:
     """Choices of one variant per stage in which every one that is for ``backend`` occurs; as few as possible."""
     usable = {
-        stage.name: usable_variants(stage, backend) or [one.name for one in stage.variants]
+        stage.name: usable_variants(stage, backend) or [default_variant(stage, backend)]
         for stage in manifest.stages
     }
     most = max(len(names) for names in usable.values())

@@ -20,7 +20,7 @@ EVERY_FILE = [path for files in ROOMS.values() for path in files]
 
 # What each room may import of ours, at any depth. The front door reaches every room, but only when a verb is used.
 SHARED_BY_ALL = {"edgekit", "edgekit.errors", "edgekit.disparity", "edgekit.archives"}
-FORMAT = {"edgekit.bundle", "edgekit.manifest", "edgekit.atomic", "edgekit.packed"}
+FORMAT = {"edgekit.bundle", "edgekit.manifest", "edgekit.atomic", "edgekit.packed", "edgekit.program"}
 MAY_IMPORT = {
     "models": {"edgekit.models"},
     "export": {"edgekit.export", "edgekit.models"} | FORMAT,

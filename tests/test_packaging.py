@@ -48,7 +48,8 @@ def test_the_wheel_holds_every_room(wheel: Path) -> None:
     expected |= {f"edgekit/models/weights/{path.name}" for path in (ROOT / "models" / "weights").glob("*")}
     expected |= {f"edgekit/export/facts/{path.name}" for path in (ROOT / "export" / "facts").glob("*.json")}
     expected |= {f"edgekit/models/facts/{path.name}" for path in (ROOT / "models" / "facts").glob("*.json")}
-    assert files_of(wheel) == expected | {"edgekit/py.typed"}
+    kernels = "edgekit/runtime/backends/native/kernels.c"
+    assert files_of(wheel) == expected | {"edgekit/py.typed", kernels}
 
 
 def test_the_source_archive_builds_the_same_wheel(wheel: Path, copy: Path, tmp_path: Path) -> None:

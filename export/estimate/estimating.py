@@ -83,7 +83,10 @@ def estimate(
 
 def graph_for_tensorrt(stage: StageSpec) -> Variant:
     """The graph that a session on TensorRT takes before anything was measured."""
-    name = stage.defaults.get("tensorrt", stage.variants[0].name)
+    usable = [one.name for one in stage.variants if one.runtime in (None, "tensorrt")] or [
+        stage.variants[0].name
+    ]
+    name = stage.defaults.get("tensorrt", usable[0])
     return next(one for one in stage.variants if one.name == name)
 
 

@@ -9,7 +9,7 @@ from edgekit.runtime.backends.base import Backend, Frame, StageCancelled
 
 __all__ = ["BACKENDS", "Backend", "Frame", "StageCancelled", "candidates", "open_backend"]
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
+BACKENDS = ("onnxruntime", "openvino", "native", "tensorrt", "tensorrt_rtx")
 
 
 def candidates(

@@ -10,6 +10,7 @@ from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.backends.tensorrt_builder import precisions, precisions_of
 from edgekit.runtime.building.engines import Trial, find_engine, graph_digest, read_plan, read_record
 from edgekit.runtime.device.fingerprint import Fingerprint, fingerprint_of
+from edgekit.runtime.variants import usable_variants
 
 
 class Options(NamedTuple):
@@ -73,7 +74,8 @@ def plan_build(bundle: Bundle, backend: TensorRT, options: Options) -> Tuple[Ste
     refused = {trial.key: trial.refused for trial in record.trials if trial.refused and trial.seconds is None}
     steps = []
     for stage in bundle.manifest.stages:
-        for variant in stage.variants:
+        usable = usable_variants(stage, backend.name)
+        for variant in [one for one in stage.variants if one.name in usable]:
             if options.variants and options.variants.get(stage.name, variant.name) != variant.name:
                 continue
             for precision in precisions_of(variant.precision, available):

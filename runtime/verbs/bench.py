@@ -25,7 +25,7 @@ from edgekit.runtime.guess import told
 from edgekit.runtime.measurement import Frame, Paced, run_paced, run_tight
 from edgekit.runtime.opening import backends_here
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
-from edgekit.runtime.quickest import OTHER, USUAL, worth_measuring
+from edgekit.runtime.quickest import MEASURED, USUAL, worth_measuring
 from edgekit.runtime.report import Progress, print_json, say, to_json
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder
@@ -121,8 +121,9 @@ def bench(
     args: argparse.Namespace, bundle: Bundle, then: Optional[Callable[[Sessions], None]] = None
 ) -> Report:
     """Load the bundle and measure all that was asked for; ``then`` may use what was measured before it is closed."""
-    if args.backend is None and backends_here(bundle, None, providers_of(args), args.threads)[0] == OTHER:
-        args = argparse.Namespace(**dict(vars(args), backend=OTHER))  # what would run is what is measured
+    first = backends_here(bundle, args.backend, providers_of(args), args.threads)[0]
+    if args.backend is None and first in MEASURED and first != USUAL:
+        args = argparse.Namespace(**dict(vars(args), backend=first))  # what would run is what is measured
     data = None if args.data is None else read_data(args, part_of(bundle, args.network))
     inputs = read_inputs(args, bundle.manifest)
     source = ", ".join(getattr(args, name) for name in inputs) or "the bundle's golden input"

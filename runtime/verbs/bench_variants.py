@@ -7,8 +7,8 @@ import numpy as np
 
 from edgekit.bundle import Bundle
 from edgekit.errors import BackendError
-from edgekit.runtime.backends import candidates
 from edgekit.runtime.loading import check_variants
+from edgekit.runtime.opening import usual_backends
 from edgekit.runtime.report import Progress
 from edgekit.runtime.variants import default_variant, fastest, time_variants, variant_choices
 from edgekit.runtime.verbs.options import providers_of, read_variants
@@ -32,7 +32,7 @@ def choose_variants(
     args: argparse.Namespace, bundle: Bundle, inputs: Mapping[str, Mapping[str, np.ndarray]]
 ) -> Tuple[Optional[Mapping[str, str]], Mapping[str, Mapping[str, float]], List[str]]:
     """The variants to measure, the medians in ms that decided for them, and why some could not be tried."""
-    backend = candidates(args.backend, bundle.path, providers_of(args), args.threads)[0]
+    backend = usual_backends(bundle, args.backend, providers_of(args), args.threads)[0]
     if args.variants == DEFAULT:
         return None, {}, []
     if args.variants != FASTEST:

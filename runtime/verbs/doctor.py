@@ -3,12 +3,14 @@
 import argparse
 import platform
 import time
+from contextlib import suppress
 from importlib import import_module
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from edgekit import __version__
 from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
+from edgekit.runtime.backends.native import compiling
 from edgekit.runtime.device.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.device.power import Power, read_power
 from edgekit.runtime.device.priority import ALLOW, may_be_realtime
@@ -99,6 +101,12 @@ def read_software() -> Dict[str, Optional[str]]:
     found["providers"] = None
     if found["onnxruntime"] is not None:
         found["providers"] = ", ".join(import_module("onnxruntime").get_available_providers())
+    found["compiler"] = found["native"] = None
+    with suppress(BackendError):
+        compiler = compiling.find_compiler()
+        found["compiler"] = f"{compiler.name} ({' '.join(compiler.command)})"
+        state = "built" if compiling.is_built(compiler) else "built when they are first used"
+        found["native"] = f"kernels {compiling.version()}, {state}"
     return found
 
 
@@ -111,7 +119,12 @@ def examine(
     """Everything that makes this device slow, worst first."""
     found = []
     if all(software[name] is None for name in BACKENDS):
-        found.append(Finding("no backend is installed, so no network can run", "pip3 install onnxruntime"))
+        lost = (
+            "no network can run"
+            if software["native"] is None
+            else "only bundles with programs for native can run"
+        )
+        found.append(Finding(f"no backend is installed, so {lost}", "pip3 install onnxruntime"))
     if jetson is not None:
         found += _examine_jetson(jetson)
     if processors.online and processors.present and processors.online < processors.present:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.bundle import Bundle, Manifest, read_bundle
 from edgekit.errors import BackendError, BundleError, NewerBundleError
-from edgekit.runtime.backends import candidates
+from edgekit.runtime.opening import usual_backends
 from edgekit.runtime.report import print_json, say, table, warn
 from edgekit.runtime.session import Session
 from edgekit.runtime.variants import variant_choices
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             raise
         bundle, damaged = None, {"manifest.json": str(error)}
     if bundle is not None and not damaged and not args.files_only:
-        backend = candidates(args.backend, bundle.path, providers_of(args), args.threads)[0]
+        backend = usual_backends(bundle, args.backend, providers_of(args), args.threads)[0]
         choices = variant_choices(bundle.manifest, backend) if args.all_variants else [{}]
         for number, choice in enumerate(choices, 1):
             if len(choices) > 1:

@@ -1,0 +1,209 @@
+"""Programs for the backend `native`, written by hand: what a small network is in them, and toy bundles that have some."""
+
+import shutil
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.bundle import Bundle, Variant, write_bundle
+from edgekit.program import CODES, LANES, ROWS, STEPS, Program, encode
+from tests.toy_graphs import SIDE, exits_weights, write_exits
+
+HALO = 1  # zeros beside, above and below every plane
+FREE = (-np.inf, np.inf)
+Before = Tuple[np.ndarray, np.ndarray, np.ndarray]  # scale, shift and floor of every channel
+
+
+class Planes(NamedTuple):
+    """Channels in the arena: where each begins, and their sides."""
+
+    places: np.ndarray
+    height: int
+    width: int
+
+    @property
+    def pitch(self) -> int:
+        return self.width + HALO
+
+    @property
+    def length(self) -> int:
+        return self.height * self.pitch
+
+
+class Writer:
+    """Writes a program step by step."""
+
+    def __init__(self) -> None:
+        self.words: List[int] = []
+        self.table: List[int] = []
+        self.constants: List[float] = []
+        self.arena = 0
+        self.packed = 0
+
+    def program(self, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
+        return Program(
+            tuple(inputs), tuple(outputs), np.array(self.words, np.int32), np.array(self.table, np.int32),
+            np.array(self.constants, np.float32), self.arena, self.packed,
+        )  # fmt: skip
+
+    def step(self, name: str, *arguments: int) -> None:
+        assert len(arguments) == len(STEPS[name])
+        self.words += [CODES[name], len(arguments) + 2, *map(int, arguments)]
+
+    def keep(self, values: Sequence[float]) -> int:
+        at = len(self.constants)
+        flat = np.asarray(values, np.float32).ravel().tolist()
+        self.constants += flat + [0.0] * (-len(flat) % LANES)
+        return at
+
+    def place(self, values: Sequence[int]) -> int:
+        at = len(self.table)
+        self.table += np.asarray(values).ravel().tolist()
+        return at
+
+    def planes(self, count: int, height: int, width: int) -> Planes:
+        margin = HALO * (width + HALO) + HALO
+        size = 2 * margin + -(-height * (width + HALO) // LANES) * LANES
+        found = Planes(self.arena + margin + size * np.arange(count), height, width)
+        self.arena += count * size
+        return found
+
+    def vector(self, count: int) -> int:
+        self.arena += count
+        return self.arena - count
+
+    def mask(self, planes: Planes) -> int:
+        mask = np.zeros(-(-planes.length // LANES) * LANES)
+        mask[: planes.length].reshape(planes.height, planes.pitch)[:, : planes.width] = 1
+        return self.keep(mask)
+
+    def before(self, given: Optional[Before]) -> List[int]:
+        return [-1, -1, -1] if given is None else [self.keep(each) for each in given]
+
+    def picture(self, number: int, shape: Tuple[int, int, int]) -> Planes:
+        made = self.planes(*shape)
+        self.step("import", number, *shape, 1, *shape[1:], made.pitch, self.place(made.places))
+        return made
+
+    def halves(self, source: Planes) -> List[Planes]:
+        """The four phases of every channel with a stride of two."""
+        rows, columns = -(-source.height // 2), -(-source.width // 2)
+        made = self.planes(4 * len(source.places), rows, columns)
+        self.step(
+            "phases", self.place(source.places), len(source.places), source.height, source.width, source.pitch, 2, rows, columns,
+            made.pitch, self.place(made.places),
+        )  # fmt: skip
+        return [made._replace(places=made.places[phase::4]) for phase in range(4)]
+
+    def convolution(
+        self, source: Planes, weights: np.ndarray, bias: np.ndarray, groups: int = 1, limits: Tuple[float, float] = FREE,
+        before: Optional[Before] = None,
+    ) -> Planes:  # fmt: skip
+        """Of stride one, padded to its own size; weights (outputs, inputs of a group, side, side)."""
+        outputs, _, side, _ = weights.shape
+        made = self.planes(outputs, source.height, source.width)
+        away = np.arange(side) - side // 2
+        shifts = away[:, None] * source.pitch + away
+        units = []
+        for group in range(groups):
+            rows = np.array_split(np.arange(outputs), groups)[group]
+            channels = np.array_split(np.arange(len(source.places)), groups)[group]
+            taps = source.places[channels][:, None, None] + shifts
+            matrix = weights[rows].reshape(len(rows), -1)
+            blocks = [matrix[at : at + ROWS].T.ravel() for at in range(0, len(rows), ROWS)]
+            each = None if before is None else [np.repeat(one[channels], side * side) for one in before]
+            self.packed = max(self.packed, 0 if each is None else taps.size)
+            units += [
+                len(rows), taps.size, self.place(made.places[rows]), self.place(taps), self.keep(np.concatenate(blocks)),
+                self.keep(bias[rows]), *self.before(None if each is None else (each[0], each[1], each[2])),
+            ]  # fmt: skip
+        self.step("conv", made.length, groups, self.place(units), self.mask(made), self.keep(limits))
+        return made
+
+    def pool(
+        self,
+        source: Planes,
+        kind: int,
+        kernel: int,
+        stride: int,
+        padding: int,
+        before: Optional[Before] = None,
+    ) -> Planes:
+        rows, columns = (
+            (side + 2 * padding - kernel) // stride + 1 for side in (source.height, source.width)
+        )
+        made = self.planes(len(source.places), rows, columns)
+        self.step(
+            "pool", kind, 1, kernel, stride, padding, source.height, source.width, source.pitch, rows, columns, made.pitch,
+            len(source.places), self.place(source.places), self.place(made.places), *self.before(before),
+        )  # fmt: skip
+        return made
+
+    def mean(self, source: Planes, before: Optional[Before] = None) -> int:
+        to = self.vector(len(source.places))
+        self.step(
+            "mean", source.length, source.height * source.width, self.mask(source), len(source.places),
+            self.place(source.places), to, *self.before(before),
+        )  # fmt: skip
+        return to
+
+    def linear(
+        self, source: int, weights: np.ndarray, bias: np.ndarray, limits: Tuple[float, float] = FREE
+    ) -> int:
+        """weights (outputs, inputs)."""
+        to = self.vector(len(weights))
+        self.step(
+            "linear", *weights.shape, source, to, self.keep(weights), self.keep(bias), self.keep(limits)
+        )
+        return to
+
+    def export(self, number: int, planes: Planes) -> None:
+        shape = (len(planes.places), planes.height, planes.width)
+        self.step("export", number, *shape, planes.pitch, self.place(planes.places))
+
+    def export_vector(self, number: int, source: int, count: int) -> None:
+        self.step("export", number, 1, 1, count, count, self.place([source]))
+
+
+def exits_program(number: int, own: np.ndarray, head: np.ndarray) -> Program:
+    """Stage ``number`` of `tests.toy_graphs.write_exits`."""
+    writer = Writer()
+    source = writer.vector(len(own))
+    shape = (3, SIDE, SIDE) if number == 1 else (len(own), 1, 1)
+    planes = writer.place(source + np.arange(shape[0]) * shape[1] * shape[2])
+    writer.step("import", 0, *shape, 1, *shape[1:], shape[2], planes)
+    features = writer.linear(source, own.T, np.zeros(own.shape[1]), (0.0, np.inf))
+    logits = writer.linear(features, head.T, np.zeros(head.shape[1]))
+    writer.export_vector(0, logits, head.shape[1])
+    writer.export_vector(1, features, own.shape[1])
+    return writer.program(
+        ["image" if number == 1 else f"features{number - 1}"], [f"logits{number}", f"features{number}"]
+    )
+
+
+def write_native(path: str, stages: Sequence[int] = (1, 2, 3)) -> Bundle:
+    """The classifier of `write_exits`, of which these stages have a program beside their graph."""
+    plain = write_exits(path + ".plain")
+    programs = {
+        k: encode(exits_program(k, own, head))
+        for k, (own, head) in enumerate(exits_weights(3, 5), 1)
+        if k in stages
+    }
+    files: Dict[str, bytes] = {
+        name: plain.read_bytes(name) for name in plain.manifest.files if name.startswith(("stages", "golden"))
+    }
+    files.update({f"stages/stage{k}.native.program": data for k, data in programs.items()})
+    changed = []
+    for k, stage in enumerate(plain.manifest.stages, 1):
+        own = (
+            [
+                Variant(
+                    "native", f"stages/stage{k}.native.program", 32, "float32", len(programs[k]), (), "native"
+                )
+            ]
+            if k in programs
+            else []
+        )
+        changed.append(stage._replace(variants=(*stage.variants, *own)))
+    shutil.rmtree(plain.path)
+    return write_bundle(path, plain.manifest._replace(stages=tuple(changed)), files)
