@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnxruntime
 import torch
 
 from benchmarks import machine
@@ -38,6 +39,7 @@ from edgekit.export.request import Request
 from edgekit.models.oqa_catalogue import find
 from edgekit.models.oqa_staged import StagedOqa, build
 from edgekit.packed import stored_bytes
+from edgekit.runtime.backends.onnxruntime_settings import session_config
 
 Run = Callable[[], Sequence[Array]]  # one picture through a graph
 
@@ -99,12 +101,16 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
         with contextlib.suppress(ImportError):  # which `_not_run` tells
             others["ONNX Runtime, Brevitas' export"] = qcdq_graph(staged.net, image)
         feed = image.numpy()
+        # All of them as edgekit runs its stages, each thread on a core of its own. Left free, a second thread may wake on the
+        # caller's core and stay there for some ms: that lengthens the short runs, by a half, and spares the long ones.
+        config = session_config(onnxruntime, threads, spin=True)
+        as_stages = partial(in_onnxruntime, threads=threads, config=config)
         runs: dict[str, Run] = {
-            f"{OURS}{variant.name}": partial(in_onnxruntime(graphs[variant.name], threads), feed)
+            f"{OURS}{variant.name}": partial(as_stages(graphs[variant.name]), feed)
             for variant in variants
             if variant.runtime != "openvino"
         }
-        runs |= {kind: partial(in_onnxruntime(graph, threads), feed) for kind, graph in others.items()}
+        runs |= {kind: partial(as_stages(graph), feed) for kind, graph in others.items()}
         for variant in variants:
             if variant.runtime != "onnxruntime":
                 runs[f"{OURS}{variant.name}{IN_OPENVINO}"] = partial(
@@ -116,8 +122,8 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
             in_openvino(plain["float"], threads, "bf16"), feed
         )
         found = _chosen(runs)
-        again = in_openvino if found.endswith(IN_OPENVINO) else in_onnxruntime
-        runs[CHOSEN] = partial(again(graphs[found.removesuffix(IN_OPENVINO)], threads), feed)
+        again = partial(in_openvino, threads=threads) if found.endswith(IN_OPENVINO) else as_stages
+        runs[CHOSEN] = partial(again(graphs[found.removesuffix(IN_OPENVINO)]), feed)
         times = interleave({kind: whole(kind, run) for kind, run in runs.items()}, rounds, 3)
         sizes = _sizes(bundle, staged, plain["float"])
         unpacking = {variant.name: _unpacking(bundle, variant) for variant in variants}
@@ -125,6 +131,7 @@ def measure(name: str, checkpoint: str | None, threads: int, rounds: int) -> dic
     rows = _rows(times, runs, reference)
     _print(name, rows, sizes, unpacking, found, flipped)
     return {
+        "session_config": config,
         "bits": known.bits, "image_size": known.image_size, "macs_m": known.macs_m, "chosen": found, "rows": rows,
         "bytes": sizes, "read_graph_ms": unpacking, "figures": _figures(times, sizes, unpacking),
         "agreement": {

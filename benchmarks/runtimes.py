@@ -17,6 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgekit.runtime.backends.onnxruntime_cores import CallersCore
+from edgekit.runtime.backends.onnxruntime_settings import callers_core
+
 Array = NDArray[np.float32]
 Network = Callable[..., Sequence[Array]]  # its inputs in their order to its outputs in theirs
 
@@ -52,7 +55,10 @@ def plain_export(
 def in_onnxruntime(
     graph: Path | bytes, threads: int, config: Mapping[str, str] = SPIN_WITHIN_RUNS
 ) -> Network:
-    """A graph in ONNX Runtime's CPU provider with every optimisation; ``config`` as the stages' own sessions have it."""
+    """A graph in ONNX Runtime's CPU provider with every optimisation; ``config`` as the stages' own sessions have it.
+
+    Where that keeps threads to cores, the one that calls takes its own, as before every stage.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -64,7 +70,15 @@ def in_onnxruntime(
     source = graph if isinstance(graph, bytes) else str(graph)
     session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
-    return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
+    number = callers_core(config)
+    core = None if number is None else CallersCore(number)
+
+    def run(*inputs: Array) -> Sequence[Array]:
+        if core is not None:
+            core.take()
+        return session.run(None, dict(zip(names, inputs, strict=True)))  # type: ignore[no-any-return]
+
+    return run
 
 
 def in_openvino(graph: Path | bytes, threads: int, precision: str = "f32") -> Network:
