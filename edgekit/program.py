@@ -19,7 +19,9 @@ from edgekit.errors import BundleError
 
 FORMAT = 1
 LANES = 16  # a plane's rows together are filled up to a multiple of this; constants begin at multiples of it
-ROWS = 4  # outputs of a convolution whose weights are held together
+# How many outputs of a convolution have their weights held together: few where a vector is of pixels, many where it is of outputs,
+# which is better where there are few pixels.
+FEW, MANY = 4, 16
 
 # Before a tap, a pooled or an averaged element is used, x becomes max(x * scale + shift, floor) where these are given.
 STEPS = {
@@ -29,8 +31,8 @@ STEPS = {
     # The same from planes of the arena.
     "phases": ("sources", "channels", "height", "width", "source_pitch", "stride", "rows", "columns", "pitch", "planes"),
     # unit_table holds UNIT for every group; `length` elements a plane; `mask` (constants) is 1 on pixels and 0 elsewhere;
-    # `limits` (constants) are the smallest and the largest result.
-    "conv": ("length", "units", "unit_table", "mask", "limits"),
+    # `limits` (constants) are the smallest and the largest result; `together` is FEW or MANY.
+    "conv": ("length", "units", "unit_table", "mask", "limits", "together"),
     # kind 0: mean over the window (its padding counts where `counts`), 1: maximum.
     "pool": (
         "kind", "counts", "kernel", "stride", "padding", "height", "width", "source_pitch", "rows", "columns", "pitch",
@@ -44,8 +46,9 @@ STEPS = {
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 
-# A group of a convolution: `outputs` planes and `taps` places to read (table); weights (constants) of ROWS outputs at once, tap after
-# tap, the last with as many as are left; bias an output; scale, shift and floor a tap (all -1 where there are none).
+# A group of a convolution: `outputs` planes and `taps` places to read (table); weights (constants) of FEW or MANY outputs at once, tap
+# after tap, the last FEW with as many as are left and the last MANY filled up with zeros, as their biases are; scale, shift and floor a
+# tap (all -1 where there are none).
 UNIT = ("outputs", "taps", "output_table", "tap_table", "weight", "bias", "scale", "shift", "floor")
 
 

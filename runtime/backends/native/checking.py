@@ -5,7 +5,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, 
 import numpy as np
 
 from edgekit.errors import BundleError
-from edgekit.program import LANES, STEPS, UNIT, Program
+from edgekit.program import FEW, LANES, MANY, STEPS, UNIT, Program
 
 Shape = Tuple[int, int, int]  # channels, height, width
 Places = Union[int, np.ndarray]
@@ -152,7 +152,11 @@ class _Checker:
         positive(rows=rows * stride, columns=columns * stride)
         self._planes(planes, channels * stride * stride, rows, columns, pitch)
 
-    def _conv(self, length: int, units: int, unit_table: int, mask: int, limits: int) -> None:
+    def _conv(
+        self, length: int, units: int, unit_table: int, mask: int, limits: int, together: int
+    ) -> None:
+        if together not in (FEW, MANY):
+            raise _Wrong(f"holds the weights of {together} outputs together")
         positive(length=length, units=units, pieces=units * -(-length // NARROWEST))
         each = self._table(unit_table, units * len(UNIT)).reshape(units, len(UNIT)).tolist()
         filled = filled_up(length)
@@ -163,8 +167,9 @@ class _Checker:
                 raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
             self._arena(self._table(unit.output_table, unit.outputs), filled)
             self._arena(self._table(unit.tap_table, unit.taps), filled)
-            self._constants(unit.weight, unit.outputs * unit.taps)
-            self._constants(unit.bias, unit.outputs)
+            outputs = -(-unit.outputs // MANY) * MANY if together == MANY else unit.outputs
+            self._constants(unit.weight, outputs * unit.taps)
+            self._constants(unit.bias, outputs)
             self._before(unit.scale, unit.shift, unit.floor, unit.taps)
             if unit.scale >= 0 and unit.taps > self._program.packed:
                 raise _Wrong(f"packs {unit.taps} taps, the program says at most {self._program.packed}")

@@ -54,8 +54,11 @@ static inline vec ALL(float x) { return (vec){x, x, x, x}; }
 static inline vec MAX(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] > b[i])) a[i] = b[i]; return a; }
 static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b[i])) a[i] = b[i]; return a; }
 #endif
-#define ROWS 4 /* of edgekit/program.py: outputs whose weights are held together */
 #define TILE (WIDE * LANES)
+/* Outputs whose weights are held together, of edgekit/program.py: with few of them a vector is of pixels, with many of outputs. */
+#define FEW 4
+#define MANY 16
+#define SPAN 12 /* pixels whose sums are held at once where a vector is of outputs */
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
 enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT };
@@ -69,7 +72,7 @@ typedef struct {
 } phases_step;
 
 typedef struct {
-    int length, units, unit_table, mask, limits;
+    int length, units, unit_table, mask, limits, together;
 } conv_step;
 
 typedef struct {
@@ -159,6 +162,33 @@ typedef struct {
                 STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
     }
 
+/* MANY outputs times P pixels, one behind the other from `at` on; `outputs` of them are kept. */
+#define ACROSS(P)                                                                                                     \
+    static void across_##P(long taps, const float *restrict weight, const float *restrict base,                       \
+                           const int *restrict offset, const float *restrict bias, float *arena,                      \
+                           const int *restrict out, int outputs, long at, const float *mask, const float *limits) {   \
+        vec sum[P][MANY / LANES];                                                                                     \
+        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
+            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] = LOAD(bias + v * LANES);        \
+        for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
+            const float *from = base + offset[tap];                                                                   \
+            vec w[MANY / LANES];                                                                                      \
+            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) w[v] = LOAD(weight + v * LANES);           \
+            _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                      \
+                _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] += w[v] * ALL(from[p]);      \
+        }                                                                                                             \
+        vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
+        float found[P][MANY];                                                                                         \
+        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
+            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++)                                            \
+                STORE(found[p] + v * LANES, MIN(MAX(sum[p][v], low), high) * ALL(mask[at + p]));                      \
+        for (int o = 0; o < outputs; o++)                                                                             \
+            for (int p = 0; p < P; p++) arena[out[o] + at + p] = found[p][o];                                         \
+    }
+
+typedef void (*across)(long, const float *, const float *, const int *, const float *, float *, const int *, int, long,
+                       const float *, const float *);
+
 typedef void (*kernel)(long, const float *, const float *, const int *, const float *, float *const *, long, const float *,
                        const float *);
 
@@ -174,7 +204,7 @@ KERNELS_OF(4)
 KERNELS_OF(5)
 KERNELS_OF(6)
 #endif
-static const kernel KERNELS[WIDE][ROWS] = {
+static const kernel KERNELS[WIDE][FEW] = {
     NAMES_OF(1),
     NAMES_OF(2),
 #if WIDE > 2
@@ -185,6 +215,22 @@ static const kernel KERNELS[WIDE][ROWS] = {
     NAMES_OF(5),
     NAMES_OF(6),
 #endif
+};
+
+ACROSS(1)
+ACROSS(2)
+ACROSS(3)
+ACROSS(4)
+ACROSS(5)
+ACROSS(6)
+ACROSS(7)
+ACROSS(8)
+ACROSS(9)
+ACROSS(10)
+ACROSS(11)
+ACROSS(12)
+static const across ACROSSES[SPAN] = {
+    across_1, across_2, across_3, across_4, across_5, across_6, across_7, across_8, across_9, across_10, across_11, across_12,
 };
 
 static inline void relax(void) {
@@ -206,8 +252,8 @@ static before before_of(const program *p, int scale, int shift, int floor, int c
 }
 
 /* Rows and columns of one phase (row % stride, column % stride) of a picture; what is outside of it is zero. */
-static void one_phase(const float *from, int height, int width, int from_pitch, int stride, int row, int column, float *to, int rows,
-                      int columns, int pitch) {
+static void one_phase(const float *restrict from, int height, int width, int from_pitch, int stride, int row, int column,
+                      float *restrict to, int rows, int columns, int pitch) {
     int inside = width > column ? (width - column + stride - 1) / stride : 0;
     if (inside > columns) inside = columns;
     for (int r = 0; r < rows; r++, to += pitch) {
@@ -242,37 +288,44 @@ static void phases_item(const program *p, const phases_step *a, int item) {
                   p->arena + p->table[a->planes + item * a->stride + column], a->rows, a->columns, a->pitch);
 }
 
+static int divided(int count, int by) { return (count + by - 1) / by; }
+
 /* An item is a unit, a tile of its pixels, and where these are few a part of its outputs. */
 static void conv_item(const machine *m, const program *p, const work_step *s, const conv_step *a, int item, int who) {
     const unit *u = (const unit *)(p->table + a->unit_table) + item % a->units;
     int tile = item / a->units % s->tiles, part = item / a->units / s->tiles;
-    int strips = (u->outputs + ROWS - 1) / ROWS;
-    int strip = strips * part / s->parts, end = strips * (part + 1) / s->parts;
+    int strips = divided(u->outputs, a->together);
+    int strip = (int)((long)strips * part / s->parts), end = (int)((long)strips * (part + 1) / s->parts);
     if (strip == end) return;
-    int vectors = (a->length + LANES - 1) / LANES;
-    int first = (int)((long)vectors * tile / s->tiles), wide = (int)((long)vectors * (tile + 1) / s->tiles) - first;
-    long at = (long)first * LANES;
+    int each = a->together == FEW ? LANES : 1, pieces = divided(a->length, each);
+    int first = (int)((long)pieces * tile / s->tiles), wide = (int)((long)pieces * (tile + 1) / s->tiles) - first;
+    long at = (long)first * each;
     const int *offset = p->table + u->tap_table;
-    const float *base = p->arena + at;
+    const float *base = p->arena + at, *mask = p->constants + a->mask, *limits = p->constants + a->limits;
     if (u->scale >= 0) {
         const float *scale = p->constants + u->scale, *shift = p->constants + u->shift, *low = p->constants + u->floor;
         float *to = m->scratch[who];
         for (int tap = 0; tap < u->taps; tap++, to += TILE) {
             const float *from = base + offset[tap];
             vec times = ALL(scale[tap]), plus = ALL(shift[tap]), least = ALL(low[tap]);
-            for (int v = 0; v < wide; v++)
-                STORE(to + v * LANES, MAX(LOAD(from + v * LANES) * times + plus, least));
+            for (int x = 0; x < wide * each; x += LANES) STORE(to + x, MAX(LOAD(from + x) * times + plus, least));
         }
         base = m->scratch[who];
         offset = p->packed;
     }
     for (; strip < end; strip++) {
-        int rows = u->outputs - strip * ROWS < ROWS ? u->outputs - strip * ROWS : ROWS;
-        float *out[ROWS];
-        for (int r = 0; r < rows; r++) out[r] = p->arena + p->table[u->output_table + strip * ROWS + r];
-        KERNELS[wide - 1][rows - 1](u->taps, p->constants + u->weight + (long)strip * ROWS * u->taps, base, offset,
-                                    p->constants + u->bias + strip * ROWS, out, at, p->constants + a->mask,
-                                    p->constants + a->limits);
+        const float *weight = p->constants + u->weight + (long)strip * a->together * u->taps;
+        const float *bias = p->constants + u->bias + strip * a->together;
+        const int *to = p->table + u->output_table + strip * a->together;
+        int rows = u->outputs - strip * a->together;
+        if (rows > a->together) rows = a->together;
+        if (a->together == MANY) {
+            ACROSSES[wide - 1](u->taps, weight, base, offset, bias, p->arena, to, rows, at, mask, limits);
+            continue;
+        }
+        float *out[FEW];
+        for (int r = 0; r < rows; r++) out[r] = p->arena + to[r];
+        KERNELS[wide - 1][rows - 1](u->taps, weight, base, offset, bias, out, at, mask, limits);
     }
 }
 
@@ -347,13 +400,11 @@ static void export_item(const machine *m, const program *p, const export_step *a
     for (int r = 0; r < a->height; r++, from += a->pitch, to += a->width) memcpy(to, from, a->width * sizeof *to);
 }
 
-static int groups_of(int count) { return (count + SOME - 1) / SOME; }
-
 static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
 
 static void plan(const program *p, work_step *s, int threads) {
     const int *a = s->what->argument;
-    int whole, strips = 1;
+    int strips = 1;
     switch (s->what->code) {
     case IMPORT: s->items = ((const import_step *)a)->channels * ((const import_step *)a)->stride; break;
     case PHASES: s->items = ((const phases_step *)a)->channels * ((const phases_step *)a)->stride; break;
@@ -361,17 +412,16 @@ static void plan(const program *p, work_step *s, int threads) {
         const conv_step *c = (const conv_step *)a;
         const unit *u = (const unit *)(p->table + c->unit_table);
         for (int i = 0; i < c->units; i++)
-            if ((u[i].outputs + ROWS - 1) / ROWS > strips) strips = (u[i].outputs + ROWS - 1) / ROWS;
-        s->tiles = (c->length + TILE - 1) / TILE;
-        whole = s->tiles * c->units;
-        s->parts = whole < 8 * threads ? (8 * threads + whole - 1) / whole : 1;
+            if (divided(u[i].outputs, c->together) > strips) strips = divided(u[i].outputs, c->together);
+        s->tiles = divided(c->length, c->together == FEW ? TILE : SPAN);
+        s->parts = divided(8 * threads, s->tiles * c->units);
         if (s->parts > strips) s->parts = strips;
-        s->items = whole * s->parts;
+        s->items = s->tiles * c->units * s->parts;
         break;
     }
     case POOL: s->items = ((const pool_step *)a)->channels; break;
-    case MEAN: s->items = groups_of(((const mean_step *)a)->channels); break;
-    case LINEAR: s->items = groups_of(((const linear_step *)a)->outputs); break;
+    case MEAN: s->items = divided(((const mean_step *)a)->channels, SOME); break;
+    case LINEAR: s->items = divided(((const linear_step *)a)->outputs, SOME); break;
     case COPY: s->items = 1; break;
     case EXPORT: s->items = ((const export_step *)a)->channels; break;
     }
@@ -496,6 +546,7 @@ machine *edgekit_machine(int threads, int spins) {
     return 0;
 }
 
+/* After its machine, whose threads may still look at the last run's steps. */
 void edgekit_program_free(program *p) {
     if (!p) return;
     free(p->arena);
@@ -507,9 +558,10 @@ void edgekit_program_free(program *p) {
 static int more_scratch(machine *m, size_t size) {
     if (size <= m->scratch_size) return 1;
     for (int t = 0; t < m->threads; t++) {
+        void *more;
+        if (posix_memalign(&more, 64, size * sizeof(float))) return 0;
         free(m->scratch[t]);
-        m->scratch[t] = 0;
-        if (posix_memalign((void **)&m->scratch[t], 64, size * sizeof(float))) return 0;
+        m->scratch[t] = more;
     }
     m->scratch_size = size;
     return 1;

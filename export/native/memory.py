@@ -1,0 +1,186 @@
+"""Steps as a program: where every plane lies in the arena, and the words, tables and constants that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.export.native.planes import (
+    Before,
+    Convolution,
+    Export,
+    Flatten,
+    Grid,
+    Import,
+    Join,
+    Linear,
+    Maps,
+    Mean,
+    Places,
+    Pool,
+    Step,
+    filled,
+)
+from edgekit.program import CODES, FEW, MANY, Program
+
+FEW_PIXELS = 64  # up to here, vectors of outputs are quicker than vectors of pixels
+
+
+def written(
+    steps: Sequence[Step], grids: Sequence[Grid], inputs: Sequence[str], outputs: Sequence[str]
+) -> Program:
+    """The program of these steps; ``grids`` has one for every plane."""
+    places, arena = placed(steps, grids)
+    writer = _Writer(places)
+    for step in steps:
+        writer.write(step)
+    return Program(
+        tuple(inputs),
+        tuple(outputs),
+        np.array(writer.words, np.int32),
+        np.concatenate([*writer.table, np.zeros(0, np.int32)]),
+        np.concatenate([*writer.constants, np.zeros(0, np.float32)]),
+        arena,
+        writer.packed,
+    )
+
+
+def placed(steps: Sequence[Step], grids: Sequence[Grid]) -> tuple[Places, int]:
+    """Where the first pixel of every plane lies, and how many floats the arena has.
+
+    A plane that nobody reads any more is given to the next one of the same grid, whose zeros lie at the same places.
+    """
+    last = {plane: number for number, step in enumerate(steps) for plane in (*step.writes, *step.reads)}
+    free: dict[Grid, list[int]] = {}
+    places = np.zeros(len(grids), np.int64)
+    size = 0
+    for number, step in enumerate(steps):
+        for plane in step.writes:
+            unused = free.setdefault(grids[plane], [])
+            if unused:
+                places[plane] = unused.pop()
+            else:
+                places[plane] = size + grids[plane].before
+                size += grids[plane].size
+        for plane in sorted({*step.reads, *step.writes}, reverse=True):
+            if last[plane] == number:
+                free.setdefault(grids[plane], []).append(int(places[plane]))
+    return places, size
+
+
+class _Writer:
+    def __init__(self, places: Places) -> None:
+        self.words: list[int] = []
+        self.table: list[npt.NDArray[np.int32]] = []
+        self.constants: list[npt.NDArray[np.float32]] = []
+        self.packed = 0
+        self._places = places
+        self._ends = [0, 0]
+        self._known: dict[bytes, int] = {}
+
+    def write(self, step: Step) -> None:
+        """Add a step."""
+        getattr(self, f"_{type(step).__name__.lower()}")(step)
+
+    def _step(self, name: str, *arguments: int) -> None:
+        self.words += [CODES[name], len(arguments) + 2, *map(int, arguments)]
+
+    def _tabled(self, numbers: npt.ArrayLike) -> int:
+        found = np.asarray(numbers, np.int32).ravel()
+        self.table.append(found)
+        self._ends[0] += len(found)
+        return self._ends[0] - len(found)
+
+    def _planes(self, planes: Places) -> int:
+        return self._tabled(self._places[planes])
+
+    def _kept(self, numbers: npt.ArrayLike) -> int:
+        """The place of constants; equal ones are kept once."""
+        found = np.asarray(numbers, np.float32).ravel()
+        found = np.concatenate([found, np.zeros(filled(len(found)) - len(found), np.float32)])
+        key = found.tobytes()
+        if key not in self._known:
+            self.constants.append(found)
+            self._known[key] = self._ends[1]
+            self._ends[1] += len(found)
+        return self._known[key]
+
+    def _before(self, before: Before | None) -> tuple[int, int, int]:
+        if before is None or before.idle:
+            return (-1, -1, -1)
+        return self._kept(before.scale), self._kept(before.shift), self._kept(before.floor)
+
+    def _import(self, step: Import) -> None:
+        channels, height, width = step.shape
+        to = (step.stride, step.grid.height, step.grid.width, step.grid.pitch, self._planes(step.planes))
+        if isinstance(step.source, Maps):
+            maps = step.source
+            self._step("phases", self._planes(maps.planes), channels, height, width, maps.grid.pitch, *to)
+        else:
+            self._step("import", step.source, channels, height, width, *to)
+
+    def _convolution(self, step: Convolution) -> None:
+        together = MANY if step.grid.length <= FEW_PIXELS and len(step.units[0].outputs) >= MANY else FEW
+        units = []
+        for unit in step.units:
+            outputs, taps = unit.weight.shape
+            weight, bias = unit.weight, unit.bias
+            if together == MANY:
+                weight = np.pad(weight, ((0, -outputs % MANY), (0, 0)))
+                bias = np.pad(bias, (0, -outputs % MANY))
+            strips = [weight[row : row + together].T.ravel() for row in range(0, outputs, together)]
+            before = self._before(unit.before)
+            if before[0] >= 0:
+                self.packed = max(self.packed, taps)
+            units.append([
+                outputs, taps, self._planes(unit.outputs), self._tabled(self._places[unit.planes] + unit.shifts),
+                self._kept(np.concatenate(strips)), self._kept(bias), *before,
+            ])  # fmt: skip
+        grid = step.grid
+        limits = self._kept([step.low, step.high])
+        self._step("conv", grid.length, len(units), self._tabled(units), self._kept(grid.mask()), limits, together)
+
+    def _pool(self, step: Pool) -> None:
+        maps, grid = step.source, step.grid
+        self._step(
+            "pool", step.maximum, step.counts, step.kernel, step.stride, step.padding, maps.grid.height, maps.grid.width,
+            maps.grid.pitch, grid.height, grid.width, grid.pitch, len(step.planes), self._planes(maps.planes),
+            self._planes(step.planes), *self._before(maps.before),
+        )  # fmt: skip
+
+    def _mean(self, step: Mean) -> None:
+        maps = step.source
+        self._step(
+            "mean", maps.grid.length, maps.grid.height * maps.grid.width, self._kept(maps.grid.mask()), len(maps.planes),
+            self._planes(maps.planes), self._places[step.row], *self._before(maps.before),
+        )  # fmt: skip
+
+    def _linear(self, step: Linear) -> None:
+        outputs, taps = step.weight.shape
+        self._step(
+            "linear", outputs, taps, self._places[step.source], self._places[step.row], self._kept(step.weight),
+            self._kept(step.bias), self._kept([step.low, step.high]),
+        )  # fmt: skip
+
+    def _join(self, step: Join) -> None:
+        at = int(self._places[step.row])
+        for row, count in step.sources:
+            self._step("copy", count, self._places[row], at)
+            at += count
+
+    def _flatten(self, step: Flatten) -> None:
+        maps = step.source
+        height, width, channels = maps.grid.height, maps.grid.width, len(maps.planes)
+        starts = self._places[step.row] + np.arange(channels) * height * width
+        self._step(
+            "phases", self._planes(maps.planes), channels, height, width, maps.grid.pitch, 1, height, width, width,
+            self._tabled(starts),
+        )  # fmt: skip
+
+    def _export(self, step: Export) -> None:
+        maps = step.source
+        self._step(
+            "export", step.number, len(maps.planes), maps.grid.height, maps.grid.width, maps.grid.pitch, self._planes(maps.planes)
+        )  # fmt: skip
