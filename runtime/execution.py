@@ -10,6 +10,7 @@ from edgekit.errors import BackendError
 from edgekit.runtime.backends import Frame, StageCancelled
 from edgekit.runtime.clock import Clock
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.overhead import Overhead
 from edgekit.runtime.postprocess import answer
 from edgekit.runtime.preprocess import Placement
 from edgekit.runtime.result import Result
@@ -17,20 +18,17 @@ from edgekit.runtime.scheduler import Decision, Scheduler
 
 log = logging.getLogger("edgekit")
 
-# What else takes time of a budget, by its name in a latency model: making the answer from an exit.
-ANSWERING = "answering"
-
 
 class Plan(NamedTuple):
     """What all frames of a session share: the network, who decides, and what is known of durations.
 
-    ``overhead`` predicts `ANSWERING`, ``stages`` the stages.
+    ``stages`` predicts their durations, ``overhead`` that of making the answer from an exit.
     """
 
     manifest: Manifest
     scheduler: Scheduler
     stages: LatencyModel
-    overhead: LatencyModel
+    overhead: Overhead
     clock: Clock
 
 
@@ -216,7 +214,7 @@ class Execution:
         decisions = tuple((instant - call.started, decision) for instant, decision in progress.decisions)
         now = plan.clock.now()
         if output is not None:
-            plan.overhead.learn(ANSWERING, now - began)
+            plan.overhead.learn(now - began)
         now = now if at is None else at
         return Result(
             output=output,

@@ -7,7 +7,7 @@ from edgekit.runtime.clock import Clock
 from edgekit.runtime.device.priority import Priority, Raised
 from edgekit.runtime.device.system import usable_cores
 from edgekit.runtime.errands import GONE_MS
-from edgekit.runtime.execution import ANSWERING, Execution, Plan
+from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.job import Job, Worker
 from edgekit.runtime.punctuality import MOST_RESERVED, WITHIN, WayBack
 from edgekit.runtime.result import Result
@@ -35,7 +35,7 @@ class Returning:
         """What the stages must leave of a budget: for making the answer and, if the caller is ``returning``, for his way back."""
         if budget_ms is None:
             return 0.0
-        reserve = self._returns.reserve_ms(budget_ms) if returning else self._plan.overhead.predict(ANSWERING)
+        reserve = self._returns.reserve_ms(budget_ms) if returning else self._plan.overhead.predict()
         return min(reserve or 0.0, MOST_RESERVED * budget_ms)
 
     def warm_up(self, execution: Execution) -> None:

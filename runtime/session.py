@@ -24,12 +24,13 @@ from edgekit.runtime.closing import Closing
 from edgekit.runtime.device.fingerprint import Fingerprint, fingerprint_of
 from edgekit.runtime.device.priority import Priority
 from edgekit.runtime.entrance import Entrance
-from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
+from edgekit.runtime.execution import Call, Execution, Plan
 from edgekit.runtime.guess import find_profiles, first_durations
 from edgekit.runtime.job import Job, OnExit
 from edgekit.runtime.latency import LatencyModel
 from edgekit.runtime.loading import choose_variants, find_input, load_stages, read_golden
 from edgekit.runtime.opening import open_with
+from edgekit.runtime.overhead import Overhead
 from edgekit.runtime.policies import Policy, calibrated_policies, check_policies
 from edgekit.runtime.result import Result
 from edgekit.runtime.returning import Returning
@@ -88,7 +89,7 @@ class Session(Closing):
         trying = EVEN if self._manifest.networks else TRIED
         self.trying = confidence or (trying if backend.cancels else SURE)
         scheduler = scheduler_of(self._manifest, self.latency, policies)
-        self.plan = Plan(self._manifest, scheduler, self.latency, LatencyModel((ANSWERING,)), self.clock)
+        self.plan = Plan(self._manifest, scheduler, self.latency, Overhead(), self.clock)
         self._entrance = Entrance(self._manifest, backend, allow_nonfinite)
         self.turn = threading.Lock()
         self._batches = Batches(self.plan, backend, self.turn, allow_nonfinite)
@@ -234,8 +235,7 @@ class Session(Closing):
             InputError, OptionError, EdgekitError: as `infer`.
         """
         started = self.clock.now()
-        budget_ms = check_budget(budget_ms)
-        sure = check_sure(confidence)
+        budget_ms, sure = check_budget(budget_ms), check_sure(confidence)
         check_callback(on_exit)
         execution = self.begin(started, budget_ms, inputs, True, cheapest_first=True, confidence=sure)
         job = Job(execution, self.clock, on_exit)

@@ -12,7 +12,7 @@ from edgekit.runtime.alternatives import ladder
 from edgekit.runtime.arbiter.choosing import EVEN, SURE
 from edgekit.runtime.arbiter.planning import Claim, Option
 from edgekit.runtime.arbiter.worth import Utilities, check_minimum, utilities_of
-from edgekit.runtime.execution import ANSWERING, Execution, Plan
+from edgekit.runtime.execution import Execution, Plan
 from edgekit.runtime.latency import Distribution
 from edgekit.runtime.policies import Reached
 from edgekit.runtime.result import Result
@@ -131,7 +131,7 @@ class Member:
     @property
     def answering_ms(self) -> float:
         """What making the answer from an exit takes at most; 0 as long as nobody knows."""
-        return self.plan.overhead.predict(ANSWERING) or 0.0
+        return self.plan.overhead.predict() or 0.0
 
     def lacks(self, reached: Optional[str]) -> bool:
         """Whether the exit of the stage ``reached``, or none, is less than it must have."""

@@ -18,8 +18,9 @@ from edgekit.runtime.arbiter.planning import ROUNDING
 from edgekit.runtime.arbiter.round import Round
 from edgekit.runtime.arbiter.worth import utilities_of
 from edgekit.runtime.backends import Frame, StageCancelled
-from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
+from edgekit.runtime.execution import Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.overhead import Overhead
 from edgekit.runtime.session import EVEN, SURE, TRIED
 from edgekit.runtime.simulation.simulate import CANCEL_MS, START, answer_frame
 from edgekit.runtime.simulation.simulated import NOTHING, SimulatedFrame, SteppedClock
@@ -209,7 +210,7 @@ def _member(
     for name, durations in network.workload.measured.items():
         model.start(name, durations)
     scheduler = scheduler_of(network.manifest, model)
-    own = Plan(network.manifest, scheduler, model, LatencyModel((ANSWERING,)), clock)
+    own = Plan(network.manifest, scheduler, model, Overhead(), clock)
 
     def begin(started: float, budget: Optional[float], inputs: Inputs, told: Plan) -> Execution:
         assert device is not None

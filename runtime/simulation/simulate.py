@@ -13,8 +13,9 @@ from edgekit.bundle import Manifest
 from edgekit.errors import BackendError
 from edgekit.runtime.alternatives import Way, ladder, scheduler_of
 from edgekit.runtime.backends import StageCancelled
-from edgekit.runtime.execution import ANSWERING, Call, Execution, Plan
+from edgekit.runtime.execution import Call, Execution, Plan
 from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.overhead import Overhead
 from edgekit.runtime.result import Result
 from edgekit.runtime.scheduler import Decision, Scheduler
 from edgekit.runtime.simulation.comparators import ChoosingOracle, Oracle
@@ -82,7 +83,7 @@ def simulate(
         confidence: how sure ``scheduler`` must be that a stage fits; None for the model's own.
     """
     clock = SteppedClock(START)
-    plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING,)), clock)
+    plan = Plan(manifest, scheduler, model, Overhead(), clock)
     names = [name for name, _ in workload.stages]
     outcomes = _blank(workload, ladder(manifest), budget_ms)
     arrivals = (START + workload.arrivals).tolist()
@@ -132,7 +133,7 @@ def replay(manifest: Manifest, recording: Recording) -> List[Difference]:
         model.start(name, durations)
     clock = SteppedClock(START)
     scheduler = scheduler_of(manifest, model)
-    plan = Plan(manifest, scheduler, model, LatencyModel((ANSWERING,)), clock)
+    plan = Plan(manifest, scheduler, model, Overhead(), clock)
     differences = []
     for number, recorded in enumerate(recording.frames):
         call = Call(
