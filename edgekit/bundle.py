@@ -268,7 +268,7 @@ def runtime_archive() -> bytes:
     """
     package = os.path.dirname(os.path.abspath(__file__))
     sources: Dict[str, bytes] = {}
-    for room in ("", "runtime"):
+    for room in ("", "kernels", "runtime"):
         # edgekit/runtime is a link to ../runtime in a checkout and a directory in an installation: walk() follows a root.
         for directory, subdirectories, names in os.walk(os.path.join(package, room)):
             if not room:

@@ -36,7 +36,7 @@ def choose_variants(
 
 
 def check_variants(manifest: Manifest, wanted: Mapping[str, str], backend: str) -> None:
-    """That every stage and variant that is wanted is in the manifest, and is for ``backend``.
+    """That every stage and variant that is wanted is in the manifest, and is for ``backend`` where it has any for it.
 
     Raises:
         OptionError: one is not.
@@ -49,9 +49,9 @@ def check_variants(manifest: Manifest, wanted: Mapping[str, str], backend: str) 
         if variant not in known:
             raise OptionError(f"variants: {name} has no {variant!r}; it has {', '.join(known)}")
         usable = usable_variants(stages[name], backend)
-        if variant not in usable:
+        if usable and variant not in usable:
             raise OptionError(
-                f"variants: {name}'s {variant} is not for {backend}, which can take {', '.join(usable) or 'none'}"
+                f"variants: {name}'s {variant} is not for {backend}, which can take {', '.join(usable)}"
             )
 
 

@@ -59,7 +59,7 @@ def native_could_run(bundle: Bundle) -> bool:
     """Whether every stage has a program for the backend ``native``, and there is a compiler to build its kernels."""
     if not covered(bundle.manifest, "native"):
         return False
-    from edgekit.runtime.backends.native.compiling import compiler_there
+    from edgekit.kernels.compiling import compiler_there
 
     return compiler_there()
 

@@ -48,8 +48,10 @@ def test_the_wheel_holds_every_room(wheel: Path) -> None:
     expected |= {f"edgekit/models/weights/{path.name}" for path in (ROOT / "models" / "weights").glob("*")}
     expected |= {f"edgekit/export/facts/{path.name}" for path in (ROOT / "export" / "facts").glob("*.json")}
     expected |= {f"edgekit/models/facts/{path.name}" for path in (ROOT / "models" / "facts").glob("*.json")}
-    kernels = "edgekit/runtime/backends/native/kernels.c"
-    assert files_of(wheel) == expected | {"edgekit/py.typed", kernels}
+    expected |= {
+        f"edgekit/kernels/{name}" for name in ("__init__.py", "checking.py", "compiling.py", "kernels.c")
+    }
+    assert files_of(wheel) == expected | {"edgekit/py.typed"}
 
 
 def test_the_source_archive_builds_the_same_wheel(wheel: Path, copy: Path, tmp_path: Path) -> None:

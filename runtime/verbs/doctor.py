@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from edgekit import __version__
 from edgekit.bundle import read_bundle
 from edgekit.errors import BackendError
-from edgekit.runtime.backends.native import compiling
+from edgekit.kernels import compiling
 from edgekit.runtime.device.jetson import Jetson, fastest_mode, read_jetson
 from edgekit.runtime.device.power import Power, read_power
 from edgekit.runtime.device.priority import ALLOW, may_be_realtime

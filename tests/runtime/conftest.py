@@ -6,6 +6,7 @@ from typing import Callable, Dict, Iterator, List
 import pytest
 
 from edgekit.bundle import Bundle
+from edgekit.kernels.compiling import compiler_there
 from edgekit.runtime.session import Session
 from tests.runtime.virtual import FakeBackend, JumpingClock
 from tests.toy_graphs import write_classifier, write_stereo
@@ -37,6 +38,16 @@ def session(stereo_bundle: Bundle) -> Iterator[Session]:
     """The toy stereo network on ONNX Runtime."""
     with Session.open(stereo_bundle.path, threads=1) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def needs_compiler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Skip what runs edgekit's own kernels where there is no C compiler to build them; they are kept for this test run alone."""
+    if not compiler_there():
+        pytest.skip("needs a C compiler (cc, gcc or clang, or $CC), and there is none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

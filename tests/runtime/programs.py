@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.bundle import Bundle, Variant, write_bundle
-from edgekit.program import CODES, LANES, ROWS, STEPS, Program, encode
+from edgekit.program import CODES, FEW, LANES, MANY, STEPS, Program, encode
 from tests.toy_graphs import SIDE, exits_weights, write_exits
 
 HALO = 1  # zeros beside, above and below every plane
@@ -62,7 +62,7 @@ class Writer:
         return at
 
     def planes(self, count: int, height: int, width: int) -> Planes:
-        margin = HALO * (width + HALO) + HALO
+        margin = HALO * (width + HALO) + HALO + LANES
         size = 2 * margin + -(-height * (width + HALO) // LANES) * LANES
         found = Planes(self.arena + margin + size * np.arange(count), height, width)
         self.arena += count * size
@@ -97,7 +97,7 @@ class Writer:
 
     def convolution(
         self, source: Planes, weights: np.ndarray, bias: np.ndarray, groups: int = 1, limits: Tuple[float, float] = FREE,
-        before: Optional[Before] = None,
+        before: Optional[Before] = None, together: int = FEW,
     ) -> Planes:  # fmt: skip
         """Of stride one, padded to its own size; weights (outputs, inputs of a group, side, side)."""
         outputs, _, side, _ = weights.shape
@@ -109,15 +109,18 @@ class Writer:
             rows = np.array_split(np.arange(outputs), groups)[group]
             channels = np.array_split(np.arange(len(source.places)), groups)[group]
             taps = source.places[channels][:, None, None] + shifts
-            matrix = weights[rows].reshape(len(rows), -1)
-            blocks = [matrix[at : at + ROWS].T.ravel() for at in range(0, len(rows), ROWS)]
+            fill = -len(rows) % MANY if together == MANY else 0
+            matrix = np.pad(weights[rows].reshape(len(rows), -1), ((0, fill), (0, 0)), "constant")
+            blocks = [matrix[at : at + together].T.ravel() for at in range(0, len(matrix), together)]
             each = None if before is None else [np.repeat(one[channels], side * side) for one in before]
             self.packed = max(self.packed, 0 if each is None else taps.size)
             units += [
                 len(rows), taps.size, self.place(made.places[rows]), self.place(taps), self.keep(np.concatenate(blocks)),
-                self.keep(bias[rows]), *self.before(None if each is None else (each[0], each[1], each[2])),
+                self.keep(np.append(bias[rows], np.zeros(fill))), *self.before(None if each is None else (each[0], each[1], each[2])),
             ]  # fmt: skip
-        self.step("conv", made.length, groups, self.place(units), self.mask(made), self.keep(limits))
+        self.step(
+            "conv", made.length, groups, self.place(units), self.mask(made), self.keep(limits), together
+        )
         return made
 
     def pool(

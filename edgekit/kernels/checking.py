@@ -152,9 +152,7 @@ class _Checker:
         positive(rows=rows * stride, columns=columns * stride)
         self._planes(planes, channels * stride * stride, rows, columns, pitch)
 
-    def _conv(
-        self, length: int, units: int, unit_table: int, mask: int, limits: int, together: int
-    ) -> None:
+    def _conv(self, length: int, units: int, unit_table: int, mask: int, limits: int, together: int) -> None:
         if together not in (FEW, MANY):
             raise _Wrong(f"holds the weights of {together} outputs together")
         positive(length=length, units=units, pieces=units * -(-length // NARROWEST))
@@ -166,7 +164,9 @@ class _Checker:
             if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
                 raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
             self._arena(self._table(unit.output_table, unit.outputs), filled)
-            self._arena(self._table(unit.tap_table, unit.taps), filled)
+            # A packed tap is read in whole vectors from any pixel on where a vector is of outputs.
+            beyond = LANES - 1 if unit.scale >= 0 and together == MANY else 0
+            self._arena(self._table(unit.tap_table, unit.taps), max(filled, length + beyond))
             outputs = -(-unit.outputs // MANY) * MANY if together == MANY else unit.outputs
             self._constants(unit.weight, outputs * unit.taps)
             self._constants(unit.bias, outputs)

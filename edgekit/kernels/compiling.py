@@ -18,7 +18,6 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 from edgekit import atomic
 from edgekit.errors import BackendError
-from edgekit.runtime.device.system import read_text
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread")
@@ -52,8 +51,8 @@ class Compiler(NamedTuple):
         return " ".join([kind, *versions[-1:]])
 
 
-class Kernels(NamedTuple):
-    """The library, and what it was built with."""
+class Library(NamedTuple):
+    """The kernels as they were loaded, and the flags that they were built with."""
 
     library: ctypes.CDLL
     flags: Tuple[str, ...]
@@ -89,7 +88,7 @@ def source() -> bytes:
         BackendError: it is not in this installation.
     """
     try:
-        found = pkgutil.get_data("edgekit.runtime.backends.native", "kernels.c")
+        found = pkgutil.get_data("edgekit.kernels", "kernels.c")
     except OSError:
         found = None
     if not found:
@@ -112,7 +111,7 @@ def is_built(compiler: Compiler) -> bool:
     )
 
 
-def load_kernels(compiler: Compiler) -> Kernels:
+def library(compiler: Compiler) -> Library:
     """The kernels of this process: from the cache, else built now.
 
     Raises:
@@ -124,7 +123,7 @@ def load_kernels(compiler: Compiler) -> Kernels:
             found = _loaded.get(name) or _from_cache(name)
             if found is not None:
                 _loaded[name] = found
-                return Kernels(found, flags)
+                return Library(found, flags)
         log.warning("building native's kernels with %s, once for this device and user", compiler.name)
         said = ""
         for flags in _choices():
@@ -134,7 +133,7 @@ def load_kernels(compiler: Compiler) -> Kernels:
                 if failed is None:
                     name = _name(compiler, flags)
                     _loaded[name] = _keep(name, built)
-                    return Kernels(_loaded[name], flags)
+                    return Library(_loaded[name], flags)
                 said = said or failed
         raise BackendError(f"native: {compiler.name} cannot build its kernels: {said}; {INSTALL}")
 
@@ -246,9 +245,11 @@ def _choices() -> List[Tuple[str, ...]]:
 
 def _name(compiler: Compiler, flags: Tuple[str, ...]) -> str:
     """The library's file: another one for other kernels, another compiler, other flags or another processor."""
-    processor = {
-        match.group(1): match.group() for match in TELLING.finditer(read_text("/", "proc/cpuinfo") or "")
-    }
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            processor = {match.group(1): match.group() for match in TELLING.finditer(file.read())}
+    except OSError:
+        processor = {}
     telling = [
         *compiler.command,
         os.path.realpath(compiler.command[0]),
@@ -268,7 +269,7 @@ def _open(path: str) -> ctypes.CDLL:
     Raises:
         OSError: it is none, or another one.
     """
-    library = ctypes.CDLL(path)
+    found = ctypes.CDLL(path)
     pointer, number = ctypes.c_void_p, ctypes.c_int
     for name, given, arguments in (
         ("edgekit_machine", pointer, (number, number)),
@@ -278,11 +279,11 @@ def _open(path: str) -> ctypes.CDLL:
         ("edgekit_run", number, (pointer,) * 5),
     ):
         try:
-            function = getattr(library, name)
+            function = getattr(found, name)
         except AttributeError as error:
             raise OSError(str(error)) from error
         function.restype, function.argtypes = given, arguments
-    return library
+    return found
 
 
 _loaded: Dict[str, ctypes.CDLL] = {}

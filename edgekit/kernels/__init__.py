@@ -1,0 +1,159 @@
+"""edgekit's own kernels: programs of `edgekit.program` run on the processor, by C which the device's compiler has built."""
+
+import ctypes
+import os
+import threading
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit.errors import BackendError
+from edgekit.kernels.checking import Shape, check_program, shapes_of_inputs
+from edgekit.kernels.compiling import find_compiler, library, version
+from edgekit.program import Program
+
+ALIGNED = 64  # bytes: what the kernels' constants begin at
+# How often a thread looks for the next run before it sleeps: some 50 us, about what waking it would cost.
+SPINS = 3000
+
+
+class Handle(NamedTuple):
+    """A program that is ready to run: what it reads of every input (None of one that it does not), and what it writes."""
+
+    pointer: ctypes.c_void_p
+    inputs: Tuple[Tuple[str, Optional[Shape]], ...]
+    outputs: Tuple[Tuple[str, Tuple[int, ...]], ...]
+
+
+class Kernels:
+    """A pool of threads and the programs that it runs, one at a time; several Python threads may ask it.
+
+    Attributes:
+        version: of the kernels, with the compiler's.
+        compiler, flags: what they were built with.
+    """
+
+    def __init__(self, threads: int, spins: int = SPINS) -> None:
+        """Build the kernels where that was not done before. The threads are made with the first program that is loaded.
+
+        Args:
+            threads: that work on a run, the caller's among them.
+            spins: how often the others look for the next run before they sleep.
+
+        Raises:
+            BackendError: there is no compiler, or it cannot build them.
+        """
+        compiler = find_compiler()
+        built = library(compiler)
+        self.version = f"{version()} {compiler.name}"
+        self.compiler, self.flags = " ".join(compiler.command), " ".join(built.flags)
+        self._library = built.library
+        self._threads, self._spins = threads, spins
+        self._process = os.getpid()
+        self._machine = ctypes.c_void_p(None)
+        self._kept: Dict[
+            int, Program
+        ] = {}  # by their addresses, programs with the arrays that these point into
+        self._turn = threading.Lock()
+
+    def load(self, program: Program, shapes: Sequence[Sequence[int]], source: str) -> Handle:
+        """Make a program ready to run.
+
+        Args:
+            program: as `edgekit.program.decode` gives it.
+            shapes: of its outputs, in its own order.
+            source: names it in errors.
+
+        Raises:
+            BundleError: it is damaged, or would read or write where it must not.
+            BackendError: there is no memory for it.
+        """
+        check_program(program, shapes, source)
+        kept = program._replace(constants=_aligned(program.constants))
+        with self._turn:
+            if not self._machine:
+                self._machine = ctypes.c_void_p(self._library.edgekit_machine(self._threads, self._spins))
+            if not self._machine:
+                raise BackendError(f"native: {self._threads} threads cannot be had here; ask for fewer")
+            pointer = self._library.edgekit_program(
+                self._machine, _address(kept.words), len(kept.words), _address(kept.table), _address(kept.constants),
+                kept.arena, kept.packed,
+            )  # fmt: skip
+            if not pointer:
+                raise BackendError(f"{source}: there is no memory for it ({4e-6 * kept.arena:.0f} MB)")
+            self._kept[int(pointer)] = kept
+        return Handle(
+            ctypes.c_void_p(pointer),
+            tuple(zip(program.inputs, shapes_of_inputs(program))),
+            tuple((name, tuple(shape)) for name, shape in zip(program.outputs, shapes)),
+        )
+
+    def run(
+        self, handle: Handle, inputs: Sequence[np.ndarray], cancel: Optional[ctypes.c_int] = None
+    ) -> Optional[List[np.ndarray]]:
+        """What a program makes of its inputs, as new arrays; other Python threads run meanwhile.
+
+        Args:
+            handle: from `load`.
+            inputs: float32, batch of one, in the order of the program's.
+            cancel: ends the run soon after another thread has set its value to 1.
+
+        Returns:
+            Its outputs in its order; None where it was cancelled.
+
+        Raises:
+            BackendError: an input is not what the program reads, or the kernels were closed.
+        """
+        given = [_readable(array, *wanted) for array, wanted in zip(inputs, handle.inputs)]
+        written = [np.empty(shape, np.float32) for _, shape in handle.outputs]
+        reads, writes = ((ctypes.c_void_p * len(each))(*map(_address, each)) for each in (given, written))
+        with self._turn:
+            if handle.pointer.value not in self._kept:
+                raise BackendError("native: its kernels were closed")
+            failed = self._library.edgekit_run(
+                self._machine,
+                handle.pointer,
+                reads,
+                writes,
+                None if cancel is None else ctypes.addressof(cancel),
+            )
+        return None if failed else written
+
+    def close(self) -> None:
+        """End the threads after the run that is under way, and free all programs; may be called twice."""
+        with self._turn:
+            machine, self._machine = self._machine, ctypes.c_void_p(None)
+            programs, self._kept = self._kept, {}
+            # A process that was forked off has none of the threads to wait for.
+            if machine and os.getpid() == self._process:
+                self._library.edgekit_machine_free(machine)
+                for pointer in programs:
+                    self._library.edgekit_program_free(pointer)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_turn"):
+            self.close()
+
+
+def _readable(array: np.ndarray, name: str, shape: Optional[Shape]) -> np.ndarray:
+    """The array in the order in which a program reads it, through its address."""
+    if shape is not None:
+        sides = array.shape[1:] + (1,) * (3 - len(array.shape[1:]))
+        if array.dtype != np.float32 or array.shape[:1] != (1,) or sides != shape:
+            wanted = " x ".join(map(str, (1, *shape)))
+            found = " x ".join(map(str, array.shape)) or "a single"
+            raise BackendError(f"{name} is read as {wanted} float32, and is {found} {array.dtype}")
+    return np.ascontiguousarray(array)
+
+
+def _aligned(constants: np.ndarray) -> np.ndarray:
+    """The same numbers, from an address that the kernels like."""
+    place = np.empty(constants.nbytes + ALIGNED, np.uint8)
+    start = -_address(place) % ALIGNED
+    found = place[start : start + constants.nbytes].view(np.float32)
+    found[:] = constants
+    return found
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])

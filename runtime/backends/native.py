@@ -1,0 +1,124 @@
+"""Stages on edgekit's own kernels, for processors: programs that `export` wrote, run by C which the device's compiler built."""
+
+import ctypes
+import io
+from typing import Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekit import archives
+from edgekit.bundle import Bundle, StageSpec
+from edgekit.errors import BackendError, BundleError, OptionError
+from edgekit.kernels import SPINS, Handle, Kernels
+from edgekit.program import decode
+from edgekit.runtime.backends.base import (
+    Backend,
+    Frame,
+    Loaded,
+    StageCancelled,
+    check_tensors,
+    check_threads,
+)
+from edgekit.runtime.device.fingerprint import Fingerprint
+from edgekit.runtime.device.system import usable_cores
+
+
+def open_backend(providers: Optional[Sequence[str]], threads: Optional[int], spin: bool = True) -> "Native":
+    """Find the C compiler, build the kernels where that was not done before, and check the options.
+
+    Raises:
+        BackendError: there is no compiler, or it cannot build them.
+        OptionError: ``providers`` are given, or ``threads`` is no positive number.
+    """
+    if providers is not None:
+        raise OptionError(
+            f'providers={providers!r}: native has none; it is an option of backend="onnxruntime"'
+        )
+    check_threads(threads)
+    return Native(threads or usable_cores(), spin)
+
+
+class Native(Backend):
+    """One program a stage, and one pool of threads for all of them, which is made with the first stage that is loaded."""
+
+    name = "native"
+
+    def __init__(self, threads: int, spin: bool) -> None:
+        self.kernels = Kernels(threads, SPINS if spin else 0)
+        self.version = self.kernels.version
+        self.settings = {"threads": threads, "compiler": self.kernels.compiler, "flags": self.kernels.flags}
+        self.stages: Loaded[Handle] = Loaded()
+
+    def read(
+        self, bundle: Bundle, fingerprint: Fingerprint, stage: StageSpec, variant: str
+    ) -> Tuple[bytes, str]:
+        """See `Backend.read`."""
+        chosen = next(one for one in stage.variants if one.name == variant)
+        if chosen.runtime != self.name:
+            there = ", ".join(one.name for one in stage.variants)
+            raise BackendError(
+                f"{bundle.path}: {stage.name} has no program for native, only graphs ({there}); export the bundle again for a"
+                ' target without a GPU, such as cpu, or take backend="onnxruntime"'
+            )
+        return super().read(bundle, fingerprint, stage, variant)
+
+    def load(self, stage: StageSpec, graph: bytes, source: str) -> None:
+        """See `Backend.load`.
+
+        Raises:
+            BundleError: the program is damaged, or would read or write where it must not.
+            BackendError: it is not the manifest's, or there is no memory for it.
+        """
+        absurd = archives.too_large(io.BytesIO(graph), len(graph))
+        if absurd is not None:
+            raise BundleError(f"{source}: refused, {absurd}")
+        program = decode(graph, source)
+        check_tensors(stage, program.inputs, program.outputs, source)
+        if any(spec.dtype != "float32" for spec in stage.outputs):
+            raise BackendError(
+                f"{source}: native writes float32, the manifest says otherwise of {stage.name}'s outputs"
+            )
+        shapes = {spec.name: spec.shape for spec in stage.outputs}
+        self.stages[stage.name] = self.kernels.load(
+            program, [shapes[name] for name in program.outputs], source
+        )
+
+    def start(self, inputs: Mapping[str, np.ndarray]) -> "NativeFrame":
+        """See `Backend.start`."""
+        return NativeFrame(self, inputs)
+
+    def close(self) -> None:
+        """See `Backend.close`: after the run that is under way."""
+        self.stages.clear()
+        self.kernels.close()
+
+
+class NativeFrame(Frame):
+    """A frame whose tensors are arrays: those it was given, and new ones for what every stage writes."""
+
+    def __init__(self, backend: Native, inputs: Mapping[str, np.ndarray]) -> None:
+        self._backend = backend
+        self._tensors = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        self._cancel = ctypes.c_int(0)  # which the kernels look at
+
+    def run(self, stage: str) -> None:
+        """See `Frame.run`."""
+        if self._cancel.value:
+            raise StageCancelled(f"{stage} was cancelled before it began")
+        handle = self._backend.stages[stage]
+        given = [self._tensors[name] for name, _ in handle.inputs]
+        try:
+            written = self._backend.kernels.run(handle, given, self._cancel)
+        except BackendError as error:
+            raise BackendError(f"{stage} failed: {error}") from error
+        if written is None:
+            raise StageCancelled(f"{stage} was cancelled")
+        self._tensors.update(zip((name for name, _ in handle.outputs), written))
+
+    def read(self, name: str) -> np.ndarray:
+        """See `Frame.read`: the array that the stage wrote into, which no other frame has."""
+        return self._tensors[name]
+
+    def cancel(self) -> None:
+        """See `Frame.cancel`: the kernels stop between two pieces of some us."""
+        self._cancel.value = 1

@@ -1,0 +1,192 @@
+"""Programs that would leave their own arrays are refused before the kernels see them, whatever is wrong with them."""
+
+import os
+import subprocess
+import sys
+from typing import Callable, List, Tuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.bundle import StageSpec, TensorSpec
+from edgekit.errors import BundleError
+from edgekit.kernels.checking import check_program, shapes_of_inputs
+from edgekit.program import MANY, STEPS, Program, encode
+from edgekit.runtime.backends import open_backend
+from edgekit.runtime.backends.native import Native
+from tests.runtime.programs import Writer
+
+IMAGE = (4, 6, 10)
+LOGITS, MAP = (1, 7), (1, 5, 3, 5)
+
+
+@pytest.fixture(autouse=True)
+def _compiler(needs_compiler: None) -> None:
+    """The kernels run what is not refused."""
+
+
+def toy() -> Program:
+    """A program with every kind of step."""
+    random = np.random.RandomState(0)
+    before = (np.ones(4), np.zeros(4), np.zeros(4))
+    writer = Writer()
+    image = writer.picture(0, IMAGE)
+    layer = writer.convolution(image, random.randn(8, 4, 3, 3), np.zeros(8))
+    grouped = writer.convolution(
+        image, random.randn(8, 2, 1, 1), np.zeros(8), groups=2, before=before, together=MANY
+    )
+    pooled = writer.pool(layer, 1, 3, 2, 1)
+    halved = writer.pool(grouped, 0, 2, 2, 0, (np.ones(8), np.zeros(8), np.zeros(8)))
+    phase = writer.halves(image)[3]
+    joined = phase._replace(places=np.concatenate([phase.places, pooled.places, halved.places]))
+    last = writer.convolution(joined, random.randn(5, 20, 1, 1), np.zeros(5))
+    logits = writer.linear(writer.mean(last), random.randn(7, 5), np.zeros(7))
+    copy = writer.vector(7)
+    writer.step("copy", 7, logits, copy)
+    writer.export_vector(0, copy, 7)
+    writer.export(1, last)
+    return writer.program(["image"], ["logits", "map"])
+
+
+TOY = toy()
+SIZES = (LOGITS, MAP)
+
+
+def steps() -> List[Tuple[str, int]]:
+    """The kinds of the toy's steps, and where in the words they begin."""
+    found, at = [], 0
+    while at < len(TOY.words):
+        found.append((tuple(STEPS)[TOY.words[at]], at))
+        at += int(TOY.words[at + 1])
+    return found
+
+
+def changed(**words: int) -> Program:
+    """The toy, of which ``STEP_ARGUMENT`` of the first such step is another number."""
+    own = TOY.words.copy()
+    for name, value in words.items():
+        kind, _, argument = name.partition("_")
+        at = next(place for step, place in steps() if step == kind)
+        own[at + 2 + STEPS[kind].index(argument)] = value
+    return TOY._replace(words=own)
+
+
+def test_the_program_itself_is_fine_and_has_every_kind_of_step() -> None:
+    check_program(TOY, SIZES, "toy")
+    assert shapes_of_inputs(TOY) == [IMAGE]
+    assert {kind for kind, _ in steps()} == set(STEPS)
+
+
+@pytest.mark.parametrize("kind, argument", [(kind, name) for kind in STEPS for name in STEPS[kind]])
+def test_every_argument_has_a_bound(kind: str, argument: str) -> None:
+    for value in (-7, 1 << 30, -(1 << 31), (1 << 31) - 1):
+        with pytest.raises(BundleError, match=rf"toy: step \d+ \({kind}\) .*export the bundle again"):
+            check_program(changed(**{f"{kind}_{argument}": value}), SIZES, "toy")
+
+
+def test_a_step_one_element_beyond_an_end_is_refused() -> None:
+    for short in (
+        TOY._replace(arena=TOY.arena - 1),
+        TOY._replace(table=TOY.table[:-1]),
+        TOY._replace(constants=TOY.constants[:-16]),
+        TOY._replace(packed=TOY.packed - 1),
+    ):
+        with pytest.raises(BundleError, match=r"toy: step \d+"):
+            check_program(short, SIZES, "toy")
+
+
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        (TOY._replace(words=TOY.words[:-1]), "begins no whole step"),
+        (TOY._replace(words=np.array([len(STEPS), 2], np.int32)), "begins no whole step"),
+        (TOY._replace(words=np.array([-1, 0], np.int32)), "begins no whole step"),
+        (TOY._replace(words=np.array([0], np.int32)), "begins no whole step"),
+        (TOY._replace(words=np.array([], np.int32)), "no step writes logits, map"),
+        (TOY._replace(words=TOY.words.astype(np.int64)), "words are int64"),
+        (TOY._replace(table=TOY.table.reshape(1, -1)), "table are int32 of shape"),
+        (TOY._replace(constants=TOY.constants[::2]), "constants are float32"),
+        (TOY._replace(constants=TOY.constants.astype(np.float64)), "constants are float64"),
+        (TOY._replace(arena=-1), "an arena of -1"),
+        (TOY._replace(arena=1 << 40), "an arena of"),
+        (TOY._replace(packed=1 << 30), "packed taps"),
+    ],
+)
+def test_what_is_no_list_of_steps_is_refused(broken: Program, said: str) -> None:
+    with pytest.raises(BundleError, match=said):
+        check_program(broken, SIZES, "toy")
+
+
+def test_outputs_of_another_size_or_that_nothing_writes_are_refused() -> None:
+    with pytest.raises(BundleError, match="output 0, which has 8 elements"):
+        check_program(TOY, ((1, 8), MAP), "toy")
+    with pytest.raises(BundleError, match="no step writes more"):
+        check_program(TOY._replace(outputs=(*TOY.outputs, "more")), (*SIZES, (1, 1)), "toy")
+
+
+@pytest.fixture(scope="module")
+def backend(needs_compiler: None) -> Native:
+    with open_backend("native", threads=2) as opened:
+        assert isinstance(opened, Native)
+        yield opened
+
+
+def stage() -> StageSpec:
+    outputs = tuple(TensorSpec(name, "float32", shape, "NC") for name, shape in zip(TOY.outputs, SIZES))
+    return StageSpec("stage1", TOY.inputs, "logits", outputs, 1, 1, (), {})
+
+
+def mutated(draw: Callable[[object], object]) -> Program:
+    """The toy with some of its words or places changed, to any number or to one that is just as likely to be right."""
+    arrays = {"words": TOY.words.copy(), "table": TOY.table.copy()}
+    for _ in range(int(draw(st.integers(1, 4)))):
+        own = arrays[str(draw(st.sampled_from(("words", "words", "table"))))]
+        at = int(draw(st.integers(0, len(own) - 1)))
+        near = st.integers(-3, 3).map(lambda more, was=int(own[at]): was + more)
+        own[at] = draw(
+            st.one_of(
+                near,
+                st.integers(-2, 40),
+                st.sampled_from(own.tolist()),
+                st.integers(-(1 << 31), (1 << 31) - 1),
+            )
+        )
+    return TOY._replace(**arrays)
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_program_with_any_words_is_refused_or_runs(backend: Native, data: st.DataObject) -> None:
+    program = mutated(data.draw)
+    try:
+        backend.load(stage(), encode(program), "toy.program")
+    except BundleError:
+        return
+    shape = shapes_of_inputs(program)[0]
+    frame = backend.start({"image": np.zeros((1, *(shape or IMAGE)), np.float32)})
+    frame.run("stage1")
+    assert frame.read("logits").shape == LOGITS and frame.read("map").shape == MAP
+
+
+def test_no_program_that_is_let_through_touches_what_is_not_its_own() -> None:
+    """The same once more, with kernels that end the process at their first step beside their arrays."""
+    found = subprocess.run(
+        [os.environ.get("CC", "cc").split()[0], "-print-file-name=libasan.so"],
+        stdout=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    library = found.stdout.strip()
+    if not os.path.isfile(library):
+        pytest.skip("needs the compiler's address sanitizer, libasan.so")
+    environment = dict(
+        os.environ, CC="cc -fsanitize=address,undefined -fno-sanitize-recover=all", LD_PRELOAD=library,
+        ASAN_OPTIONS="detect_leaks=0", PYTHONPATH=os.pathsep.join([os.getcwd(), *sys.path]),
+    )  # fmt: skip
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "any_words"],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout
+    assert "1 passed" in process.stdout
