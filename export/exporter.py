@@ -19,6 +19,7 @@ from edgekit.export.batching import any_number, batched, check_apart, repeated
 from edgekit.export.convert import convert, serialize
 from edgekit.export.layerwise import prove_blocks
 from edgekit.export.lowering import Form
+from edgekit.export.native import NATIVE, add_programs
 from edgekit.export.networks import Wanted
 from edgekit.export.packing import pack_graphs
 from edgekit.export.parity import ParityRow, prove
@@ -153,6 +154,12 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         chosen, timed = choice.measure([run for network in ran for run in network.runs], graphs, forms)
         for name, variant in chosen.items():
             defaults[name]["onnxruntime"] = variant
+    notes = [str(note) for network in ran for note in getattr(network.model, "notes", ())]
+    if target.name == "cpu" and request.batch == 1:
+        steps.begin("writing programs")
+        for network in ran:
+            why = add_programs(network.runs, graphs, forms)
+            notes += [why] if why else []
     rows: list[ParityRow] = []
     if request.parity:
         chains = {
@@ -161,6 +168,8 @@ def run(request: Request, progress: Report | None = None) -> Exported:
         }
         if chains["openvino"] in (chains["onnxruntime"], chains["tensorrt"]):
             del chains["openvino"]
+        if all(NATIVE in variants for variants in graphs.values()):
+            chains[NATIVE] = dict.fromkeys(graphs, NATIVE)
         for network in ran:
             steps.begin("proving parity" + (f" of {network.name}" if len(ran) > 1 else ""))
             rows += _prove(network, graphs, forms, chains)
@@ -172,7 +181,6 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     files.update(pack_graphs(low, bits) if low else {})
     files.update(engines)
     files[GOLDEN] = npz(golden(ran))
-    notes = [str(note) for network in ran for note in getattr(network.model, "notes", ())]
     origin = provenance(request.model, [(name, each.model, each.checkpoint) for name, each in asked], rows)
     if notes:
         origin["notes"] = notes

@@ -10,7 +10,9 @@ import onnxruntime
 from torch import Tensor
 
 from edgekit.errors import ExportError, ParityError
+from edgekit.export.native import NATIVE, interpreter
 from edgekit.export.staging import StageRun, exits_of
+from edgekit.program import decode
 
 Arrays = Mapping[str, np.ndarray]
 SHARE = 0.999  # of the elements must be within the limit; the rest within the outer limit
@@ -64,10 +66,12 @@ class ParityRow:
 
 
 class Graphs:
-    """Runs a stage's graphs in ONNX Runtime on the CPU."""
+    """Runs a stage's graphs in ONNX Runtime on the CPU, and its program in numpy."""
 
-    def __init__(self, graphs: Mapping[str, Mapping[str, bytes]]) -> None:
-        self._graphs = graphs
+    def __init__(
+        self, graphs: Mapping[str, Mapping[str, bytes]], shapes: Mapping[str, tuple[int, ...]] = {}
+    ) -> None:
+        self._graphs, self._shapes = graphs, shapes
         self._sessions: dict[tuple[str, str], onnxruntime.InferenceSession] = {}
 
     def run(self, stage: str, variant: str, tensors: Arrays) -> dict[str, np.ndarray]:
@@ -76,6 +80,10 @@ class Graphs:
         Raises:
             ExportError: ONNX Runtime refuses the graph.
         """
+        if variant == NATIVE:
+            return interpreter.run(
+                decode(self._graphs[stage][variant], f"{stage}.{variant}"), tensors, self._shapes
+            )
         session = self._session(stage, variant)
         feeds = {
             entry.name: _as_graph_holds(tensors[entry.name], entry.type) for entry in session.get_inputs()
@@ -118,7 +126,8 @@ def prove(
     Raises:
         ParityError: something differs; the message holds the table.
     """
-    runtime = Graphs(graphs)
+    shapes = {name: tuple(tensor.shape) for run in runs for name, tensor in run.outputs.items()}
+    runtime = Graphs(graphs, shapes)
     rows = [_cut_row(run, exits[run.stage.name]) for run in runs if run.stage.exit is not None]
     for run in runs:
         for variant in graphs[run.stage.name]:

@@ -6,13 +6,21 @@ before them, or are computed while the one behind them reads; weights that are a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import onnx_ir as ir
 
+from edgekit.export.convert import convert
+from edgekit.export.lowering import PLAIN, Form
 from edgekit.export.native.memory import written
 from edgekit.export.native.translation import Translation, Unsupported
-from edgekit.program import Program
+from edgekit.export.passes import simplify
+from edgekit.export.staging import StageRun
+from edgekit.program import Program, encode
 
-__all__ = ["Unsupported", "program"]
+__all__ = ["NATIVE", "Unsupported", "add_programs", "program"]
+
+NATIVE = "native"  # the backend, and the variant that is for it
 
 
 def program(model: ir.Model) -> Program:
@@ -23,3 +31,23 @@ def program(model: ir.Model) -> Program:
     """
     translation = Translation(model.graph)
     return written(translation.steps, translation.grids, translation.inputs, translation.outputs)
+
+
+def add_programs(
+    runs: Sequence[StageRun], graphs: Mapping[str, dict[str, bytes]], forms: Mapping[str, dict[str, Form]]
+) -> str | None:
+    """Add a program of every stage to the graphs of a float32 network; why not, where a stage has none."""
+    if any(form != PLAIN for run in runs for form in forms[run.stage.name].values()):
+        return None  # a program would hold its low-bit weights as floats
+    found = {}
+    for run in runs:
+        name = run.stage.name
+        try:
+            found[name] = encode(
+                program(simplify(convert(run.stage.module, run.inputs, run.stage.outputs, name)))
+            )
+        except Unsupported as error:
+            return f"no program for the backend {NATIVE}: {name}, {error}"
+    for name, data in found.items():
+        graphs[name][NATIVE], forms[name][NATIVE] = data, Form(runtime=NATIVE)
+    return None

@@ -140,7 +140,9 @@ class _Writer:
             ])  # fmt: skip
         grid = step.grid
         limits = self._kept([step.low, step.high])
-        self._step("conv", grid.length, len(units), self._tabled(units), self._kept(grid.mask()), limits, together)
+        self._step(
+            "conv", grid.length, len(units), self._tabled(units), self._kept(grid.mask()), limits, together
+        )
 
     def _pool(self, step: Pool) -> None:
         maps, grid = step.source, step.grid
