@@ -46,7 +46,7 @@ typedef float32x4_t vec;
 #define MIN(a, b) vminq_f32(a, b)
 #else
 #define LANES 4
-#define WIDE 2
+#define WIDE 3
 typedef float vec __attribute__((vector_size(16)));
 static inline vec LOAD(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 static inline void STORE(float *p, vec v) { memcpy(p, &v, sizeof v); }
@@ -59,6 +59,7 @@ static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b
 #define FEW 4
 #define MANY 16
 #define SPAN 12 /* pixels whose sums are held at once where a vector is of outputs */
+_Static_assert(TILE >= (SPAN + LANES - 1) / LANES * LANES, "packed taps lie TILE apart");
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
 enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT };
