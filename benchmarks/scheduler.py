@@ -25,7 +25,7 @@ from benchmarks.interpreters import pythons, time_decisions
 from benchmarks.machine import describe
 from benchmarks.neighbour import Missing
 from benchmarks.scheduler_ceiling import Ceiling
-from benchmarks.scheduler_desk import Desk, file_name
+from benchmarks.scheduler_desk import Desk, by_commit, file_name
 from benchmarks.scheduler_figures import BOLDER, LIVE, rows, show
 from benchmarks.scheduler_live import RATE, Floor, LiveCell, Soak
 from benchmarks.scheduler_recovery import SWITCHES, LiveRecovery
@@ -191,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ceilings=[asdict(one) for one in ceilings],
         soak=None if soaked is None else asdict(soaked),
         figures=[asdict(row) for row in found],
+        commits=by_commit(desk.commits),
     )  # fmt: skip
     (options.out / "scheduler.json").write_text(json.dumps(report, indent=1) + "\n")
     everybody = [{**asdict(c), "figures": c.figures.to_json()} for c in simulated]

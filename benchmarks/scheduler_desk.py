@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,23 @@ from benchmarks.neighbour import Missing
 from benchmarks.scheduler_live import LiveCell
 from edgekit.runtime.simulation.recording import write_recording
 
+ROOT = Path(__file__).resolve().parent.parent
+COMMIT = "commit"  # beside what was measured, since a run that goes on may go on with another edgekit
+
 
 class Desk:
     """Keeps every part in a file of its own, and begins no new one when its time is up.
 
     Attributes:
         left_out: names of the parts that were not begun for that.
+        commits: of edgekit, by the parts that were measured with it.
     """
 
     def __init__(self, folder: Path, resume: bool, until: float) -> None:
         """``folder`` for the files; with ``resume``, those that are there count; ``until`` is an instant of `time.monotonic`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.left_out: list[str] = []
+        self.commits: dict[str, str] = {}
         self._folder = folder
         self._resume = resume
         self._until = until
@@ -42,8 +49,9 @@ class Desk:
                 self.left_out.append(name)
                 return None
             print(f"measuring: {name}", file=sys.stderr)
-            path.write_text(json.dumps(measured(), indent=1) + "\n")
+            path.write_text(json.dumps({**measured(), COMMIT: _commit()}, indent=1) + "\n")
         found: dict[str, Any] = json.loads(path.read_text())
+        self.commits[name] = found.pop(COMMIT, "unknown")
         return found
 
     def cell(
@@ -73,6 +81,28 @@ class Desk:
             print(missing, file=sys.stderr)
             return None
         return None if found is None else LiveCell.from_json(found)
+
+
+def by_commit(commits: Mapping[str, str]) -> dict[str, list[str]]:
+    """What was measured at each commit, given its names as `Desk` keeps them: live conditions with their overrun and priority, and kinds of the other parts."""
+    found: dict[str, list[str]] = {}
+    for name, commit in commits.items():
+        kind = re.sub(r"(-[0-9][0-9.]*)+$|(?<=^simulated)-.*|(?<=^floor)-.*", "", name)
+        kinds = found.setdefault(commit, [])
+        if kind not in kinds:
+            kinds.append(kind)
+    return found
+
+
+def _commit() -> str:
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=7"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout.strip() or "unknown"
 
 
 def file_name(condition: str, overrun: str, priority: str, budget_ms: float, frames: int) -> str:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.neighbour import Neighbour, cores
+from benchmarks.scheduler_away import LONG_MS, Away, Noted, Watch, counts
 from edgekit.runtime.device.system import others_busy, read_busy
 from edgekit.runtime.intervals import wilson
+from edgekit.runtime.result import Result
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.recording import Recorder, Recording
 from edgekit.runtime.simulation.simulate import possible_exits
@@ -53,6 +55,7 @@ class LiveCell:
         others: CPUs that other processes used meanwhile, the neighbour included; None if unknown.
         between_ms: what passes between the end of a stage and the beginning of the next one, in the median.
         without: of those that are late, those that had no answer at all.
+        noted: frames that came after their deadline, or during which the machine was away; the latter count as all others do.
     """
 
     condition: str
@@ -75,6 +78,17 @@ class LiveCell:
     others: float | None
     between_ms: float = 0.0
     without: int = 0
+    noted: tuple[Noted, ...] = ()
+
+    @property
+    def late_away(self) -> int:
+        """Late frames of which the machine was away for as long as they were late."""
+        return sum(one.late and one.away.machine_ms > max(one.over_ms, LONG_MS) for one in self.noted)
+
+    @property
+    def overshoot_here_ms(self) -> float:
+        """The worst overshoot of those during which the machine was not away."""
+        return max((one.over_ms for one in self.noted if not one.away.machine_ms), default=0.0)
 
     @property
     def late_share(self) -> float:
@@ -88,7 +102,8 @@ class LiveCell:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> LiveCell:
         """What `to_json` gave."""
-        return cls(**{field.name: document[field.name] for field in fields(cls) if field.name in document})
+        given = {field.name: document[field.name] for field in fields(cls) if field.name in document}
+        return cls(**{**given, "noted": tuple(Noted.from_json(one) for one in document.get("noted", ()))})
 
 
 def measure(
@@ -110,8 +125,9 @@ def measure(
         recorder = Recorder(session)
         exits = [stage.name for stage in session.stages if stage.exit is not None]
         elapsed, numbers, missed, quality, overheads = [], [], [], [], []
+        spans, results, watch = [], [], Watch()
         reference: dict[str, list[float]] = {name: [] for name in exits}
-        with Neighbour(busy, period):
+        with watch, Neighbour(busy, period):
             camera, before = Camera(RATE), read_busy()
             for number in range(frames):
                 if number % REFERENCE_EVERY == 0:
@@ -119,10 +135,13 @@ def measure(
                     for result in session.anytime(budget_ms=None, **inputs):
                         reference[str(result.stage)].append(result.elapsed_ms)
                 camera.next()
+                at_first = counts()
                 called = time.perf_counter()
                 result = session.infer(budget_ms=budget_ms, overrun=overrun, reuse=False, **inputs)
                 # As the caller sees it, until he runs again
                 elapsed.append((time.perf_counter() - called) * 1e3)
+                spans.append((called * 1e3, called * 1e3 + elapsed[-1], at_first, counts()))
+                results.append(result._replace(output=None, exits={}))
                 numbers.append(0 if result.stage is None else exits.index(result.stage) + 1)
                 missed.append(result.missed or elapsed[-1] > budget_ms)
                 begun = sum(decision.run for _, decision in result.decisions)
@@ -156,16 +175,34 @@ def measure(
         of_exit = np.array([0.0, *accuracies])
         accuracy_of_oracle = float(of_exit[reached].sum() / max(of_exit[best].sum(), 1e-9))
     over = np.maximum(np.array(elapsed) - budget_ms, 0.0)
-    hits = int((late & answerable).sum())
+    counted = late & answerable
+    hits = int(counted.sum())
+    noted = [
+        note(number, bool(counted[number]), elapsed[number] - budget_ms, numbers[number], result, away)
+        for number, result in enumerate(results)
+        if (away := watch.away(*spans[number])).machine_ms or over[number] or counted[number]
+    ]
     cell = LiveCell(
         condition, overrun, priority, budget_ms, overhead, frames, int(answerable.sum()), hits, wilson(hits, int(answerable.sum())),
         float(exit_number.mean()), float(reached.sum() / max(best.sum(), 1)), accuracy_of_oracle,
         float(np.percentile(over, 99)), float(over.max()), float((~late).sum() / np.sum(elapsed) * 1e3),
         float(np.mean(quality)),
         {name: float(np.mean(np.array(times) > budget_ms)) for name, times in reference.items()},
-        others, between, int((late & answerable & (exit_number == 0)).sum()),
+        others, between, int((counted & (exit_number == 0)).sum()), tuple(noted),
     )  # fmt: skip
     return cell, recording
+
+
+def note(number: int, late: bool, over_ms: float, exit_number: int, result: Result, away: Away) -> Noted:
+    """What there is to tell of one frame."""
+    stages = tuple(
+        (result.begun_ms[name], took, result.predicted_ms.get(name)) for name, took in result.stage_ms.items()
+    )
+    begun = [decision.stage for _, decision in result.decisions if decision.run]
+    cut = str(begun[-1]) if len(begun) > len(stages) else ""
+    return Noted(
+        number, late, over_ms, exit_number, stages, cut, result.preprocess_ms, result.reserve_ms, away
+    )
 
 
 def time_between(recording: Recording) -> float:

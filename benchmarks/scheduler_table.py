@@ -34,8 +34,10 @@ def section(results: dict[str, Any]) -> str:
         ),
         "",
         *_live(results["live"]),
+        *_late(results["live"]),
         *_settled(results.get("settled", [])),
         *_floors(results["floors"]),
+        *_commits(results.get("commits", {})),
         END,
     ]
     return "\n".join(lines)
@@ -66,6 +68,61 @@ def _live(cells: list[dict[str, Any]]) -> Iterator[str]:
         " from call to deadline."
     )
     yield ""
+
+
+def _late(cells: list[dict[str, Any]]) -> Iterator[str]:
+    watched = [cell for cell in cells if cell.get("noted")]
+    if not watched:
+        return
+    yield (
+        "Every frame counts, also those during which the machine itself was away: on every core a process above all that edgekit runs looks at a clock every 2 ms, and where"
+        " that clock stood still for more than 0.5 ms, no thread of edgekit could run there either. What the hypervisor says it took comes in steps of 10 ms. Waited: the"
+        " longest that one of this process's threads was ready and another ran. The late frames in real time:"
+    )
+    yield ""
+    yield "| live | budget ms | late by ms | exit | last stage | it took, predicted ms | it ended after the deadline, ms | clock stood still ms (cores) | hypervisor ms | waited ms |"
+    yield "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|"
+    for cell in watched:
+        for one in cell["noted"]:
+            if one["late"] and cell["priority"] == "realtime":
+                yield f"| {cell['condition']} | {cell['budget_ms']:.1f} | {_told(one, cell['budget_ms'])} |"
+    yield ""
+    kinds = {(cell["condition"], cell["overrun"], cell["priority"]): [] for cell in watched}
+    for cell in cells:
+        kinds.get((cell["condition"], cell["overrun"], cell["priority"]), []).append(cell)
+    for (condition, overrun, priority), alike in kinds.items():
+        frames, late = (sum(cell[part] for cell in alike) for part in ("frames", "late"))
+        away = sum(_away(one) for cell in alike for one in cell["noted"])
+        yield f"- {condition}, {overrun}, {priority}: the machine was away in {away} of {frames} frames; {late} were late."
+    yield ""
+
+
+def _away(one: dict[str, Any]) -> bool:
+    return (one["away"]["gap_ms"] or one["away"]["stolen_ms"]) > 0
+
+
+def _told(one: dict[str, Any], budget_ms: float) -> str:
+    """What is known of a late frame, between two bars of a table."""
+    away, stages = one["away"], one["stages"]
+    late_by = f"{one['over_ms']:.2f}" if one["exit"] else "no answer"
+    last, took, ended = (f"{one['cut']}, cut" if one["cut"] else "-"), "-", "-"
+    if stages:
+        begun, spent, predicted = stages[-1]
+        last = f"{len(stages)}" + (f", then {one['cut']} cut" if one["cut"] else "")
+        took = f"{spent:.2f}, {predicted:.2f}" if predicted is not None else f"{spent:.2f}"
+        ended = f"{begun + spent - budget_ms:+.2f}"
+    still = "-" if away["gap_ms"] is None else f"{away['gap_ms']:.2f} ({away['cores']})"
+    return f"{late_by} | {one['exit']} | {last} | {took} | {ended} | {still} | {away['stolen_ms']:.0f} | {away['waited_ms']:.2f}"
+
+
+def _commits(commits: dict[str, list[str]]) -> Iterator[str]:
+    if commits:
+        yield (
+            "Measured at: "
+            + "; ".join(f"{commit}: {', '.join(parts)}" for commit, parts in commits.items())
+            + "."
+        )
+        yield ""
 
 
 def _settled(settled: list[dict[str, Any]]) -> Iterator[str]:
