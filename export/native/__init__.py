@@ -12,8 +12,12 @@ import onnx_ir as ir
 
 from edgekit.export.convert import convert
 from edgekit.export.lowering import PLAIN, Form
+from edgekit.export.native.convolutions import Window
+from edgekit.export.native.draft import Draft
 from edgekit.export.native.memory import written
-from edgekit.export.native.translation import Translation, Unsupported
+from edgekit.export.native.nodes import Unsupported, cannot
+from edgekit.export.native.operators import OPERATORS
+from edgekit.export.native.planes import Export
 from edgekit.export.passes import simplify
 from edgekit.export.staging import StageRun
 from edgekit.program import Program, encode
@@ -29,8 +33,21 @@ def program(model: ir.Model) -> Program:
     Raises:
         Unsupported: it has an operator, or a use of one, that programs have not; the message names the node.
     """
-    translation = Translation(model.graph)
-    return written(translation.steps, translation.grids, translation.inputs, translation.outputs)
+    graph = model.graph
+    halos: dict[tuple[int, int], int] = {}
+    for node in graph:
+        if node.op_type == "Conv":
+            window = Window.of(node)
+            halos[window.grid] = max(halos.get(window.grid, 0), window.reach)
+    draft = Draft(graph, halos)
+    for node in graph:
+        translate = OPERATORS.get(node.op_type)
+        if translate is None or node.domain:
+            raise cannot(node, "programs have no such step")
+        draft.values[node.outputs[0]] = translate(draft, node)
+    draft.steps += [Export(number, draft.whole(value)) for number, value in enumerate(graph.outputs)]
+    names = ([str(value.name) for value in values] for values in (graph.inputs, graph.outputs))
+    return written(draft.steps, draft.grids, *names)
 
 
 def add_programs(
