@@ -89,8 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--live-frames",
         type=int,
-        help="of a live cell in real time; default 2000; half as many of the others",
+        help="of a live cell in real time; default 2000",
     )
+    parser.add_argument("--normal-frames", type=int, help="of one at normal priority; default half as many")
     parser.add_argument(
         "--live-conditions",
         nargs="+",
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     options.frames = options.frames or (1000 if options.quick else 10000)
     options.live_frames = options.live_frames or (60 if options.quick else 2000)
+    options.normal_frames = options.normal_frames or options.live_frames // 2
     options.soak_frames = options.soak_frames or (2000 if options.quick else 100000)
     options.out.mkdir(parents=True, exist_ok=True)
     desk = Desk(options.out / "live", options.resume, time.monotonic() + 60 * options.minutes)
@@ -280,7 +282,7 @@ def run_live(
         urgent = priority == "realtime"
         if urgent and not may_be_realtime():
             continue
-        frames = options.live_frames if urgent else options.live_frames // 2
+        frames = options.live_frames if urgent else options.normal_frames
         for condition in scheduler_live.CONDITIONS:
             if any(text in condition for text in options.live_conditions):
                 for budget in budgets if urgent else fewer:
@@ -335,7 +337,7 @@ def relive(manifest: Manifest, cell: LiveCell, options: argparse.Namespace) -> R
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
-    kept = ("quick", "live", "frames", "live_frames", "threads", "spread")
+    kept = ("quick", "live", "frames", "live_frames", "normal_frames", "threads", "spread")
     return {name: getattr(options, name) for name in kept} | {"seed": 0, "own": options.bundle is not None}
 
 

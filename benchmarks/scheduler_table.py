@@ -23,7 +23,7 @@ def section(results: dict[str, Any]) -> str:
         BEGIN,
         "",
         f"**Measured** on an {machine['processor']} with {settings['threads']} threads and ONNX Runtime {machine['onnxruntime']}; "
-        f"{settings['live_frames']} frames a row in real time, half as many in the others, 30 a second; in-process monotonic clock, from the call to its return. **Simulated** "
+        f"{settings['live_frames']} frames a row in real time, {settings.get('normal_frames', 'half as many')} in the others, 30 a second; in-process monotonic clock, from the call to its return. **Simulated** "
         f"with {settings['frames']} frames a budget.",
         "",
         "| | bar | reached | |",
@@ -76,21 +76,26 @@ def _late(cells: list[dict[str, Any]]) -> Iterator[str]:
         return
     yield (
         "Every frame counts, also those during which the machine itself was away: on every core a process above all that edgekit runs looks at a clock every 2 ms, and where"
-        " that clock stood still for more than 0.5 ms, no thread of edgekit could run there either. What the hypervisor says it took comes in steps of 10 ms. Waited: the"
-        " longest that one of this process's threads was ready and another ran. The late frames in real time:"
+        " that clock stood still for more than 0.5 ms, no thread of edgekit could run there either."
     )
     yield ""
-    yield "| live | budget ms | late by ms | exit | last stage | it took, predicted ms | it ended after the deadline, ms | clock stood still ms (cores) | hypervisor ms | waited ms |"
-    yield "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|"
-    for cell in watched:
-        for one in cell["noted"]:
-            if one["late"] and cell["priority"] == "realtime":
-                yield f"| {cell['condition']} | {cell['budget_ms']:.1f} | {_told(one, cell['budget_ms'])} |"
-    yield ""
-    kinds = {(cell["condition"], cell["overrun"], cell["priority"]): [] for cell in watched}
-    for cell in cells:
-        kinds.get((cell["condition"], cell["overrun"], cell["priority"]), []).append(cell)
-    for (condition, overrun, priority), alike in kinds.items():
+    late = [
+        f"| {cell['condition']} | {cell['budget_ms']:.1f} | {_told(one, cell['budget_ms'])} |"
+        for cell in watched
+        for one in cell["noted"]
+        if one["late"] and cell["priority"] == "realtime"
+    ]
+    if late:
+        yield "The late ones in real time. Hypervisor: what it says it took, in steps of 10 ms; waited: the longest that a thread of this process was ready and another ran."
+        yield ""
+        yield "| live | budget ms | late by ms | exit | last stage | it took, predicted ms | it ended after the deadline, ms | clock stood still ms (cores) | hypervisor ms | waited ms |"
+        yield "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|"
+        yield from late
+        yield ""
+    kinds = dict.fromkeys((cell["condition"], cell["overrun"], cell["priority"]) for cell in watched)
+    for condition, overrun, priority in kinds:
+        kind = condition, overrun, priority
+        alike = [cell for cell in cells if (cell["condition"], cell["overrun"], cell["priority"]) == kind]
         frames, late = (sum(cell[part] for cell in alike) for part in ("frames", "late"))
         away = sum(_away(one) for cell in alike for one in cell["noted"])
         yield f"- {condition}, {overrun}, {priority}: the machine was away in {away} of {frames} frames; {late} were late."
@@ -98,7 +103,7 @@ def _late(cells: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _away(one: dict[str, Any]) -> bool:
-    return (one["away"]["gap_ms"] or one["away"]["stolen_ms"]) > 0
+    return bool(one["away"]["gap_ms"] or one["away"]["stolen_ms"])
 
 
 def _told(one: dict[str, Any], budget_ms: float) -> str:
