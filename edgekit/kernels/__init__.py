@@ -138,8 +138,9 @@ class Kernels:
 def _readable(array: np.ndarray, name: str, shape: Optional[Shape]) -> np.ndarray:
     """The array in the order in which a program reads it, through its address."""
     if shape is not None:
-        sides = array.shape[1:] + (1,) * (3 - len(array.shape[1:]))
-        if array.dtype != np.float32 or array.shape[:1] != (1,) or sides != shape:
+        # Sides of one do not count: a row may be read as channels or as a picture's row.
+        sides, those = ([side for side in each if side != 1] for each in (array.shape[1:], shape))
+        if array.dtype != np.float32 or array.shape[:1] != (1,) or sides != those:
             wanted = " x ".join(map(str, (1, *shape)))
             found = " x ".join(map(str, array.shape)) or "a single"
             raise BackendError(f"{name} is read as {wanted} float32, and is {found} {array.dtype}")

@@ -320,7 +320,7 @@ def test_inputs_that_may_not_be_written_or_lie_in_another_order_are_taken(
         np.zeros((1, 3, 6, 6), ">f4"),
         np.zeros((1, 3, 6, 5), np.float32),
         np.zeros((2, 3, 6, 6), np.float32),
-        np.zeros((1, 3, 6, 6, 1), np.float32),
+        np.zeros((1, 6, 3, 6), np.float32),
         np.zeros((), np.float32),
         np.zeros((1, 108), np.float32),
     ],

@@ -1,0 +1,147 @@
+"""When the backend `native` is taken without being asked for, and what leaves its programs alone."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Dict
+
+import pytest
+
+import edgekit
+from edgekit import cli
+from edgekit.bundle import Bundle, read_bundle
+from edgekit.errors import BackendError
+from edgekit.runtime.backends import open_backend
+from edgekit.runtime.device.fingerprint import fingerprint_of
+from edgekit.runtime.loading import choose_variants
+from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
+from edgekit.runtime.quickest import quickest, worth_measuring
+from edgekit.runtime.variants import variant_choices
+from tests.runtime.programs import write_native
+
+BENCH = ["--runs", "3", "--warmup", "0", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _compiler(needs_compiler: None) -> None:
+    """Nothing here runs without one."""
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return write_native(str(tmp_path / "native.edgekit"))
+
+
+@pytest.fixture
+def without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+
+def measured(bundle: Bundle, **ms: float) -> None:
+    """Keep profiles of this device in which every stage takes so long on these backends."""
+    for name, duration in ms.items():
+        with open_backend(name, threads=1) as backend:
+            fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
+        chosen = choose_variants(bundle.manifest, name, None, None)
+        stages = {stage: StageProfile(variant, (duration,) * 5) for stage, variant in chosen.items()}
+        write_profile(bundle, Profile(fingerprint, bundle_hash(bundle), stages))
+
+
+def taken(bundle: Bundle, **options: object) -> str:
+    with edgekit.load(bundle.path, threads=1, warmup=0, **options) as session:  # type: ignore[arg-type]
+        return session.backend.name
+
+
+def test_it_is_taken_only_where_both_were_measured_here_and_it_was_quicker(bundle: Bundle) -> None:
+    assert taken(bundle) == "onnxruntime"
+    measured(bundle, native=1.0)
+    assert taken(bundle) == "onnxruntime", "it is not known how long that one takes"
+    measured(bundle, onnxruntime=2.0)
+    assert taken(bundle) == "native"
+    assert taken(bundle, backend="onnxruntime") == "onnxruntime"
+    assert taken(bundle, variants={"stage2": "plain"}) == "onnxruntime"
+    assert taken(bundle, providers=["CPUExecutionProvider"]) == "onnxruntime"
+    measured(bundle, onnxruntime=1.0)
+    assert taken(bundle) == "onnxruntime", "a tie changes nothing"
+
+
+def test_of_several_that_were_measured_the_quickest_is_taken(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: Dict[str, float] = {"onnxruntime": 3.0, "openvino": 1.0, "native": 2.0}
+
+    def known(asked: Bundle, name: str, threads: int) -> Profile:
+        with open_backend("native", threads=1) as backend:
+            fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
+        return Profile(fingerprint, "", {"stage1": StageProfile("plain", (times[name],))})
+
+    monkeypatch.setattr("edgekit.runtime.quickest._measured_anywhere", lambda asked: set(times))
+    monkeypatch.setattr("edgekit.runtime.quickest._measured_here", known)
+    assert quickest(bundle, 1) == "openvino"
+    times["openvino"] = 2.5
+    assert quickest(bundle, 1) == "native"
+    times["onnxruntime"] = 2.01
+    assert quickest(bundle, 1) == "onnxruntime", "less than two hundredths are none"
+
+
+def test_where_the_compiler_is_gone_what_it_had_won_runs_on_onnx_runtime(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(bundle, native=1.0, onnxruntime=2.0)
+    monkeypatch.setenv("CC", "/nonexistent")
+    assert taken(bundle) == "onnxruntime"
+    assert worth_measuring(bundle) == []
+
+
+def test_bench_says_so_where_nobody_has_measured_it_and_measures_the_quicker_from_then_on(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", bundle.path, *BENCH]) == 0
+    assert "--backend native` measures them" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["bench", bundle.path, *BENCH, "--backend", "native"]) == 0
+    assert len(os.listdir(os.path.join(bundle.path, "profiles"))) == 2
+    measured(bundle, native=1.0, onnxruntime=2.0)
+    capsys.readouterr()
+    assert cli.main(["bench", bundle.path, *BENCH]) == 0
+    said = capsys.readouterr().out
+    assert "native " in said and "measures them" not in said
+
+
+def test_without_onnx_runtime_it_is_the_usual_one(
+    bundle: Bundle, without_onnx_runtime: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert taken(bundle) == "native"
+    for verb in (["verify", bundle.path, "--all-variants"], ["bench", bundle.path, *BENCH]):
+        assert cli.main(verb) == 0
+        assert "native " in capsys.readouterr().out
+
+
+def test_without_both_it_says_what_to_install(
+    tmp_path: Path, bundle: Bundle, without_onnx_runtime: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partly = write_native(str(tmp_path / "partly.edgekit"), stages=(1, 2))
+    with pytest.raises(BackendError, match="ONNX Runtime is not installed"):
+        edgekit.load(partly.path)
+    monkeypatch.setenv("CC", "/nonexistent")
+    with pytest.raises(BackendError, match="ONNX Runtime is not installed"):
+        edgekit.load(bundle.path)
+
+
+def test_other_backends_never_see_its_programs(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    read = read_bundle(bundle.path).manifest
+    for backend in ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx"):
+        assert set(choose_variants(read, backend, None, None).values()) == {"plain"}
+        assert variant_choices(read, backend) == [{"stage1": "plain", "stage2": "plain", "stage3": "plain"}]
+    assert cli.main(["verify", bundle.path, "--all-variants", "--backend", "onnxruntime"]) == 0
+    assert " native" not in capsys.readouterr().out
+
+
+def test_doctor_says_whether_it_can_be_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["doctor"]) == 0
+    assert "compiler       gcc" in capsys.readouterr().out.replace("clang", "gcc")
+    monkeypatch.setenv("CC", "/nonexistent")
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "compiler       not installed" in said and "native         not installed" in said
