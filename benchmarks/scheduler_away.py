@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ class Gap(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What the hypervisor has taken from all cores, in ms and only in steps of 10; how long each thread of ours was ready and waited."""
+    """What the hypervisor has taken from all cores, in ms and only in steps of 10; how long each thread of ours was ready
+    and waited, by its number, and that of the one that asks."""
 
     stolen_ms: float
     waited_ms: dict[str, float]
+    caller: str
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,20 @@ class Away:
             may run one. Neither a neighbour nor edgekit can do that: the machine was away, or its kernel at work.
         cores: on so many cores one did.
         stolen_ms: so much of it the hypervisor counts, in steps of 10 ms.
-        waited_ms: the longest that one thread of this process was ready to run, and others ran.
+        waited_ms: the longest that one thread of this process was ready to run, and others ran, or the kernel did.
+        caller_waited_ms: the same of the thread that called.
     """
 
     gap_ms: float | None
     cores: int
     stolen_ms: float
     waited_ms: float
+    caller_waited_ms: float
 
     @property
     def machine_ms(self) -> float:
-        """How long the machine was away at least, by its clocks or by its hypervisor."""
-        return max(self.gap_ms or 0.0, self.stolen_ms)
+        """How long the machine was away, by its clocks; where nobody may run any, by its hypervisor, whose steps are coarse."""
+        return self.stolen_ms if self.gap_ms is None else self.gap_ms
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,9 @@ class Watch:
     def away(self, begun: float, ended: float, before: Counts, after: Counts) -> Away:
         """What was away from ``begun`` to ``ended``, in ms, at whose beginning and end the counts were these."""
         gap_ms, cores = within(self.gaps, begun, ended)
-        waited = [ms - before.waited_ms.get(thread, 0.0) for thread, ms in after.waited_ms.items()]
-        return Away(gap_ms, cores, after.stolen_ms - before.stolen_ms, max(waited, default=0.0))
+        waited = {thread: ms - before.waited_ms.get(thread, 0.0) for thread, ms in after.waited_ms.items()}
+        stolen_ms, longest_ms = after.stolen_ms - before.stolen_ms, max(waited.values(), default=0.0)
+        return Away(gap_ms, cores, stolen_ms, longest_ms, waited.get(after.caller, 0.0))
 
 
 def within(gaps: Sequence[Gap] | None, begun: float, ended: float) -> tuple[float | None, int]:
@@ -149,7 +155,7 @@ def counts() -> Counts:
             waited[thread] = int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1]) * 1e-6
     except (OSError, IndexError):  # another system, or a thread that has just ended
         pass
-    return Counts(stolen_ms, waited)
+    return Counts(stolen_ms, waited, str(threading.get_native_id()))
 
 
 def look(core: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scheduler_away import Away
 from benchmarks.scheduler_figures import most_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,9 +87,9 @@ def _late(cells: list[dict[str, Any]]) -> Iterator[str]:
         if one["late"] and cell["priority"] == "realtime"
     ]
     if late:
-        yield "The late ones in real time. Hypervisor: what it says it took, in steps of 10 ms; waited: the longest that a thread of this process was ready and another ran."
+        yield "The late ones in real time. Hypervisor: what it says it took, in steps of 10 ms; waited: the longest that any thread of this process was ready to run and did not, and the caller's own."
         yield ""
-        yield "| live | budget ms | late by ms | exit | last stage | it took, predicted ms | it ended after the deadline, ms | clock stood still ms (cores) | hypervisor ms | waited ms |"
+        yield "| live | budget ms | late by ms | exit | last stage | it took, predicted ms | it ended after the deadline, ms | clock stood still ms (cores) | hypervisor ms | waited, the caller ms |"
         yield "|---|---:|---:|---:|---|---:|---:|---:|---:|---:|"
         yield from late
         yield ""
@@ -103,7 +104,7 @@ def _late(cells: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _away(one: dict[str, Any]) -> bool:
-    return bool(one["away"]["gap_ms"] or one["away"]["stolen_ms"])
+    return Away(**one["away"]).machine_ms > 0
 
 
 def _told(one: dict[str, Any], budget_ms: float) -> str:
@@ -117,7 +118,7 @@ def _told(one: dict[str, Any], budget_ms: float) -> str:
         took = f"{spent:.2f}, {predicted:.2f}" if predicted is not None else f"{spent:.2f}"
         ended = f"{begun + spent - budget_ms:+.2f}"
     still = "-" if away["gap_ms"] is None else f"{away['gap_ms']:.2f} ({away['cores']})"
-    return f"{late_by} | {one['exit']} | {last} | {took} | {ended} | {still} | {away['stolen_ms']:.0f} | {away['waited_ms']:.2f}"
+    return f"{late_by} | {one['exit']} | {last} | {took} | {ended} | {still} | {away['stolen_ms']:.0f} | {away['waited_ms']:.2f}, {away['caller_waited_ms']:.2f}"
 
 
 def _commits(commits: dict[str, list[str]]) -> Iterator[str]:

@@ -20,7 +20,7 @@ def cell(*noted: Noted) -> LiveCell:
 
 
 def noted(over_ms: float, gap_ms: float | None = 0.0, stolen_ms: float = 0.0, late: bool = True) -> Noted:
-    away = Away(gap_ms, 1 if gap_ms else 0, stolen_ms, 0.2)
+    away = Away(gap_ms, 1 if gap_ms else 0, stolen_ms, 0.2, 0.1)
     return Noted(7, late, over_ms, 1, ((1.0, 6.0, 5.5),), "stage2", 0.9, 0.4, away)
 
 
@@ -34,13 +34,16 @@ def test_only_what_lies_within_a_frame_counts_of_a_clock_that_stood_still() -> N
 def test_a_frame_is_told_what_was_counted_while_it_ran_and_nothing_from_before() -> None:
     watch = Watch()
     watch.gaps = [Gap(0, 10.0, 15.0)]
-    before, after = Counts(100.0, {"1": 4.0, "2": 1.0}), Counts(110.0, {"1": 4.25, "2": 3.0, "3": 0.5})
-    assert watch.away(12.0, 40.0, before, after) == Away(3.0, 1, 10.0, 2.0)
+    before, after = (
+        Counts(100.0, {"1": 4.0, "2": 1.0}, "1"),
+        Counts(110.0, {"1": 4.25, "2": 3.0, "3": 0.5}, "1"),
+    )
+    assert watch.away(12.0, 40.0, before, after) == Away(3.0, 1, 10.0, 2.0, 0.25)
 
 
 def test_every_late_frame_counts_and_beside_it_is_told_whether_the_machine_was_away_as_long() -> None:
     seen = cell(
-        noted(22.0, 22.5), noted(0.25), noted(3.0, 1.0), noted(4.0, 0.0, 10.0), noted(-2.0, 1.5, late=False)
+        noted(22.0, 22.5), noted(0.25), noted(3.0, 1.0), noted(4.0, None, 10.0), noted(-2.0, 1.5, late=False)
     )
     assert (seen.late, seen.late_away) == (4, 2)
     assert seen.overshoot_here_ms == 0.25
@@ -59,7 +62,7 @@ def test_the_page_lists_late_frames_with_what_the_machine_did_meanwhile() -> Non
         }
     )
     assert (
-        "| quiet | 10.0 | 22.00 | 1 | 1, then stage2 cut | 6.00, 5.50 | -3.00 | 22.50 (1) | 0 | 0.20 |"
+        "| quiet | 10.0 | 22.00 | 1 | 1, then stage2 cut | 6.00, 5.50 | -3.00 | 22.50 (1) | 0 | 0.20, 0.10 |"
         in lines
     )
     assert "the machine was away in 2 of 800 frames; 1 were late." in lines
