@@ -24,7 +24,7 @@ from torch import nn
 import edgekit
 from benchmarks import machine, runtimes
 from benchmarks.condensenet_rivals import densenet121, mobilenet_v2
-from benchmarks.dense_copies import Copies, copies
+from benchmarks.dense_copies import Copies, copies, program_copies
 from benchmarks.runtimes import SPIN_WITHIN_RUNS
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
@@ -34,10 +34,13 @@ from edgekit.export.lowering.condensenet import LoweredCondenseNet
 from edgekit.export.macs import CostCounter
 from edgekit.export.passes import simplify
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
+from edgekit.program import Program, decode
 from edgekit.runtime.device.system import peak_memory_bytes
+from edgekit.runtime.session import Session
 
-OURS, EAGER, PLAIN, OPENVINO, MNN = (
-    "edgekit",
+OURS, NATIVE, EAGER, PLAIN, OPENVINO, MNN = (
+    "edgekit, ONNX Runtime",
+    "edgekit, native",
     "PyTorch eager",
     "plain export, ONNX Runtime",
     "plain export, OpenVINO",
@@ -108,13 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     races: dict[str, dict[str, object]] = json.loads(path.read_text())["networks"] if path.is_file() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in [name for name in (*NETWORKS, *RIVALS) if options.only in name]:
-            found, times, choice, copied = race(name, options.threads, rounds, runs, Path(scratch))
-            figures = [*judged(name, times), *judged_choice(name, choice), *judged_copies(name, copied)]
+            found, times, choice, copied, moved = race(name, options.threads, rounds, runs, Path(scratch))
+            figures = [
+                *judged(name, times),
+                *judged_choice(name, choice),
+                *judged_copies(name, copied, moved),
+            ]
             races[name] = {
                 "rows": [asdict(row) for row in found],
                 "figures": [{**asdict(f), "reached": f.reached} for f in figures],
                 "machine": dict(machine.describe(options.threads)), "rounds": rounds, "runs": runs, "choice": choice,
-                "copies": {graph: compact(one) for graph, one in copied.items()},
+                "copies": {graph: compact(one) for graph, one in copied.items()}, "native_copies_bytes": moved,
                 "peak_memory_bytes": peak_memory_bytes(),  # of this process, with every runtime in it
             }  # fmt: skip
             ordered = {one: races[one] for one in (*NETWORKS, *RIVALS) if one in races}
@@ -130,8 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def race(
     name: str, threads: int, rounds: int, runs: int, scratch: Path
-) -> tuple[list[Row], Times, list[dict[str, object]], dict[str, Copies]]:
-    """Time one network in every runtime, in turns; also the times by which ours were chosen, and what its graphs copy."""
+) -> tuple[list[Row], Times, list[dict[str, object]], dict[str, Copies], int | None]:
+    """Time one network in every runtime, in turns; also the times by which ours were chosen, and what its graphs and program copy."""
     print(name, file=sys.stderr)
     options = NETWORKS.get(name)
     net = RIVALS[name]() if options is None else random_net(options)
@@ -142,28 +149,32 @@ def race(
     contenders = plain_contenders(net, picture, threads, scratch / "plain.onnx")
     choice: list[dict[str, object]] = []
     copied: dict[str, Copies] = {}
-    session = None
+    moved: int | None = None
+    sessions: list[Session] = []
     if options is not None:
         assert isinstance(net, CondenseNet)
         bundle = exported(net, options, scratch)
         graphs = {PLAIN: (scratch / "plain.onnx").read_bytes(), **ours_to_count(bundle, net, picture)}
         copied = {each: copies(graph, net.options, side) for each, graph in graphs.items()}
+        moved = program_copies(program_of(bundle))
         kept = bundle.manifest.provenance["measured"]
         choice = list(kept["times"]) if isinstance(kept, dict) else []
-        session = edgekit.load(bundle.path, threads=threads)
         array = picture.numpy()
-        contenders[OURS] = lambda: session.infer(image=array)
+        for title, backend in ((OURS, "onnxruntime"), (NATIVE, "native")):
+            session = edgekit.load(bundle.path, backend=backend, threads=threads)
+            sessions.append(session)
+            contenders[title] = partial(session.infer, image=array)
     turns: dict[str, Contender] = {each: whole(each, call) for each, call in contenders.items()}
     turns[PRODUCT] = machine.matrix_product(threads, PRODUCT, SPIN_WITHIN_RUNS)
     times = interleave(turns, rounds, runs)
-    if session is not None:
+    for session in sessions:
         session.close()
     peak = machine.PRODUCT_GFLOP / times.median(PRODUCT) * 1e3
     rows = []
     for runtime in contenders:
         gflops = 2 * cost.macs / times.median(runtime) / 1e6
         rows.append(Row(name, runtime, times.median(runtime), gflops, gflops / peak))
-    return rows, times, choice, copied
+    return rows, times, choice, copied, moved
 
 
 def random_net(options: Mapping[str, object]) -> CondenseNet:
@@ -183,6 +194,13 @@ def exported(net: nn.Module, options: Mapping[str, object], scratch: Path) -> Bu
     return edgekit.export(
         model="condensenet", checkpoint=checkpoint, target="cpu", config=config, out=out, overwrite=True
     )
+
+
+def program_of(bundle: Bundle) -> Program:
+    """The program of a bundle's only stage."""
+    (stage,) = bundle.manifest.stages
+    path = next(variant.graph for variant in stage.variants if variant.runtime == "native")
+    return decode(bundle.read_bytes(path), path)
 
 
 def ours_to_count(bundle: Bundle, net: CondenseNet, picture: torch.Tensor) -> dict[str, bytes]:
@@ -228,7 +246,8 @@ def judged(name: str, times: Times) -> list[Figure]:
         return []
     peers, bar = BARS[name]
     best = min((peer for peer in peers if peer in times), key=times.median)
-    return [Figure(f"{name}: time of {best} (the best of these peers)", bar, times.ratio([OURS], [best]))]
+    ours = min((OURS, NATIVE), key=times.median)  # which `load` takes once `bench` has measured both
+    return [Figure(f"{name}: {ours} / {best} (the best of these peers)", bar, times.ratio([ours], [best]))]
 
 
 def judged_choice(name: str, choice: Sequence[Mapping[str, object]]) -> list[Figure]:
@@ -244,9 +263,11 @@ def judged_choice(name: str, choice: Sequence[Mapping[str, object]]) -> list[Fig
     ]
 
 
-def judged_copies(name: str, copied: Mapping[str, Copies]) -> list[Figure]:
-    """What dense connectivity copies, layer by layer: the graph chosen by its time, and the one made to copy nothing."""
+def judged_copies(name: str, copied: Mapping[str, Copies], moved: int | None) -> list[Figure]:
+    """What dense connectivity copies, layer by layer: native's program, the graph chosen by its time, and the one made to copy nothing."""
     found = []
+    if moved is not None:
+        found.append(Figure(f"{name}: bytes that native's program copies, all layers together", 0.0, moved))
     if CHOSEN in copied:
         worst = copied[CHOSEN].worst_layer
         found.append(

@@ -18,6 +18,7 @@ import onnx
 
 from benchmarks.graph_profile import recorded
 from edgekit.models.condensenet import CondenseNetOptions
+from edgekit.program import STEPS, Program
 
 JOINING = ("Concat", "Slice", "Split")
 MOVING = ("Gather", "Transpose", "ReorderInput", "ReorderOutput")
@@ -53,6 +54,22 @@ class Copies:
             added = accumulate(layer.added for layer in block)
             worst = max(worst, *(c / a for c, a in zip(copied, added, strict=True)))
         return worst
+
+
+def program_copies(program: Program) -> int:
+    """The bytes that steps of a program set elsewhere without computing anything."""
+    found, at = 0, 0
+    while at < len(program.words):
+        name = list(STEPS)[program.words[at]]
+        said = dict(
+            zip(STEPS[name], map(int, program.words[at + 2 : at + program.words[at + 1]]), strict=True)
+        )
+        if name == "copy":
+            found += said["count"]
+        elif name == "phases":
+            found += said["channels"] * said["stride"] ** 2 * said["rows"] * said["columns"]
+        at += int(program.words[at + 1])
+    return found * program.constants.itemsize
 
 
 def copies(graph: bytes, options: CondenseNetOptions, side: int) -> Copies:
