@@ -14,10 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Floats of a vector; how many vectors of pixels, and how many single pixels beside MANY outputs, have their sums in registers. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define LANES 16
 #define WIDE 6
+#define SPAN 20
 typedef __m512 vec;
 #define LOAD(p) _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps(p, v)
@@ -28,6 +30,7 @@ typedef __m512 vec;
 #include <immintrin.h>
 #define LANES 8
 #define WIDE 3
+#define SPAN 6
 typedef __m256 vec;
 #define LOAD(p) _mm256_loadu_ps(p)
 #define STORE(p, v) _mm256_storeu_ps(p, v)
@@ -38,6 +41,7 @@ typedef __m256 vec;
 #include <arm_neon.h>
 #define LANES 4
 #define WIDE 6
+#define SPAN 6
 typedef float32x4_t vec;
 #define LOAD(p) vld1q_f32(p)
 #define STORE(p, v) vst1q_f32(p, v)
@@ -47,6 +51,7 @@ typedef float32x4_t vec;
 #else
 #define LANES 4
 #define WIDE 3
+#define SPAN 2
 typedef float vec __attribute__((vector_size(16)));
 static inline vec LOAD(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 static inline void STORE(float *p, vec v) { memcpy(p, &v, sizeof v); }
@@ -58,7 +63,6 @@ static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b
 /* Outputs whose weights are held together, of edgekit/program.py: with few of them a vector is of pixels, with many of outputs. */
 #define FEW 4
 #define MANY 16
-#define SPAN 12 /* pixels whose sums are held at once where a vector is of outputs */
 _Static_assert(TILE >= (SPAN + LANES - 1) / LANES * LANES, "packed taps lie TILE apart");
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
@@ -169,18 +173,18 @@ typedef struct {
                            const int *restrict offset, const float *restrict bias, float *arena,                      \
                            const int *restrict out, int outputs, long at, const float *mask, const float *limits) {   \
         vec sum[P][MANY / LANES];                                                                                     \
-        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
+        _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                          \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] = LOAD(bias + v * LANES);        \
         for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
             const float *from = base + offset[tap];                                                                   \
             vec w[MANY / LANES];                                                                                      \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) w[v] = LOAD(weight + v * LANES);           \
-            _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                      \
+            _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                      \
                 _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] += w[v] * ALL(from[p]);      \
         }                                                                                                             \
         vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
         float found[P][MANY];                                                                                         \
-        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
+        _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                          \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++)                                            \
                 STORE(found[p] + v * LANES, MIN(MAX(sum[p][v], low), high) * ALL(mask[at + p]));                      \
         for (int o = 0; o < outputs; o++)                                                                             \
@@ -220,18 +224,53 @@ static const kernel KERNELS[WIDE][FEW] = {
 
 ACROSS(1)
 ACROSS(2)
+#if SPAN > 2
 ACROSS(3)
 ACROSS(4)
 ACROSS(5)
 ACROSS(6)
+#endif
+#if SPAN > 6
 ACROSS(7)
 ACROSS(8)
 ACROSS(9)
 ACROSS(10)
 ACROSS(11)
 ACROSS(12)
+ACROSS(13)
+ACROSS(14)
+ACROSS(15)
+ACROSS(16)
+ACROSS(17)
+ACROSS(18)
+ACROSS(19)
+ACROSS(20)
+#endif
 static const across ACROSSES[SPAN] = {
-    across_1, across_2, across_3, across_4, across_5, across_6, across_7, across_8, across_9, across_10, across_11, across_12,
+    across_1,
+    across_2,
+#if SPAN > 2
+    across_3,
+    across_4,
+    across_5,
+    across_6,
+#endif
+#if SPAN > 6
+    across_7,
+    across_8,
+    across_9,
+    across_10,
+    across_11,
+    across_12,
+    across_13,
+    across_14,
+    across_15,
+    across_16,
+    across_17,
+    across_18,
+    across_19,
+    across_20,
+#endif
 };
 
 static inline void relax(void) {
@@ -252,41 +291,45 @@ static before before_of(const program *p, int scale, int shift, int floor, int c
     return (before){p->constants[scale + channel], p->constants[shift + channel], p->constants[floor + channel]};
 }
 
-/* Rows and columns of one phase (row % stride, column % stride) of a picture; what is outside of it is zero. */
-static void one_phase(const float *restrict from, int height, int width, int from_pitch, int stride, int row, int column,
-                      float *restrict to, int rows, int columns, int pitch) {
-    int inside = width > column ? (width - column + stride - 1) / stride : 0;
-    if (inside > columns) inside = columns;
-    for (int r = 0; r < rows; r++, to += pitch) {
-        int y = r * stride + row, q = 0;
-        if (y < height) {
-            const float *line = from + (long)y * from_pitch + column;
-            if (stride == 1)
-                memcpy(to, line, inside * sizeof *to);
-            else if (stride == 2)
-                for (int c = 0; c < inside; c++) to[c] = line[2 * c];
-            else
-                for (int c = 0; c < inside; c++) to[c] = line[(long)c * stride];
-            q = inside;
-        }
-        for (; q < columns; q++) to[q] = 0;
+/* One row of every column phase (column % stride) of a picture, out of a row of it or of zeros where it has none. */
+static void split_row(const float *restrict from, int width, int stride, float *arena, const int *planes, long at, int columns) {
+    if (!from) {
+        for (int c = 0; c < stride; c++) memset(arena + planes[c] + at, 0, columns * sizeof *arena);
+        return;
     }
+    int whole = width / stride < columns ? width / stride : columns;
+    if (stride == 1)
+        memcpy(arena + planes[0] + at, from, whole * sizeof *arena);
+    else if (stride == 2) {
+        float *restrict even = arena + planes[0] + at, *restrict odd = arena + planes[1] + at;
+        for (int q = 0; q < whole; q++) even[q] = from[2 * q], odd[q] = from[2 * q + 1];
+    } else
+        for (int c = 0; c < stride; c++)
+            for (int q = 0; q < whole; q++) arena[planes[c] + at + q] = from[(long)q * stride + c];
+    for (int q = whole; q < columns; q++)
+        for (int c = 0; c < stride; c++) {
+            long x = (long)q * stride + c;
+            arena[planes[c] + at + q] = x < width ? from[x] : 0;
+        }
+}
+
+/* An item is a channel's rows of one phase (row % stride). */
+static void split(const float *from, int height, int width, int from_pitch, int stride, float *arena, const int *planes, int item,
+                  int rows, int columns, int pitch) {
+    for (int r = 0, y = item % stride; r < rows; r++, y += stride)
+        split_row(y < height ? from + (long)y * from_pitch : 0, width, stride, arena, planes + item * stride, (long)r * pitch,
+                  columns);
 }
 
 static void import_item(const machine *m, const program *p, const import_step *a, int item) {
-    int channel = item / a->stride, row = item % a->stride;
-    const float *from = m->inputs[a->input] + (long)channel * a->height * a->width;
-    for (int column = 0; column < a->stride; column++)
-        one_phase(from, a->height, a->width, a->width, a->stride, row, column,
-                  p->arena + p->table[a->planes + item * a->stride + column], a->rows, a->columns, a->pitch);
+    const float *from = m->inputs[a->input] + (long)(item / a->stride) * a->height * a->width;
+    split(from, a->height, a->width, a->width, a->stride, p->arena, p->table + a->planes, item, a->rows, a->columns, a->pitch);
 }
 
 static void phases_item(const program *p, const phases_step *a, int item) {
-    int channel = item / a->stride, row = item % a->stride;
-    const float *from = p->arena + p->table[a->sources + channel];
-    for (int column = 0; column < a->stride; column++)
-        one_phase(from, a->height, a->width, a->source_pitch, a->stride, row, column,
-                  p->arena + p->table[a->planes + item * a->stride + column], a->rows, a->columns, a->pitch);
+    const float *from = p->arena + p->table[a->sources + item / a->stride];
+    split(from, a->height, a->width, a->source_pitch, a->stride, p->arena, p->table + a->planes, item, a->rows, a->columns,
+          a->pitch);
 }
 
 static int divided(int count, int by) { return (count + by - 1) / by; }
@@ -450,6 +493,14 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
     }
 }
 
+/* For who waits for another thread: busily at first, then asleep, since that one may need this very processor. */
+static void rest(int spins) {
+    if (spins < 4000)
+        relax();
+    else
+        nanosleep(&(struct timespec){0, 20000}, 0);
+}
+
 /* Take items of a step until there are none: 0, or 1 when another run has begun or this one was cancelled. */
 static int take(const machine *m, const program *p, work_step *s, uint32_t run, int who, const volatile int *cancel) {
     for (;;) {
@@ -460,7 +511,7 @@ static int take(const machine *m, const program *p, work_step *s, uint32_t run, 
         if (cancel && *cancel) {
             /* Nobody takes more of it; wait for what was taken. */
             item = (uint32_t)atomic_exchange(&s->taken, 0);
-            while (atomic_load(&s->done) < (int)item) relax();
+            for (int spins = 0; atomic_load(&s->done) < (int)item; spins++) rest(spins);
             return 1;
         }
         if (!atomic_compare_exchange_weak(&s->taken, &seen, seen + 1)) continue;
@@ -469,14 +520,11 @@ static int take(const machine *m, const program *p, work_step *s, uint32_t run, 
     }
 }
 
-/* Until the others have done what they took: busily at first, then asleep, since they may need this very processor. */
+/* Until the others have done what they took. */
 static int wait_for(work_step *s, uint32_t run) {
     for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
         if ((uint32_t)(atomic_load(&s->taken) >> 32) != run) return 1;
-        if (spins < 4000)
-            relax();
-        else
-            nanosleep(&(struct timespec){0, 20000}, 0);
+        rest(spins);
     }
     return 0;
 }

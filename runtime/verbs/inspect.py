@@ -246,6 +246,8 @@ def _variants(stage: StageSpec) -> List[List[str]]:
     rows = []
     for index, variant in enumerate(stage.variants):
         default_of = sorted(backend for backend, name in stage.defaults.items() if name == variant.name)
+        if variant.runtime is not None and variant.runtime not in default_of:
+            default_of.append(f"({variant.runtime} only)")
         name = stage.name if index == 0 else ""
         rows.append(
             [

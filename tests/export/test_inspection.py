@@ -10,6 +10,7 @@ import pytest
 
 from edgekit import cli
 from edgekit.bundle import Bundle, write_bundle
+from tests.runtime.programs import write_native
 from tests.toy_graphs import COLUMNS, ROWS, Node, graph, stereo_files, stereo_manifest
 
 FLAT = (1, 1, ROWS, COLUMNS)
@@ -97,3 +98,11 @@ def test_quantised_nodes_are_refused_where_there_is_no_int8(
     bundle = write_bundle(str(tmp_path / "q.edgekit"), stereo_manifest(files), files)
     assert cli.main(["inspect", bundle.path, "--for", "jetson-tx2"]) == 1
     assert "jetson-tx2 has no INT8; export with --precision float32" in capsys.readouterr().out
+
+
+def test_programs_of_the_native_backend_are_no_graphs_to_ask_about(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_native(str(tmp_path / "native.edgekit"))
+    assert cli.main(["inspect", bundle.path, "--for", "jetson-tx2", "--json"]) == 0
+    assert {one["variant"] for one in json.loads(capsys.readouterr().out)["graphs"]} == {"plain"}

@@ -12,12 +12,16 @@ from edgekit import cli
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BackendError
 from edgekit.runtime.backends import open_backend
+from edgekit.runtime.backends.tensorrt import TensorRT
+from edgekit.runtime.building.plan import Options, plan_build
 from edgekit.runtime.device.fingerprint import fingerprint_of
+from edgekit.runtime.device.priority import may_be_realtime
 from edgekit.runtime.loading import choose_variants
 from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.quickest import quickest, worth_measuring
 from edgekit.runtime.variants import variant_choices
 from tests.runtime.programs import write_native
+from tests.runtime.robot import robot
 
 BENCH = ["--runs", "3", "--warmup", "0", "--threads", "1"]
 
@@ -134,6 +138,30 @@ def test_other_backends_never_see_its_programs(bundle: Bundle, capsys: pytest.Ca
         assert variant_choices(read, backend) == [{"stage1": "plain", "stage2": "plain", "stage3": "plain"}]
     assert cli.main(["verify", bundle.path, "--all-variants", "--backend", "onnxruntime"]) == 0
     assert " native" not in capsys.readouterr().out
+
+
+def test_no_engine_is_built_of_its_programs(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    robot(monkeypatch, "8.2")
+    with open_backend("tensorrt") as backend:
+        assert isinstance(backend, TensorRT)
+        assert {step.variant for step in plan_build(bundle, backend, Options())} == {"plain"}
+
+
+def test_its_threads_have_the_priority_of_what_loads_the_stages(bundle: Bundle) -> None:
+    def in_real_time() -> int:
+        tasks = [int(task) for task in os.listdir("/proc/self/task")]
+        return sum(os.sched_getscheduler(task) == os.SCHED_FIFO for task in tasks)
+
+    allowed = may_be_realtime()  # which not every machine does
+    before = in_real_time()
+    with edgekit.load(bundle.path, backend="native", threads=3, priority="realtime" if allowed else "normal"):
+        assert in_real_time() - before == (2 if allowed else 0)  # the third is the caller
+    assert in_real_time() == before
+
+
+def test_inspect_says_that_they_are_its_alone(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", bundle.path]) == 0
+    assert capsys.readouterr().out.count("native   (native only)") == 3
 
 
 def test_doctor_says_whether_it_can_be_used(
