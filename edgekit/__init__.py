@@ -83,8 +83,9 @@ def load(
 
     Args:
         path: the bundle's directory.
-        backend: ``onnxruntime``, ``openvino`` (PCs), ``tensorrt`` or ``tensorrt_rtx``; by default TensorRT where `edgekit build` has built
-            engines, else ONNX Runtime, or OpenVINO where `edgekit bench` has measured both here and it was quicker.
+        backend: ``onnxruntime``, ``openvino`` (PCs), ``native``, ``tensorrt`` or ``tensorrt_rtx``; by default TensorRT where `edgekit
+            build` has built engines, else ONNX Runtime, or OpenVINO or native where `edgekit bench` has measured both here and it was
+            quicker.
         providers: ONNX Runtime's execution providers, best first; by default the CPU.
         threads: CPU threads of a stage; by default one per core that this process may use.
         variants: graph to take per stage, such as ``{"stage2": "banded"}``; by default what was measured to be fastest.

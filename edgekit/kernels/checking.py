@@ -16,7 +16,7 @@ MOST = (
 )  # floats of an arena, and of anything that is counted: 1 GB, and products by small numbers stay whole
 MOST_OUTPUTS = 1 << 16  # of a convolution's group
 LONGEST_STEP = 1 << 15  # a window's side or a stride
-NARROWEST = 8  # elements of a piece of a convolution, on the processor with the shortest vectors
+NARROWEST = 2  # elements of a piece of a convolution, on the processor with the shortest vectors
 
 
 class Unit(NamedTuple):

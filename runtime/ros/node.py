@@ -28,7 +28,7 @@ class Options(NamedTuple):
         bundle: path of the bundle; needed.
         budget_ms: from a pair's arrival to its last answer; 0 for no limit.
         policy: ``deadline``, or the stage at whose exit every frame ends.
-        backend: ``onnxruntime``, ``openvino`` or ``tensorrt``; empty for the bundle's own choice.
+        backend: ``onnxruntime``, ``openvino``, ``native`` or ``tensorrt``; empty for the bundle's own choice.
         threads: CPU threads; 0 for one per core.
         spin: threads of a stage wait for each other by spinning; see `edgekit.load`.
         priority: ``normal`` or ``realtime``.
