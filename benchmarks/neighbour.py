@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
-import threading
+import sys
+import time
+from pathlib import Path
 from types import TracebackType
 
-LONGEST_S = 600  # stress-ng ends by itself after so long, whatever becomes of us
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_S = 600  # it ends by itself after so long, whatever becomes of us
 
 
 class Missing(Exception):
@@ -18,59 +22,68 @@ class Missing(Exception):
 class Neighbour:
     """Keeps ``cores`` busy while the context is open; with ``period_s``, so long on and so long off in turns.
 
+    Another process switches it on and off. A thread of the one that measures kept all its other threads waiting while it started
+    one: Python holds its lock until the new process has its program, for ms where that one gets no processor.
+
     Raises:
         Missing: stress-ng is not installed.
     """
 
     def __init__(self, cores: int, period_s: float | None = None) -> None:
-        self._command = ["stress-ng", "--cpu", str(cores), "--timeout", str(LONGEST_S), "--quiet"]
+        self._cores = cores
         self._period_s = period_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._over = threading.Event()
-        self._switch = threading.Thread(target=self._alternate, name="neighbour", daemon=True)
         if cores and shutil.which("stress-ng") is None:
             raise Missing(
                 "stress-ng is not installed: apt-get install stress-ng; without it nothing is said of neighbours"
             )
 
     def __enter__(self) -> Neighbour:
-        if self._command[2] == "0":
-            return self
-        if self._period_s is None:
-            self._start()
-        else:
-            self._switch.start()
+        if self._cores and self._period_s is None:
+            self._process = _busy(self._cores)
+        elif self._cores:
+            switch = [sys.executable, "-m", __name__, str(self._cores), str(self._period_s)]
+            self._process = subprocess.Popen(switch, cwd=ROOT)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        if self._switch.ident is not None:
-            self._switch.join()
-        self._stop()
-
-    def _alternate(self) -> None:
-        while not self._over.wait(self._period_s):
-            if self._process is None:
-                self._start()
-            else:
-                self._stop()
-
-    def _start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if self._process is not None:
+            _end(self._process)
 
 
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def alternate(count: int, period_s: float) -> None:
+    """Keep ``count`` cores free and busy in turns, until somebody ends this process or the one that began it is gone."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+    began, parent = time.monotonic(), os.getppid()
+    while os.getppid() == parent and time.monotonic() - began < LONGEST_S:
+        time.sleep(period_s)
+        busy = _busy(count)
+        try:
+            time.sleep(period_s)
+        finally:
+            _end(busy)
+
+
+def _busy(count: int) -> subprocess.Popen[bytes]:
+    command = ["stress-ng", "--cpu", str(count), "--timeout", str(LONGEST_S), "--quiet"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    alternate(int(sys.argv[1]), float(sys.argv[2]))
