@@ -19,7 +19,7 @@
 #include <immintrin.h>
 #define LANES 16
 #define WIDE 6
-#define SPAN 20
+#define SPAN 12
 typedef __m512 vec;
 #define LOAD(p) _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps(p, v)
@@ -173,18 +173,18 @@ typedef struct {
                            const int *restrict offset, const float *restrict bias, float *arena,                      \
                            const int *restrict out, int outputs, long at, const float *mask, const float *limits) {   \
         vec sum[P][MANY / LANES];                                                                                     \
-        _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                          \
+        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] = LOAD(bias + v * LANES);        \
         for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
             const float *from = base + offset[tap];                                                                   \
             vec w[MANY / LANES];                                                                                      \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) w[v] = LOAD(weight + v * LANES);           \
-            _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                      \
+            _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                      \
                 _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] += w[v] * ALL(from[p]);      \
         }                                                                                                             \
         vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
         float found[P][MANY];                                                                                         \
-        _Pragma("GCC unroll 20") for (int p = 0; p < P; p++)                                                          \
+        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
             _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++)                                            \
                 STORE(found[p] + v * LANES, MIN(MAX(sum[p][v], low), high) * ALL(mask[at + p]));                      \
         for (int o = 0; o < outputs; o++)                                                                             \
@@ -237,14 +237,6 @@ ACROSS(9)
 ACROSS(10)
 ACROSS(11)
 ACROSS(12)
-ACROSS(13)
-ACROSS(14)
-ACROSS(15)
-ACROSS(16)
-ACROSS(17)
-ACROSS(18)
-ACROSS(19)
-ACROSS(20)
 #endif
 static const across ACROSSES[SPAN] = {
     across_1,
@@ -262,14 +254,6 @@ static const across ACROSSES[SPAN] = {
     across_10,
     across_11,
     across_12,
-    across_13,
-    across_14,
-    across_15,
-    across_16,
-    across_17,
-    across_18,
-    across_19,
-    across_20,
 #endif
 };
 
