@@ -30,6 +30,7 @@ from edgekit.bundle import (
 from edgekit.export.convert import dtype_of
 from edgekit.export.graph import OPSET
 from edgekit.export.lowering import Form, LayerForm
+from edgekit.export.native import NATIVE
 from edgekit.export.networks import Network, own_inputs
 from edgekit.export.parity import ParityRow
 from edgekit.export.staging import StageRun
@@ -54,6 +55,8 @@ def graph_paths(
 
 
 def _suffix(form: Form) -> str:
+    if form.runtime == NATIVE:
+        return "program"
     return "onnx" if form.bits == 32 else "packed"
 
 
