@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekit.runtime.backends.onnxruntime_cores import CallersCore
+from edgekit.runtime.backends.cores import CallersCore
 from edgekit.runtime.backends.onnxruntime_settings import callers_core
 
 Array = NDArray[np.float32]

@@ -33,12 +33,13 @@ class Kernels:
         compiler, flags: what they were built with.
     """
 
-    def __init__(self, threads: int, spins: int = SPINS) -> None:
+    def __init__(self, threads: int, spins: int = SPINS, cores: Sequence[int] = ()) -> None:
         """Build the kernels where that was not done before. The threads are made with the first program that is loaded.
 
         Args:
             threads: that work on a run, the caller's among them.
             spins: how often the others look for the next run before they sleep.
+            cores: to keep each thread to, the caller's first, which is left where it is; none to let them move.
 
         Raises:
             BackendError: there is no compiler, or it cannot build them.
@@ -48,7 +49,7 @@ class Kernels:
         self.version = f"{version()} {compiler.name}"
         self.compiler, self.flags = " ".join(compiler.command), " ".join(built.flags)
         self._library = built.library
-        self._threads, self._spins = threads, spins
+        self._threads, self._spins, self.cores = threads, spins, list(cores)
         self._process = os.getpid()
         self._machine = ctypes.c_void_p(None)
         self._kept: Dict[
@@ -72,7 +73,10 @@ class Kernels:
         kept = program._replace(constants=_aligned(program.constants))
         with self._turn:
             if not self._machine:
-                self._machine = ctypes.c_void_p(self._library.edgekit_machine(self._threads, self._spins))
+                cores = (ctypes.c_int * len(self.cores))(*self.cores) if self.cores else None
+                self._machine = ctypes.c_void_p(
+                    self._library.edgekit_machine(self._threads, self._spins, cores)
+                )
             if not self._machine:
                 raise BackendError(f"native: {self._threads} threads cannot be had here; ask for fewer")
             pointer = self._library.edgekit_program(

@@ -272,7 +272,7 @@ def _open(path: str) -> ctypes.CDLL:
     found = ctypes.CDLL(path)
     pointer, number = ctypes.c_void_p, ctypes.c_int
     for name, given, arguments in (
-        ("edgekit_machine", pointer, (number, number)),
+        ("edgekit_machine", pointer, (number, number, pointer)),
         ("edgekit_machine_free", None, (pointer,)),
         ("edgekit_program", pointer, (pointer, pointer, number, pointer, pointer, ctypes.c_long, number)),
         ("edgekit_program_free", None, (pointer,)),

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -557,8 +558,17 @@ void edgekit_machine_free(machine *m) {
     free(m);
 }
 
-/* A pool of `threads` - 1 threads beside the caller's, which spin `spins` times before they sleep; 0 where there is no memory for it. */
-machine *edgekit_machine(int threads, int spins) {
+/* Without effect where a sandbox forbids it. */
+static void keep_to(pthread_t thread, int core) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (core >= 0 && core < CPU_SETSIZE) CPU_SET(core, &one);
+    pthread_setaffinity_np(thread, sizeof one, &one);
+}
+
+/* A pool of `threads` - 1 threads beside the caller's, which spin `spins` times before they sleep and are kept to a core each where
+ * these are given, the caller's first; 0 where there is no memory for it. */
+machine *edgekit_machine(int threads, int spins, const int *cores) {
     machine *m = calloc(1, sizeof *m);
     if (!m) return 0;
     m->spins = spins;
@@ -573,6 +583,7 @@ machine *edgekit_machine(int threads, int spins) {
             free(self);
             break;
         }
+        if (cores) keep_to(m->thread[m->threads], cores[m->threads]);
     }
     if (m->thread && m->scratch && m->threads == threads) return m;
     edgekit_machine_free(m);

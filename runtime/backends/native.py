@@ -19,6 +19,7 @@ from edgekit.runtime.backends.base import (
     check_tensors,
     check_threads,
 )
+from edgekit.runtime.backends.cores import CallersCore, cores_to_keep_to
 from edgekit.runtime.device.fingerprint import Fingerprint
 from edgekit.runtime.device.system import usable_cores
 
@@ -44,10 +45,21 @@ class Native(Backend):
     name = "native"
 
     def __init__(self, threads: int, spin: bool) -> None:
-        self.kernels = Kernels(threads, SPINS if spin else 0)
+        cores = cores_to_keep_to(threads)
+        self.kernels = Kernels(threads, SPINS if spin else 0, cores)
+        self._callers_core = CallersCore(cores[0]) if cores else None
         self.version = self.kernels.version
         self.settings = {"threads": threads, "compiler": self.kernels.compiler, "flags": self.kernels.flags}
         self.stages: Loaded[Handle] = Loaded()
+
+    def let_move(self) -> None:
+        """See `Backend.let_move`."""
+        self.kernels.cores, self._callers_core = [], None
+
+    def step_aside(self) -> None:
+        """Leave the cores of the kernels' threads; see `CallersCore`."""
+        if self._callers_core is not None:
+            self._callers_core.take()
 
     def read(
         self, bundle: Bundle, fingerprint: Fingerprint, stage: StageSpec, variant: str
@@ -107,6 +119,7 @@ class NativeFrame(Frame):
             raise StageCancelled(f"{stage} was cancelled before it began")
         handle = self._backend.stages[stage]
         given = [self._tensors[name] for name, _ in handle.inputs]
+        self._backend.step_aside()
         try:
             written = self._backend.kernels.run(handle, given, self._cancel)
         except BackendError as error:

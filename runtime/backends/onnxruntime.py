@@ -18,7 +18,7 @@ from edgekit.runtime.backends.base import (
     check_tensors,
     check_threads,
 )
-from edgekit.runtime.backends.onnxruntime_cores import CallersCore
+from edgekit.runtime.backends.cores import CallersCore
 from edgekit.runtime.backends.onnxruntime_settings import PIN, callers_core, session_config
 from edgekit.runtime.device.system import usable_cores
 

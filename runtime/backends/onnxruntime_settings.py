@@ -1,9 +1,10 @@
 """What an ONNX Runtime session is told beyond its number of threads, as far as its version understands it: when they spin, where
 they run, and whose memory a stage works in."""
 
-import os
 import re
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from edgekit.runtime.backends.cores import cores_to_keep_to
 
 # Each session has worker threads of its own, and those of the stage that has just run go on spinning for a while: on two
 # cores they made a chain of three stages 2.9 times as slow as the same graph uncut. Told to stop spinning at the end of a
@@ -46,20 +47,17 @@ def _spinning(version: Tuple[int, ...]) -> Dict[str, str]:
 
 def _pinning(version: Tuple[int, ...], threads: int) -> Dict[str, str]:
     """That gives a core to each of a session's own threads, where they are to take all that this process may use."""
-    cores = _cores()
-    if version < FIRST_TO_PIN or not 1 < threads == len(cores):
+    cores = cores_to_keep_to(threads)
+    if version < FIRST_TO_PIN or not cores:
         return {}
     return {PIN: ";".join(str(core + 1) for core in cores[1:])}  # ONNX Runtime counts from 1
 
 
 def callers_core(config: Mapping[str, str]) -> Optional[int]:
     """The core that a session's own threads leave to the one that calls; None where they are kept to none."""
-    cores = _cores()
-    return cores[0] if PIN in config and cores else None
-
-
-def _cores() -> List[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    kept = [int(core) - 1 for core in config.get(PIN, "").split(";") if core]
+    left = sorted(set(cores_to_keep_to(len(kept) + 1)) - set(kept))
+    return left[0] if kept and left else None
 
 
 def _share_memory(library: Any) -> bool:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edgekit.bundle import Bundle
-from edgekit.runtime.backends import onnxruntime_cores, open_backend
-from edgekit.runtime.backends.onnxruntime_cores import UNKNOWN, CallersCore
+from edgekit.runtime.backends import cores as backend_cores
+from edgekit.runtime.backends import open_backend
+from edgekit.runtime.backends.cores import UNKNOWN, CallersCore
 from edgekit.runtime.backends.onnxruntime_settings import PIN
 from edgekit.runtime.loading import read_golden
 
@@ -40,7 +41,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, where: int, allowed: Iterable[int] =
     made = Kernel(where, allowed)
     monkeypatch.setattr(os, "sched_getaffinity", made.getaffinity, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", made.setaffinity, raising=False)
-    monkeypatch.setattr(onnxruntime_cores, "_asking", lambda: lambda: made.where)
+    monkeypatch.setattr(backend_cores, "_asking", lambda: lambda: made.where)
     return made
 
 
@@ -91,7 +92,7 @@ def test_a_stage_runs_from_the_core_that_its_threads_leave_free(
     if len(cores) < 2:
         pytest.skip("one core only: there is nothing to keep apart")
     told: List[Set[int]] = []
-    monkeypatch.setattr(onnxruntime_cores, "_asking", lambda: lambda: cores[-1])
+    monkeypatch.setattr(backend_cores, "_asking", lambda: lambda: cores[-1])
     monkeypatch.setattr(os, "sched_setaffinity", lambda who, these: told.append(set(these)))
     inputs, exits = read_golden(stereo_bundle)
     with open_backend("onnxruntime", threads=len(cores)) as backend:

@@ -1,10 +1,16 @@
-"""Keeps the thread that runs a stage off the cores to which the stage's own threads are kept."""
+"""Which cores a stage's own threads have, a core each, and how the thread that runs the stage is kept off them."""
 
 import ctypes
 import os
-from typing import Callable
+from typing import Callable, List
 
 UNKNOWN = -1  # what `sched_getcpu` says where the kernel does not tell
+
+
+def cores_to_keep_to(threads: int) -> List[int]:
+    """The core of each of a stage's threads, the caller's first; none where they are not to take every core of this process."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return cores if 1 < threads == len(cores) else []
 
 
 class CallersCore:
