@@ -486,19 +486,14 @@ static void rest(int spins) {
         nanosleep(&(struct timespec){0, 20000}, 0);
 }
 
-/* Take items of a step until there are none: 0, or 1 when another run has begun or this one was cancelled. */
+/* Take items of a step until there are none: 0, or 1 when another run has begun or this one is to be cancelled. */
 static int take(const machine *m, const program *p, work_step *s, uint32_t run, int who, const volatile int *cancel) {
     for (;;) {
         uint64_t seen = atomic_load(&s->taken);
         uint32_t item = (uint32_t)seen;
         if ((uint32_t)(seen >> 32) != run) return 1;
         if (item >= (uint32_t)s->items) return 0;
-        if (cancel && *cancel) {
-            /* Nobody takes more of it; wait for what was taken. */
-            item = (uint32_t)atomic_exchange(&s->taken, 0);
-            for (int spins = 0; atomic_load(&s->done) < (int)item; spins++) rest(spins);
-            return 1;
-        }
+        if (cancel && *cancel) return 1;
         if (!atomic_compare_exchange_weak(&s->taken, &seen, seen + 1)) continue;
         run_item(m, p, s, (int)item, who);
         atomic_fetch_add(&s->done, 1);
@@ -514,9 +509,20 @@ static int wait_for(work_step *s, uint32_t run) {
     return 0;
 }
 
+/* Nobody takes more of a run from this step on; wait for what was taken, of later steps too: others may have come further. */
+static void abandon(program *p, int from) {
+    for (work_step *s = p->step + from; s < p->step + p->steps; s++) {
+        int taken = (int)(uint32_t)atomic_exchange(&s->taken, 0);
+        for (int spins = 0; atomic_load(&s->done) < taken; spins++) rest(spins);
+    }
+}
+
 static int work(const machine *m, program *p, uint32_t run, int who, const volatile int *cancel) {
     for (int s = 0; s < p->steps; s++)
-        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(&p->step[s], run)) return 1;
+        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(&p->step[s], run)) {
+            if (cancel) abandon(p, s);
+            return 1;
+        }
     return 0;
 }
 
