@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -133,6 +135,7 @@ typedef struct {
     pthread_t *thread;
     _Atomic int run; /* the number of the last run: what sleeping threads wait for */
     _Atomic int sleeping, stop;
+    _Atomic int crowded; /* for how many runs threads hardly spin, since others wanted their cores */
     program *_Atomic running;
     const float *const *inputs;
     float *const *outputs;
@@ -479,8 +482,8 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
 }
 
 /* For who waits for another thread: busily at first, then asleep, since that one may need this very processor. */
-static void rest(int spins) {
-    if (spins < 4000)
+static void rest(const machine *m, int spins) {
+    if (spins < (atomic_load(&m->crowded) ? 200 : 4000))
         relax();
     else
         nanosleep(&(struct timespec){0, 20000}, 0);
@@ -501,44 +504,60 @@ static int take(const machine *m, const program *p, work_step *s, uint32_t run, 
 }
 
 /* Until the others have done what they took. */
-static int wait_for(work_step *s, uint32_t run) {
+static int wait_for(const machine *m, work_step *s, uint32_t run) {
     for (int spins = 0; atomic_load(&s->done) < s->items; spins++) {
         if ((uint32_t)(atomic_load(&s->taken) >> 32) != run) return 1;
-        rest(spins);
+        rest(m, spins);
     }
     return 0;
 }
 
 /* Nobody takes more of a run from this step on; wait for what was taken, of later steps too: others may have come further. */
-static void abandon(program *p, int from) {
+static void abandon(const machine *m, program *p, int from) {
     for (work_step *s = p->step + from; s < p->step + p->steps; s++) {
         int taken = (int)(uint32_t)atomic_exchange(&s->taken, 0);
-        for (int spins = 0; atomic_load(&s->done) < taken; spins++) rest(spins);
+        for (int spins = 0; atomic_load(&s->done) < taken; spins++) rest(m, spins);
     }
 }
 
 static int work(const machine *m, program *p, uint32_t run, int who, const volatile int *cancel) {
     for (int s = 0; s < p->steps; s++)
-        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(&p->step[s], run)) {
-            if (cancel) abandon(p, s);
+        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(m, &p->step[s], run)) {
+            if (cancel) abandon(m, p, s);
             return 1;
         }
     return 0;
 }
 
+/* Whether the calling thread had to leave its core since `before` was counted. Who spins there would be made to leave it again, and
+ * with luck while others wait for what it has taken; who sleeps is let in sooner. */
+static void look_around(machine *m, long *before) {
+    struct rusage now;
+    int crowded = atomic_load(&m->crowded);
+    if (getrusage(RUSAGE_THREAD, &now)) return;
+    if (now.ru_nivcsw != *before)
+        atomic_store(&m->crowded, 200);
+    else if (crowded)
+        atomic_compare_exchange_strong(&m->crowded, &crowded, crowded - 1);
+    *before = now.ru_nivcsw;
+}
+
 static void *serve(void *given) {
     worker self = *(worker *)given;
     machine *m = self.machine;
+    long left = 0;
     free(given);
+    prctl(PR_SET_TIMERSLACK, 1000); /* ns: so short a sleep is to be short */
     for (int seen = 0; !atomic_load(&m->stop);) {
         int run = atomic_load(&m->run);
         if (run != seen) {
             seen = run;
             program *p = atomic_load(&m->running);
             if (p) work(m, p, (uint32_t)run, self.number, 0);
+            look_around(m, &left);
             continue;
         }
-        for (int spins = m->spins; spins > 0 && atomic_load(&m->run) == seen; spins--) relax();
+        for (int spins = atomic_load(&m->crowded) ? 0 : m->spins; spins > 0 && atomic_load(&m->run) == seen; spins--) relax();
         atomic_fetch_add(&m->sleeping, 1);
         if (atomic_load(&m->run) == seen && !atomic_load(&m->stop))
             syscall(SYS_futex, &m->run, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
