@@ -86,11 +86,20 @@ def _measured_anywhere(bundle: Bundle) -> Set[str]:
 
 def _measured_here(bundle: Bundle, name: str, threads: Optional[int]) -> Optional[Profile]:
     try:
+        if name == "native" and not _native_is_built():
+            return None  # nor measured, then; to build them takes seconds, on a robot more
         with open_backend(name, None, threads) as backend:
             fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
     except BackendError:  # it was uninstalled
         return None
     return read_profile(bundle, fingerprint)
+
+
+def _native_is_built() -> bool:
+    """Whether this device and user have native's kernels already."""
+    from edgekit.kernels.compiling import find_compiler, is_built
+
+    return is_built(find_compiler())
 
 
 def _total(profile: Profile) -> float:

@@ -56,6 +56,15 @@ def taken(bundle: Bundle, **options: object) -> str:
         return session.backend.name
 
 
+def test_a_profile_from_elsewhere_does_not_have_the_kernels_built_here(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured(bundle, onnxruntime=9.0, native=1.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another robot"))
+    assert taken(bundle) == "onnxruntime"
+    assert not (tmp_path / "another robot").exists()
+
+
 def test_it_is_taken_only_where_both_were_measured_here_and_it_was_quicker(bundle: Bundle) -> None:
     assert taken(bundle) == "onnxruntime"
     measured(bundle, native=1.0)
