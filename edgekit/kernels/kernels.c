@@ -1,7 +1,8 @@
 /* Runs the programs of edgekit/program.py: a few kinds of steps over planes of floats, shared out to a pool of threads.
  *
  * Every step falls into items of some us that any thread may take, so that a thread which is late, or not there at all, costs no more
- * than what the others do in its place. One source for AVX-512, AVX2 and NEON; anything else is computed four floats at once.
+ * than what the others do in its place; only one that loses its core in the middle of an item is waited for. One source for AVX-512,
+ * AVX2 and NEON; anything else is computed four floats at once.
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
@@ -529,8 +530,8 @@ static int work(const machine *m, program *p, uint32_t run, int who, const volat
     return 0;
 }
 
-/* Whether the calling thread had to leave its core since `before` was counted. Who spins there would be made to leave it again, and
- * with luck while others wait for what it has taken; who sleeps is let in sooner. */
+/* Note whether the calling thread had to leave its core since `before` was counted. Who spins there will have to leave it again, at
+ * worst while others wait for the item that it has taken; who sleeps is let in sooner. */
 static void look_around(machine *m, long *before) {
     struct rusage now;
     int crowded = atomic_load(&m->crowded);
