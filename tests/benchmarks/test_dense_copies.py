@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.dense_copies import Copies, copies
+from benchmarks.dense_copies import Copies, copies, program_copies
 from benchmarks.runtimes import plain_export
 from edgekit.export.convert import convert, serialize
 from edgekit.export.lowering.condensenet import LoweredCondenseNet
+from edgekit.export.native import program
 from edgekit.export.passes import simplify
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
 
@@ -82,3 +83,14 @@ def test_the_plain_export_copies_many_times_what_it_adds(net: CondenseNet, tmp_p
     counted = copies(path.read_bytes(), OPTIONS, SIDE)
     assert counted.worst_layer > 5
     assert all(layer.joined >= layer.added for block in counted.blocks for layer in block)
+
+
+def test_a_program_copies_where_a_stride_wants_planes_of_its_own_and_nowhere_else() -> None:
+    def of(*layers: nn.Module) -> int:
+        net = nn.Sequential(*layers).eval()
+        return program_copies(program(simplify(convert(net, {"image": torch.zeros(1, 3, 16, 16)}, ["y"]))))
+
+    assert (
+        of(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1)) == 0
+    )  # its picture comes in by phases
+    assert of(nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 2, 1)) == 8 * 16 * 16 * 4
