@@ -147,7 +147,7 @@ def mutated(draw: Callable[[object], object]) -> Program:
         near = st.integers(-3, 3).map(lambda more, was=int(own[at]): was + more)
         own[at] = draw(
             st.one_of(
-                near,
+                near.filter(lambda word: -(1 << 31) <= word < 1 << 31),
                 st.integers(-2, 40),
                 st.sampled_from(own.tolist()),
                 st.integers(-(1 << 31), (1 << 31) - 1),
