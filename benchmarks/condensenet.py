@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -126,9 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }  # fmt: skip
             ordered = {one: races[one] for one in (*NETWORKS, *RIVALS) if one in races}
             bars = [figure for one in ordered.values() for figure in one["figures"]]  # type: ignore[attr-defined]
-            path.write_text(
-                json.dumps({"what": "measured", "figures": bars, "networks": ordered}, indent=1) + "\n"
-            )
+            path.write_text(written({"what": "measured", "figures": bars, "networks": ordered}))
             show(found, figures)
     rows = [Row(**row) for one in ordered.values() for row in one["rows"]]  # type: ignore[attr-defined]
     draw(rows, options.out / "condensenet.png")
@@ -272,7 +271,7 @@ def judged_copies(name: str, copied: Mapping[str, Copies], moved: int | None) ->
         worst = copied[CHOSEN].worst_layer
         found.append(
             Figure(
-                f"{name}: bytes that a layer of the graph chosen copies / adds, the worst layer", 1.0, worst
+                f"{name}: bytes that a layer of ONNX Runtime's graph copies / adds, the worst layer", 1.0, worst
             )
         )
     if CHUNKS in copied:
@@ -290,6 +289,12 @@ def compact(found: Copies) -> dict[str, object]:
         "bytes": "added, joined, moved",
         "blocks": [[[layer.added, layer.joined, layer.moved] for layer in block] for block in found.blocks],
     }  # fmt: skip
+
+
+def written(document: Mapping[str, object]) -> str:
+    """As JSON, a layer's bytes in one line."""
+    text = json.dumps(document, indent=1)
+    return re.sub(r"\[\s+(\d+),\s+(\d+),\s+(\d+)\s+\]", r"[\1, \2, \3]", text) + "\n"
 
 
 def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:
