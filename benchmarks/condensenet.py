@@ -271,7 +271,9 @@ def judged_copies(name: str, copied: Mapping[str, Copies], moved: int | None) ->
         worst = copied[CHOSEN].worst_layer
         found.append(
             Figure(
-                f"{name}: bytes that a layer of ONNX Runtime's graph copies / adds, the worst layer", 1.0, worst
+                f"{name}: bytes that a layer of ONNX Runtime's graph copies / adds, the worst layer",
+                1.0,
+                worst,
             )
         )
     if CHUNKS in copied:
