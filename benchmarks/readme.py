@@ -168,18 +168,21 @@ def read_bars() -> list[Figure]:
 
 
 def read_ratios() -> list[Ratio]:
-    """The committed bars of the multi-exit and CondenseNet benchmarks."""
+    """The committed bars of the multi-exit and CondenseNet benchmarks; what is copied, of the largest network alone."""
     multiexit = json.loads((RESULTS.parent / "multiexit.json").read_text())
-    condensenet = json.loads((RESULTS.parent / "condensenet.json").read_text())
+    condensenet: list[Ratio] = json.loads((RESULTS.parent / "condensenet.json").read_text())["figures"]
     network = multiexit["settings"]["network"].split(",")[0]
-    ratios = [{**ratio, "what": f"{network}: {ratio['what']}"} for ratio in multiexit["figures"]]
-    # What is copied is told for the largest network alone.
     copied = ("bytes that", "the same, of the graph")
-    for ratio in condensenet["figures"]:
-        name, _, what = ratio["what"].partition(": ")
-        if name == "CondenseNet-74 C=G=8" or not what.startswith(copied):
-            ratios.append(ratio)
-    return ratios
+    shown = [
+        ratio
+        for ratio in condensenet
+        if ratio["what"].startswith("CondenseNet-74 C=G=8: ")
+        or not ratio["what"].partition(": ")[2].startswith(copied)
+    ]
+    named: list[Ratio] = multiexit["figures"]
+    for ratio in named:
+        ratio["what"] = f"{network}: {ratio['what']}"
+    return named + shown
 
 
 def read_low_bits() -> dict[str, LowBits]:
