@@ -45,7 +45,7 @@ def program(model: ir.Model) -> Program:
         if translate is None or node.domain:
             raise cannot(node, "programs have no such step")
         draft.values[node.outputs[0]] = translate(draft, node)
-    draft.steps += [Export(number, draft.whole(value)) for number, value in enumerate(graph.outputs)]
+    draft.steps += [Export(draft.whole(value), number) for number, value in enumerate(graph.outputs)]
     names = ([str(value.name) for value in values] for values in (graph.inputs, graph.outputs))
     return written(draft.steps, draft.grids, *names)
 

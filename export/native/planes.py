@@ -198,6 +198,18 @@ class Maps:
 
 
 @dataclass
+class OfMaps(Step):
+    """Something that reads maps."""
+
+    source: Maps
+
+    @property
+    def reads(self) -> Sequence[int]:
+        """See `Step.reads`."""
+        return self.source.planes.tolist()  # type: ignore[no-any-return]
+
+
+@dataclass
 class Import(Step):
     """A tensor into planes, or maps into the planes of their phases."""
 
@@ -219,28 +231,9 @@ class Import(Step):
 
 
 @dataclass
-class Flatten(Step):
-    """Maps, channel by channel, into one row."""
-
-    source: Maps
-    row: int
-
-    @property
-    def reads(self) -> Sequence[int]:
-        """See `Step.reads`."""
-        return self.source.planes.tolist()  # type: ignore[no-any-return]
-
-    @property
-    def writes(self) -> Sequence[int]:
-        """See `Step.writes`."""
-        return (self.row,)
-
-
-@dataclass
-class Pool(Step):
+class Pool(OfMaps):
     """The mean or the maximum of windows."""
 
-    source: Maps
     grid: Grid
     planes: Places
     maximum: bool
@@ -250,32 +243,31 @@ class Pool(Step):
     padding: int
 
     @property
-    def reads(self) -> Sequence[int]:
-        """See `Step.reads`."""
-        return self.source.planes.tolist()  # type: ignore[no-any-return]
-
-    @property
     def writes(self) -> Sequence[int]:
         """See `Step.writes`."""
         return self.planes.tolist()  # type: ignore[no-any-return]
 
 
 @dataclass
-class Mean(Step):
-    """The mean of every channel, into a row."""
+class MapsIntoRow(OfMaps):
+    """Something that makes a row of maps."""
 
-    source: Maps
     row: int
-
-    @property
-    def reads(self) -> Sequence[int]:
-        """See `Step.reads`."""
-        return self.source.planes.tolist()  # type: ignore[no-any-return]
 
     @property
     def writes(self) -> Sequence[int]:
         """See `Step.writes`."""
         return (self.row,)
+
+
+@dataclass
+class Flatten(MapsIntoRow):
+    """Maps, channel by channel, into one row."""
+
+
+@dataclass
+class Mean(MapsIntoRow):
+    """The mean of every channel, into a row."""
 
 
 @dataclass
@@ -319,13 +311,7 @@ class Join(Step):
 
 
 @dataclass
-class Export(Step):
+class Export(OfMaps):
     """Maps or a row (a plane of one row) as an output."""
 
     number: int
-    source: Maps
-
-    @property
-    def reads(self) -> Sequence[int]:
-        """See `Step.reads`."""
-        return self.source.planes.tolist()  # type: ignore[no-any-return]
