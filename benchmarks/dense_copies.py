@@ -18,7 +18,7 @@ import onnx
 
 from benchmarks.graph_profile import recorded
 from edgekit.models.condensenet import CondenseNetOptions
-from edgekit.program import STEPS, Program
+from edgekit.program import Program, steps_of
 
 JOINING = ("Concat", "Slice", "Split")
 MOVING = ("Gather", "Transpose", "ReorderInput", "ReorderOutput")
@@ -58,17 +58,12 @@ class Copies:
 
 def program_copies(program: Program) -> int:
     """The bytes that steps of a program set elsewhere without computing anything."""
-    found, at = 0, 0
-    while at < len(program.words):
-        name = list(STEPS)[program.words[at]]
-        said = dict(
-            zip(STEPS[name], map(int, program.words[at + 2 : at + program.words[at + 1]]), strict=True)
-        )
+    found = 0
+    for name, said in steps_of(program):
         if name == "copy":
             found += said["count"]
         elif name == "phases":
             found += said["channels"] * said["stride"] ** 2 * said["rows"] * said["columns"]
-        at += int(program.words[at + 1])
     return found * program.constants.itemsize
 
 

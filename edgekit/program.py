@@ -11,7 +11,7 @@ arguments are places in ``table``, which holds places in the arena; *constant* a
 import io
 import json
 import zipfile
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, Iterator, NamedTuple, Tuple
 
 import numpy as np
 
@@ -69,6 +69,15 @@ class Program(NamedTuple):
     constants: np.ndarray
     arena: int
     packed: int
+
+
+def steps_of(program: Program) -> Iterator[Tuple[str, Dict[str, int]]]:
+    """The names of a sound program's steps, and their arguments by name."""
+    names, at = list(STEPS), 0
+    while at < len(program.words):
+        name, length = names[program.words[at]], int(program.words[at + 1])
+        yield name, dict(zip(STEPS[name], map(int, program.words[at + 2 : at + length])))
+        at += length
 
 
 def encode(program: Program) -> bytes:

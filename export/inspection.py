@@ -15,6 +15,7 @@ from onnx import shape_inference
 from edgekit.bundle import Bundle, StageSpec, read_bundle
 from edgekit.export import targets
 from edgekit.export.accelerator import left_to_the_gpu
+from edgekit.export.native import NATIVE
 from edgekit.export.operators import Finding, check, without_int8
 from edgekit.export.targets import Target
 from edgekit.export.tensorrt_table import Version, version, versions
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         inspect(bundle, stage, variant.name, releases, target)
         for stage in bundle.manifest.stages
         for variant in stage.variants
-        if variant.runtime != "native"  # a program, which no TensorRT reads
+        if variant.runtime != NATIVE  # a program, which no TensorRT reads
     ]
     stuck = [stage.name for stage in bundle.manifest.stages if not _taken(stage, inspected, releases)]
     if args.json:

@@ -5,7 +5,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, 
 import numpy as np
 
 from edgekit.errors import BundleError
-from edgekit.program import FEW, LANES, MANY, STEPS, UNIT, Program
+from edgekit.program import FEW, LANES, MANY, STEPS, UNIT, Program, steps_of
 
 Shape = Tuple[int, int, int]  # channels, height, width
 Places = Union[int, np.ndarray]
@@ -74,9 +74,9 @@ def check_program(program: Program, outputs: Sequence[Sequence[int]], source: st
 def shapes_of_inputs(program: Program) -> List[Optional[Shape]]:
     """What a program that was checked reads of every input: channels, height and width; None of one that it does not read."""
     found: Dict[int, Shape] = {}
-    for name, (number, *rest) in _steps(program.words):
+    for name, said in steps_of(program):
         if name == "import":
-            found[number] = (rest[0], rest[1], rest[2])
+            found[said["input"]] = (said["channels"], said["height"], said["width"])
     return [found.get(number) for number in range(len(program.inputs))]
 
 

@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.export.native.planes import Floats, filled
-from edgekit.program import FEW, STEPS, UNIT, Program
-
-NAMES = tuple(STEPS)
+from edgekit.program import FEW, UNIT, Program, steps_of
 
 
 def run(
@@ -18,13 +16,8 @@ def run(
 ) -> dict[str, Floats]:
     """The program's outputs, of ``shapes``, for ``inputs``."""
     machine = _Machine(program, inputs)
-    at = 0
-    while at < len(program.words):
-        code, length = program.words[at : at + 2]
-        name = NAMES[code]
-        arguments = map(int, program.words[at + 2 : at + length])
-        getattr(machine, f"_{name}")(**dict(zip(STEPS[name], arguments, strict=True)))
-        at += int(length)
+    for name, arguments in steps_of(program):
+        getattr(machine, f"_{name}")(**arguments)
     return {name: found.reshape(shapes[name]) for name, found in machine.outputs.items()}
 
 

@@ -3,7 +3,7 @@
 import gc
 import threading
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, Tuple
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from edgekit.program import FEW, MANY, Program, encode
 from edgekit.runtime.backends import Backend, StageCancelled, open_backend
 from edgekit.runtime.loading import read_golden
 from tests.runtime.programs import Before, Planes, Writer, write_native
+from tests.runtime.scenes import wrong_answers_to_threads
 
 
 @pytest.fixture(autouse=True)
@@ -217,22 +218,7 @@ def test_frames_have_tensors_of_their_own_which_outlive_the_backend(bundle: Bund
 
 
 def test_threads_that_share_a_stage_get_their_own_answers(loaded: Backend, bundle: Bundle) -> None:
-    inputs, exits = read_golden(bundle)
-    wrong: List[float] = []
-
-    def work(factor: float) -> None:
-        for _ in range(50):
-            frame = loaded.start({name: factor * one for name, one in inputs.items()})
-            frame.run("stage1")
-            if not np.allclose(frame.read("logits1"), factor * exits["stage1"], atol=1e-4):
-                wrong.append(factor)
-
-    threads = [threading.Thread(target=work, args=(factor,)) for factor in (1.0, 2.0, 3.0)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    assert not wrong_answers_to_threads(loaded, bundle, "logits1")
 
 
 def test_a_backend_that_is_closed_while_stages_run_ends_them_in_a_sentence(bundle: Bundle) -> None:

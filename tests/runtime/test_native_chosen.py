@@ -17,11 +17,12 @@ from edgekit.runtime.building.plan import Options, plan_build
 from edgekit.runtime.device.fingerprint import fingerprint_of
 from edgekit.runtime.device.priority import may_be_realtime
 from edgekit.runtime.loading import choose_variants
-from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
+from edgekit.runtime.profile import Profile, StageProfile
 from edgekit.runtime.quickest import quickest, worth_measuring
 from edgekit.runtime.variants import variant_choices
 from tests.runtime.programs import write_native
 from tests.runtime.robot import robot
+from tests.runtime.scenes import check_taken_only_where_measured, measured, taken
 
 BENCH = ["--runs", "3", "--warmup", "0", "--threads", "1"]
 
@@ -41,21 +42,6 @@ def without_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
 
-def measured(bundle: Bundle, **ms: float) -> None:
-    """Keep profiles of this device in which every stage takes so long on these backends."""
-    for name, duration in ms.items():
-        with open_backend(name, threads=1) as backend:
-            fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
-        chosen = choose_variants(bundle.manifest, name, None, None)
-        stages = {stage: StageProfile(variant, (duration,) * 5) for stage, variant in chosen.items()}
-        write_profile(bundle, Profile(fingerprint, bundle_hash(bundle), stages))
-
-
-def taken(bundle: Bundle, **options: object) -> str:
-    with edgekit.load(bundle.path, threads=1, warmup=0, **options) as session:  # type: ignore[arg-type]
-        return session.backend.name
-
-
 def test_a_profile_from_elsewhere_does_not_have_the_kernels_built_here(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -66,16 +52,7 @@ def test_a_profile_from_elsewhere_does_not_have_the_kernels_built_here(
 
 
 def test_it_is_taken_only_where_both_were_measured_here_and_it_was_quicker(bundle: Bundle) -> None:
-    assert taken(bundle) == "onnxruntime"
-    measured(bundle, native=1.0)
-    assert taken(bundle) == "onnxruntime", "it is not known how long that one takes"
-    measured(bundle, onnxruntime=2.0)
-    assert taken(bundle) == "native"
-    assert taken(bundle, backend="onnxruntime") == "onnxruntime"
-    assert taken(bundle, variants={"stage2": "plain"}) == "onnxruntime"
-    assert taken(bundle, providers=["CPUExecutionProvider"]) == "onnxruntime"
-    measured(bundle, onnxruntime=1.0)
-    assert taken(bundle) == "onnxruntime", "a tie changes nothing"
+    check_taken_only_where_measured(bundle, "native")
 
 
 def test_of_several_that_were_measured_the_quickest_is_taken(

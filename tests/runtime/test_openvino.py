@@ -16,10 +16,9 @@ from edgekit import cli
 from edgekit.bundle import Bundle, read_bundle, write_bundle
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.backends import Backend, StageCancelled, open_backend
-from edgekit.runtime.device.fingerprint import fingerprint_of
 from edgekit.runtime.loading import choose_variants, read_golden
-from edgekit.runtime.profile import Profile, StageProfile, bundle_hash, write_profile
 from edgekit.runtime.variants import variant_choices
+from tests.runtime.scenes import check_taken_only_where_measured, measured, taken, wrong_answers_to_threads
 from tests.toy_graphs import Node, graph, write_exits, write_stereo
 
 
@@ -82,24 +81,9 @@ def test_inputs_that_may_not_be_written_or_lie_in_another_order_are_taken(stereo
 
 
 def test_threads_that_share_a_stage_get_their_own_answers(stereo_bundle: Bundle) -> None:
-    inputs, exits = read_golden(stereo_bundle)
-    wrong = []
     with open_backend("openvino", threads=1) as backend:
         load(backend, stereo_bundle)
-
-        def work(factor: float) -> None:
-            for _ in range(50):
-                frame = backend.start({name: factor * one for name, one in inputs.items()})
-                frame.run("stage1")
-                if not np.allclose(frame.read("disparity1"), factor * exits["stage1"], atol=1e-4):
-                    wrong.append(factor)
-
-        threads = [threading.Thread(target=work, args=(factor,)) for factor in (1.0, 2.0, 3.0)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+        assert not wrong_answers_to_threads(backend, stereo_bundle, "disparity1")
 
 
 def test_graphs_for_any_number_of_pictures_are_run_for_each_number(tmp_path: Path) -> None:
@@ -283,35 +267,8 @@ def test_older_bundles_which_say_nothing_of_it_take_tensorrts_graphs(stereo_bund
 # --- Taken without being asked for ------------------------------------------------------------------------------------
 
 
-def measured(bundle: Bundle, **ms: float) -> None:
-    """Keep profiles of this device in which every stage takes so long on these backends."""
-    for name, duration in ms.items():
-        with open_backend(name, threads=1) as backend:
-            fingerprint = fingerprint_of(backend.name, backend.version, backend.settings)
-        stages = {
-            stage.name: StageProfile(stage.variants[0].name, (duration,) * 5)
-            for stage in bundle.manifest.stages
-        }
-        write_profile(bundle, Profile(fingerprint, bundle_hash(bundle), stages))
-
-
-def taken(bundle: Bundle, **options: object) -> str:
-    with edgekit.load(bundle.path, threads=1, warmup=0, **options) as session:  # type: ignore[arg-type]
-        return session.backend.name
-
-
 def test_it_is_taken_only_where_both_were_measured_here_and_it_was_quicker(stereo_path: Path) -> None:
-    bundle = read_bundle(stereo_path)
-    assert taken(bundle) == "onnxruntime"
-    measured(bundle, openvino=1.0)
-    assert taken(bundle) == "onnxruntime", "it is not known how long that one takes"
-    measured(bundle, onnxruntime=2.0)
-    assert taken(bundle) == "openvino"
-    assert taken(bundle, backend="onnxruntime") == "onnxruntime"
-    assert taken(bundle, variants={"stage2": "plain"}) == "onnxruntime"
-    assert taken(bundle, providers=["CPUExecutionProvider"]) == "onnxruntime"
-    measured(bundle, onnxruntime=1.0)
-    assert taken(bundle) == "onnxruntime", "a tie changes nothing"
+    check_taken_only_where_measured(read_bundle(stereo_path), "openvino")
 
 
 def test_where_it_is_gone_what_it_had_won_runs_on_onnx_runtime(

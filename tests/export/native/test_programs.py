@@ -17,7 +17,7 @@ from edgekit.export.passes import simplify
 from edgekit.kernels import Kernels
 from edgekit.kernels.compiling import find_compiler
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
-from edgekit.program import CODES, MANY, STEPS, Program, decode, encode
+from edgekit.program import CODES, MANY, Program, decode, encode, steps_of
 
 
 @pytest.fixture(scope="module")
@@ -81,14 +81,6 @@ def agrees(kernels: Kernels, module: nn.Module, *inputs: Tensor) -> Program:
         for got, want in zip(answer, wanted, strict=True):
             np.testing.assert_allclose(got, want, atol=2e-5 * max(1.0, float(np.abs(want).max())))
     return made
-
-
-def steps_of(made: Program) -> list[str]:
-    names, at, found = list(STEPS), 0, []
-    while at < len(made.words):
-        found.append(names[made.words[at]])
-        at += made.words[at + 1]
-    return found
 
 
 @settings(max_examples=60, deadline=None)
@@ -160,7 +152,7 @@ def test_a_condensenet_copies_no_feature(kernels: Kernels, groups: int, data: st
     net.condense(1.0)
     side = 32 if data == "cifar10" else 224
     made = agrees(kernels, settled(converted(net)), torch.randn(1, 3, side, side))
-    steps = steps_of(made)
+    steps = [name for name, _ in steps_of(made)]
     assert not {"copy", "phases"} & set(steps)
     assert (
         steps.count("conv") == 1 + 2 * 2 * blocks
