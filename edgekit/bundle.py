@@ -36,7 +36,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 MADE_ON_THE_DEVICE = ("engines", "profiles")
-SOURCES = (".py", ".c")  # what an archive of the runtime is made of
+SOURCES = (".py", ".c", ".h")  # what an archive of the runtime is made of
 
 # Runs on whatever `python3` is: parsed by every Python 3, and says so where that is too old. The archive is checked
 # before anything is imported from it.

@@ -48,9 +48,7 @@ def test_the_wheel_holds_every_room(wheel: Path) -> None:
     expected |= {f"edgekit/models/weights/{path.name}" for path in (ROOT / "models" / "weights").glob("*")}
     expected |= {f"edgekit/export/facts/{path.name}" for path in (ROOT / "export" / "facts").glob("*.json")}
     expected |= {f"edgekit/models/facts/{path.name}" for path in (ROOT / "models" / "facts").glob("*.json")}
-    expected |= {
-        f"edgekit/kernels/{name}" for name in ("__init__.py", "checking.py", "compiling.py", "kernels.c")
-    }
+    expected |= {f"edgekit/kernels/{path.name}" for path in (ROOT / "edgekit" / "kernels").glob("*.*")}
     assert files_of(wheel) == expected | {"edgekit/py.typed"}
 
 

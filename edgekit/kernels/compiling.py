@@ -19,6 +19,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from edgekit import atomic
 from edgekit.errors import BackendError
 
+# The first one is compiled, and reads the others.
+SOURCES = ("kernels.c", "vectors.h", "program.h", "convolutions.h", "maps.h")
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread")
 # Before anything else is tried, what makes the compiler use all that this processor has.
@@ -81,26 +83,29 @@ def find_compiler() -> Compiler:
     raise BackendError(f"native: {what}; its kernels are built on the device: {INSTALL}")
 
 
-def source() -> bytes:
-    """kernels.c, also out of a bundle's runtime.zip.
+def sources() -> Dict[str, bytes]:
+    """The kernels' files by name, also out of a bundle's runtime.zip.
 
     Raises:
-        BackendError: it is not in this installation.
+        BackendError: one is not in this installation.
     """
-    try:
-        found = pkgutil.get_data("edgekit.kernels", "kernels.c")
-    except OSError:
-        found = None
-    if not found:
-        raise BackendError(
-            "native: this installation lacks kernels.c; install edgekit again, or export the bundle anew"
-        )
+    found = {}
+    for name in SOURCES:
+        try:
+            data = pkgutil.get_data("edgekit.kernels", name)
+        except OSError:
+            data = None
+        if not data:
+            raise BackendError(
+                f"native: this installation lacks {name}; install edgekit again, or export the bundle anew"
+            )
+        found[name] = data
     return found
 
 
 def version() -> str:
-    """The beginning of the hash of kernels.c."""
-    return hashlib.sha256(source()).hexdigest()[:8]
+    """The beginning of the hash of the kernels' files."""
+    return _hashed().hexdigest()[:8]
 
 
 def is_built(compiler: Compiler) -> bool:
@@ -207,10 +212,11 @@ def _keep(name: str, built: str) -> ctypes.CDLL:
 
 def _compile(compiler: Compiler, flags: Tuple[str, ...], folder: str, built: str) -> Optional[str]:
     """Build the kernels; what the compiler says where it cannot."""
-    with open(os.path.join(folder, "kernels.c"), "wb") as file:
-        file.write(source())
+    for name, text in sources().items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(text)
     try:
-        answer = _run([*compiler.command, *flags, "kernels.c", "-o", built], folder)
+        answer = _run([*compiler.command, *flags, SOURCES[0], "-o", built], folder)
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if answer.returncode == 0 and os.path.isfile(built):
@@ -257,10 +263,14 @@ def _name(compiler: Compiler, flags: Tuple[str, ...]) -> str:
         *flags,
         *sorted(processor.values()),
     ]
-    digest = hashlib.sha256(source())
+    digest = _hashed()
     for each in telling:
         digest.update(b"\0" + each.encode("utf-8", "surrogateescape"))
     return f"native-{digest.hexdigest()[:24]}.so"
+
+
+def _hashed() -> "hashlib._Hash":
+    return hashlib.sha256(b"\0".join(sources().values()))
 
 
 def _open(path: str) -> ctypes.CDLL:

@@ -20,6 +20,7 @@ from edgekit import atomic, manifest_reading
 from edgekit.bundle import Bundle, Manifest, read_bundle, runtime_archive, write_bundle
 from edgekit.canonical import self_hash
 from edgekit.errors import BundleError, OptionError
+from edgekit.kernels import compiling
 from edgekit.manifest import SCHEMA
 from tests.toy_graphs import stereo_files, stereo_manifest, write_stereo
 
@@ -94,7 +95,9 @@ def test_the_archive_holds_the_front_door_and_the_runtime_and_nothing_else() -> 
     assert {"edgekit/__init__.py", "edgekit/cli.py", "edgekit/runtime/session.py"} < set(inside)
     assert "edgekit/runtime/backends/onnxruntime.py" in inside
     assert not [name for name in inside if name.startswith(("edgekit/models", "edgekit/export"))]
-    assert [name for name in inside if not name.endswith(".py")] == ["edgekit/kernels/kernels.c"]
+    assert [name for name in inside if not name.endswith(".py")] == sorted(
+        f"edgekit/kernels/{name}" for name in compiling.SOURCES
+    )
 
 
 def test_a_bundle_runs_where_nothing_is_installed(bundle: Bundle, tmp_path: Path) -> None:

@@ -69,8 +69,9 @@ def test_other_flags_another_compiler_or_other_kernels_are_built_anew(
     Kernels(1)
     monkeypatch.setenv("CC", "cc -DANOTHER")
     Kernels(1)
-    source = compiling.source()
-    monkeypatch.setattr(compiling, "source", lambda: source + b"\n/* another */\n")
+    sources = compiling.sources()
+    sources["vectors.h"] += b"\n/* another */\n"
+    monkeypatch.setattr(compiling, "sources", lambda: sources)
     Kernels(1)
     assert len(built) == 3 and len(os.listdir(str(cache))) == 3
 
@@ -90,7 +91,8 @@ def test_without_a_compiler_it_says_what_to_install(place: str, monkeypatch: pyt
 
 
 def test_what_the_compiler_says_first_is_told(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    monkeypatch.setattr(compiling, "source", lambda: b"int edgekit_run(void) {\n  return broken;\n}\n")
+    broken = {"kernels.c": b"int edgekit_run(void) {\n  return broken;\n}\n"}
+    monkeypatch.setattr(compiling, "sources", lambda: broken)
     with pytest.raises(
         BackendError, match=r"cannot build its kernels: kernels.c:2:\d+: error: .*broken.*apt"
     ) as said:
@@ -201,7 +203,8 @@ def test_several_processes_at_once_build_them_and_leave_one_file(cache: Path) ->
 def test_they_are_built_from_a_bundles_archive_too(tmp_path: Path) -> None:
     archive = tmp_path / "runtime.zip"
     archive.write_bytes(runtime_archive())
-    assert "edgekit/kernels/kernels.c" in zipfile.ZipFile(str(archive)).namelist()
+    inside = zipfile.ZipFile(str(archive)).namelist()
+    assert all(f"edgekit/kernels/{name}" in inside for name in compiling.SOURCES)
     script = "import sys; sys.path.insert(0, sys.argv[1]); import edgekit.kernels as k; print(k.__file__, k.Kernels(1).version)"
     process = subprocess.run(
         [sys.executable, "-c", script, str(archive)], cwd="/", env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
