@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2  # 2: stereo's steps, from "resize" on
 LANES = 16  # a plane's rows together are filled up to a multiple of this; constants begin at multiples of it
 # How many outputs of a convolution have their weights held together: few where a vector is of pixels, many where it is of outputs,
 # which is better where there are few pixels.
@@ -43,6 +43,45 @@ STEPS = {
     "linear": ("outputs", "taps", "source", "to", "weight", "bias", "limits"),  # weight: (outputs, taps); limits as above
     "copy": ("count", "source", "to"),
     "export": ("output", "channels", "height", "width", "pitch", "planes"),
+    # What follows writes a plane's pixels, and what lies between and around them stays as it is.
+    #
+    # Bilinear, up or down: row r and column q of every channel are
+    #     top    = p[i][k] + h * (p[i][l] - p[i][k])      i, j = row_table[2 r], row_table[2 r + 1];  v = row_weights[r]
+    #     bottom = p[j][k] + h * (p[j][l] - p[j][k])      k, l = column_table[2 q], [2 q + 1];        h = column_weights[q]
+    #     max((top + v * (bottom - top)) * scale + shift, floor) + addend
+    # with scale, shift and floor (constants) a channel, all -1 where there are none. Both tables are in `table` and lie within the
+    # picture, both weights are constants. It reads a network input of channels x height x width where `input` is not -1
+    # (`source_pitch` is its width and `sources` -1), else planes. `addend` is a network input of channels x rows x columns, or -1.
+    # It writes an output of channels x rows x columns where `output` is not -1 (`pitch` is `columns` and `planes` -1), else planes.
+    "resize": (
+        "input", "sources", "channels", "height", "width", "source_pitch", "row_table", "row_weights", "column_table",
+        "column_weights", "scale", "shift", "floor", "addend", "output", "rows", "columns", "pitch", "planes",
+    ),
+    # Row y and column x of every source, height x width, are row x and column y of its plane: `pitch` is that of rows of `height`.
+    "transpose": ("channels", "sources", "height", "width", "source_pitch", "planes", "pitch"),
+    # Costs of a stereo match, `slices` planes: pixel (y, x) of plane s is
+    #     min(max(sums[0] * (sum over c of |left_c[y][x] - right_c[y][x - d]|) + sums[1], limits[0]), limits[1])
+    # with d = first + step * s, and step 1 or -1. `disparity` is -1, or the place of a plane that adds its pixel (y, x) to d. Then
+    # with p = x - disparity[y][x], a = p - floor(p) and k = floor(p) - first - step * s, right_c[y][x - d] is
+    # right_c[y][k] + a * (right_c[y][k + 1] - right_c[y][k]), where p is first limited to -FAR .. width + FAR and is -FAR where it is
+    # not a number, FAR = |first| + slices + 1. Left of column 0 and from `width` on, right_c is zero. All planes have the same pitch.
+    "volume": (
+        "left", "right", "channels", "height", "width", "pitch", "disparity", "first", "step", "slices", "sums", "limits", "planes",
+    ),
+    # (sum over s of exp(x_s - m) * values[s]) / (sum over s of exp(x_s - m)) with m the largest of all x_s, slice by slice pixels of
+    # planes; `to` is the place of one plane with the same pitch; `values` are constants.
+    "expectation": ("slices", "sources", "height", "width", "pitch", "values", "to"),
+    # Spatial propagation (Liu et al., arXiv 1710.01020) from each row t to the next, of `channels` planes with as many results and
+    # three times as many gates: those of a channel's neighbours at i - 1 (a), at i (l) and at i + 1 (b), each for all channels. With
+    # n = |a| + |l| + |b| + 1e-8, every gate is divided by n, then a is zero at i = 0, b at i = width - 1, and all three at t = 0:
+    #     h[t][i] = (1 - a - l - b) * x[t][i] + a * h[t - 1][i - 1] + l * h[t - 1][i] + b * h[t - 1][i + 1]
+    "propagate": ("channels", "sources", "gates", "height", "width", "pitch", "planes"),
+    # A 3x3 convolution of a network input, padded with one zero: pixel (y, x) of output k, limited as in "conv", is row y / stride
+    # and column x / stride of plane planes[(k * stride + y % stride) * stride + x % stride]; where there is no such pixel, planes
+    # have zeros. Weights (outputs, channels, 3, 3), a bias an output.
+    "stem": (
+        "input", "channels", "height", "width", "outputs", "weight", "bias", "limits", "stride", "rows", "columns", "pitch", "planes",
+    ),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 
