@@ -76,11 +76,12 @@ STEPS = {
     # n = |a| + |l| + |b| + 1e-8, every gate is divided by n, then a is zero at i = 0, b at i = width - 1, and all three at t = 0:
     #     h[t][i] = (1 - a - l - b) * x[t][i] + a * h[t - 1][i - 1] + l * h[t - 1][i] + b * h[t - 1][i + 1]
     "propagate": ("channels", "sources", "gates", "height", "width", "pitch", "planes"),
-    # A 3x3 convolution of a network input, padded with one zero: pixel (y, x) of output k, limited as in "conv", is row y / stride
-    # and column x / stride of plane planes[(k * stride + y % stride) * stride + x % stride]; where there is no such pixel, planes
-    # have zeros. Weights (outputs, channels, 3, 3), a bias an output.
+    # Two 3x3 convolutions of a network input at once, each padded with one zero: to `inner` maps of its size, which are at least
+    # zero, and from these with a stride of two to `outputs` planes, limited as in "conv": rows = (height + 1) // 2, columns likewise.
+    # Constants: weight (inner, channels, 3, 3), bias (inner,), second (outputs, inner, 3, 3), second_bias (outputs,).
     "stem": (
-        "input", "channels", "height", "width", "outputs", "weight", "bias", "limits", "stride", "rows", "columns", "pitch", "planes",
+        "input", "channels", "height", "width", "inner", "outputs", "rows", "columns", "pitch", "planes", "weight", "bias",
+        "second", "second_bias", "limits",
     ),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
