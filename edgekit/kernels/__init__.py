@@ -99,7 +99,7 @@ class Kernels:
 
         Args:
             handle: from `load`.
-            inputs: float32, batch of one, in the order of the program's.
+            inputs: float32, batch of one, or of two views which the program reads as one, in the order of the program's.
             cancel: ends the run soon after another thread has set its value to 1.
 
         Returns:
@@ -142,9 +142,10 @@ class Kernels:
 def _readable(array: np.ndarray, name: str, shape: Optional[Shape]) -> np.ndarray:
     """The array in the order in which a program reads it, through its address."""
     if shape is not None:
-        # Sides of one do not count: a row may be read as channels or as a picture's row.
-        sides, those = ([side for side in each if side != 1] for each in (array.shape[1:], shape))
-        if array.dtype != np.float32 or array.shape[:1] != (1,) or sides != those:
+        # Sides of one do not count: a row may be read as channels or as a picture's row. A pair of views is twice the channels.
+        own = array.shape if array.ndim < 4 else (1, array.shape[0] * array.shape[1], *array.shape[2:])
+        sides, those = ([side for side in each if side != 1] for each in (own[1:], shape))
+        if array.dtype != np.float32 or own[:1] != (1,) or sides != those:
             wanted = " x ".join(map(str, (1, *shape)))
             found = " x ".join(map(str, array.shape)) or "a single"
             raise BackendError(f"{name} is read as {wanted} float32, and is {found} {array.dtype}")

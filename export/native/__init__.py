@@ -12,12 +12,14 @@ import onnx_ir as ir
 
 from edgekit.export.convert import convert
 from edgekit.export.lowering import PLAIN, Form
+from edgekit.export.native import anynet  # noqa: F401 (registers its stages)
 from edgekit.export.native.convolutions import Window
 from edgekit.export.native.draft import Draft
 from edgekit.export.native.memory import written
 from edgekit.export.native.nodes import Unsupported, cannot
 from edgekit.export.native.operators import OPERATORS
 from edgekit.export.native.planes import Export
+from edgekit.export.native.stages import BUILDERS
 from edgekit.export.passes import simplify
 from edgekit.export.staging import StageRun
 from edgekit.program import Program, encode
@@ -39,7 +41,7 @@ def program(model: ir.Model) -> Program:
         if node.op_type == "Conv":
             window = Window.of(node)
             halos[window.grid] = max(halos.get(window.grid, 0), window.reach)
-    draft = Draft(graph, halos)
+    draft = Draft(graph.inputs, halos)
     for node in graph:
         translate = OPERATORS.get(node.op_type)
         if translate is None or node.domain:
@@ -48,6 +50,13 @@ def program(model: ir.Model) -> Program:
     draft.steps += [Export(draft.whole(value), number) for number, value in enumerate(graph.outputs)]
     names = ([str(value.name) for value in values] for values in (graph.inputs, graph.outputs))
     return written(draft.steps, draft.grids, *names)
+
+
+def _of_stage(run: StageRun) -> Program:
+    build = BUILDERS.get(type(run.stage.module))
+    if build is not None:
+        return build(run)
+    return program(simplify(convert(run.stage.module, run.inputs, run.stage.outputs, run.stage.name)))
 
 
 def add_programs(
@@ -60,9 +69,7 @@ def add_programs(
     for run in runs:
         name = run.stage.name
         try:
-            found[name] = encode(
-                program(simplify(convert(run.stage.module, run.inputs, run.stage.outputs, name)))
-            )
+            found[name] = encode(_of_stage(run))
         except Unsupported as error:
             return f"no program for the backend {NATIVE}: {name}, {error}"
     for name, data in found.items():

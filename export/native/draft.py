@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,11 +70,11 @@ class Draft:
         values: what is known of the graph's values.
     """
 
-    def __init__(self, graph: ir.Graph, halos: Mapping[tuple[int, int], int]) -> None:
+    def __init__(self, inputs: Sequence[ir.Value], halos: Mapping[tuple[int, int], int]) -> None:
         """``halos``: how many zeros convolutions need around maps, by their size; none where it does not say."""
         self.steps: list[Step] = []
         self.grids: list[Grid] = []
-        self.numbers = {value: number for number, value in enumerate(graph.inputs)}
+        self.numbers = {value: number for number, value in enumerate(inputs)}
         self.values: dict[ir.Value, Value] = {}
         self._halos = halos
         self._grids: dict[tuple[int, int], Grid] = {}

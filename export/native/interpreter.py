@@ -136,3 +136,108 @@ class _Machine:
         places: npt.NDArray[np.int32] = self._table[planes : planes + channels]
         maps = [self._plane(at, height, width, pitch) for at in places]
         self.outputs[self._program.outputs[output]] = np.stack(maps)
+
+    def _read(self, input: int, sources: int, channels: int, height: int, width: int, pitch: int) -> Floats:
+        """An input's maps, or those of planes."""
+        if input >= 0:
+            return self._inputs[input].reshape(channels, height, width)
+        return self._planes(sources, channels, height, width, pitch)
+
+    def _planes(self, table: int, channels: int, height: int, width: int, pitch: int) -> Floats:
+        places = self._table[table : table + channels]
+        return np.stack([self._plane(at, height, width, pitch) for at in places])
+
+    def _fill(self, table: int, pitch: int, maps: Floats) -> None:
+        for place, values in zip(self._table[table:], maps, strict=False):
+            self._plane(place, len(values), values.shape[1], pitch)[:] = values
+
+    def _resize(
+        self, input: int, sources: int, channels: int, height: int, width: int, source_pitch: int, row_table: int,
+        row_weights: int, column_table: int, column_weights: int, scale: int, shift: int, floor: int, addend: int, output: int,
+        rows: int, columns: int, pitch: int, planes: int,
+    ) -> None:  # fmt: skip
+        x = self._read(input, sources, channels, height, width, source_pitch)
+        upper, lower = self._table[row_table : row_table + 2 * rows].reshape(rows, 2).T
+        left, right = self._table[column_table : column_table + 2 * columns].reshape(columns, 2).T
+        v = self._constants[row_weights : row_weights + rows, None]
+        h = self._constants[column_weights : column_weights + columns]
+        wide = x[..., left] + h * (x[..., right] - x[..., left])
+        found = wide[:, upper] + v * (wide[:, lower] - wide[:, upper])
+        found = np.stack([self._before(each, scale, shift, floor, c) for c, each in enumerate(found)])
+        if addend >= 0:
+            found = found + self._inputs[addend].reshape(found.shape)
+        if output >= 0:
+            self.outputs[self._program.outputs[output]] = found
+        else:
+            self._fill(planes, pitch, found)
+
+    def _transpose(
+        self, channels: int, sources: int, height: int, width: int, source_pitch: int, planes: int, pitch: int
+    ) -> None:
+        self._fill(planes, pitch, self._planes(sources, channels, height, width, source_pitch).swapaxes(1, 2))
+
+    def _volume(
+        self, left: int, right: int, channels: int, height: int, width: int, pitch: int, disparity: int, first: int, step: int,
+        slices: int, sums: int, limits: int, planes: int,
+    ) -> None:  # fmt: skip
+        ours, theirs = (self._planes(each, channels, height, width, pitch) for each in (left, right))
+        far = abs(first) + slices + 1
+        p = np.tile(np.arange(width, dtype=np.float32), (height, 1))
+        if disparity >= 0:
+            p = p - self._plane(disparity, height, width, pitch)
+            p = np.clip(np.where(np.isnan(p), -far, p), -far, width + far).astype(np.float32)
+        whole = np.floor(p)
+        gain, term = self._constants[sums : sums + 2]
+        low, high = self._constants[limits : limits + 2]
+        edge = 2 * far + 2
+        padded = np.pad(theirs, ((0, 0), (0, 0), (edge, edge)))
+        found = []
+        for number in range(slices):
+            at = (whole.astype(np.int64) - first - step * number + edge)[None].repeat(channels, 0)
+            near, beyond = (np.take_along_axis(padded, at + one, 2) for one in (0, 1))
+            distance = np.abs(ours - (near + (p - whole) * (beyond - near))).sum(0)
+            found.append(np.clip(gain * distance + term, low, high))
+        self._fill(planes, pitch, np.stack(found))
+
+    def _expectation(
+        self, slices: int, sources: int, height: int, width: int, pitch: int, values: int, to: int
+    ) -> None:
+        x = self._planes(sources, slices, height, width, pitch)
+        shares = np.exp(x - x.max(0))
+        mean = np.tensordot(self._constants[values : values + slices], shares, 1) / shares.sum(0)
+        self._plane(to, height, width, pitch)[:] = mean
+
+    def _propagate(
+        self, channels: int, sources: int, gates: int, height: int, width: int, pitch: int, planes: int
+    ) -> None:
+        x = self._planes(sources, channels, height, width, pitch)
+        raw = self._planes(gates, 3 * channels, height, width, pitch).reshape(3, channels, height, width)
+        above, level, below = raw / (np.abs(raw).sum(0) + np.float32(1e-8))
+        above[..., 0] = below[..., -1] = above[:, 0] = level[:, 0] = below[:, 0] = 0
+        h = (1 - above - level - below) * x
+        for t in range(1, height):
+            last = np.pad(h[:, t - 1], ((0, 0), (1, 1)))
+            h[:, t] += above[:, t] * last[:, :-2] + level[:, t] * last[:, 1:-1] + below[:, t] * last[:, 2:]
+        self._fill(planes, pitch, h)
+
+    def _stem(
+        self, input: int, channels: int, height: int, width: int, inner: int, outputs: int, rows: int, columns: int, pitch: int,
+        planes: int, weight: int, bias: int, second: int, second_bias: int, limits: int,
+    ) -> None:  # fmt: skip
+        x = self._inputs[input].reshape(channels, height, width)
+        x = np.maximum(self._window(x, inner, weight, bias), 0)
+        found = self._window(x, outputs, second, second_bias)[:, ::2, ::2][:, :rows, :columns]
+        self._fill(planes, pitch, np.clip(found, *self._constants[limits : limits + 2]))
+
+    def _window(self, x: Floats, outputs: int, weight: int, bias: int) -> Floats:
+        """A 3x3 convolution, padded with one zero."""
+        channels, height, width = x.shape
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        kernels = self._constants[weight : weight + outputs * channels * 9].reshape(outputs, channels, 3, 3)
+        found = np.zeros((outputs, height, width), np.float32)
+        found += self._constants[bias : bias + outputs, None, None]
+        for row in range(3):
+            for column in range(3):
+                window = padded[:, row : row + height, column : column + width]
+                found += np.tensordot(kernels[..., row, column], window, 1)
+        return found

@@ -23,6 +23,7 @@ from edgekit.export.native.planes import (
     Step,
     filled,
 )
+from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
 from edgekit.program import CODES, FEW, MANY, Program
 
 FEW_PIXELS = 64  # up to here, vectors of outputs are quicker than vectors of pixels
@@ -185,4 +186,62 @@ class _Writer:
         maps = step.source
         self._step(
             "export", step.number, len(maps.planes), maps.grid.height, maps.grid.width, maps.grid.pitch, self._planes(maps.planes)
+        )  # fmt: skip
+
+    def _axis(self, axis: Axis) -> tuple[int, int]:
+        return self._tabled(axis.pairs), self._kept(axis.weights)
+
+    def _resize(self, step: Resize) -> None:
+        channels, height, width = step.shape
+        maps = step.source if isinstance(step.source, Maps) else None
+        number = -1 if isinstance(step.source, Maps) else step.source
+        sources, source_pitch = (-1, width) if maps is None else (self._planes(maps.planes), maps.grid.pitch)
+        rows, columns = len(step.rows.weights), len(step.columns.weights)
+        output, pitch, planes = (
+            (step.to, columns, -1)
+            if isinstance(step.to, int)
+            else (-1, step.to[0].pitch, self._planes(step.to[1]))
+        )
+        self._step(
+            "resize", number, sources, channels, height, width, source_pitch, *self._axis(step.rows), *self._axis(step.columns),
+            *self._before(step.before), step.addend, output, rows, columns, pitch, planes,
+        )  # fmt: skip
+
+    def _transpose(self, step: Transpose) -> None:
+        grid = step.source.grid
+        self._step(
+            "transpose", len(step.planes), self._planes(step.source.planes), grid.height, grid.width, grid.pitch,
+            self._planes(step.planes), step.grid.pitch,
+        )  # fmt: skip
+
+    def _volume(self, step: Volume) -> None:
+        grid = step.grid
+        disparity = -1 if step.disparity is None else self._places[step.disparity]
+        self._step(
+            "volume", self._planes(step.left), self._planes(step.right), len(step.left), grid.height, grid.width, grid.pitch,
+            disparity, step.first, step.step, len(step.planes), self._kept(step.sums), self._kept([step.low, np.inf]),
+            self._planes(step.planes),
+        )  # fmt: skip
+
+    def _expectation(self, step: Expectation) -> None:
+        maps, grid = step.source, step.source.grid
+        self._step(
+            "expectation", len(maps.planes), self._planes(maps.planes), grid.height, grid.width, grid.pitch,
+            self._kept(step.values), self._places[step.plane],
+        )  # fmt: skip
+
+    def _propagate(self, step: Propagate) -> None:
+        maps, grid = step.source, step.source.grid
+        self._step(
+            "propagate", len(maps.planes), self._planes(maps.planes), self._planes(step.gates), grid.height, grid.width,
+            grid.pitch, self._planes(step.planes),
+        )  # fmt: skip
+
+    def _stem(self, step: Stem) -> None:
+        inner, channels = step.weight.shape[:2]
+        grid = step.grid
+        self._step(
+            "stem", step.number, channels, *step.size, inner, len(step.second), grid.height, grid.width, grid.pitch,
+            self._planes(step.planes), self._kept(step.weight), self._kept(step.bias), self._kept(step.second),
+            self._kept(step.second_bias), self._kept([-np.inf, np.inf]),
         )  # fmt: skip
