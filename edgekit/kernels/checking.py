@@ -16,6 +16,8 @@ MOST = (
 )  # floats of an arena, and of anything that is counted: 1 GB, and products by small numbers stay whole
 MOST_OUTPUTS = 1 << 16  # of a convolution's group
 LONGEST_STEP = 1 << 15  # a window's side or a stride
+WIDEST_MATCH = 1 << 20  # columns of a volume: places in a row are computed as floats
+MOST_STEM = 64  # channels that a stem reads, or has between its convolutions
 NARROWEST = 2  # elements of a piece of a convolution, on the processor with the shortest vectors
 
 
@@ -75,8 +77,10 @@ def shapes_of_inputs(program: Program) -> List[Optional[Shape]]:
     """What a program that was checked reads of every input: channels, height and width; None of one that it does not read."""
     found: Dict[int, Shape] = {}
     for name, said in steps_of(program):
-        if name == "import":
+        if said.get("input", -1) >= 0:
             found[said["input"]] = (said["channels"], said["height"], said["width"])
+        if said.get("addend", -1) >= 0:
+            found[said["addend"]] = (said["channels"], said["rows"], said["columns"])
     return [found.get(number) for number in range(len(program.inputs))]
 
 
@@ -116,7 +120,9 @@ class _Checker:
         self._inputs: Dict[int, Shape] = {}
         self._checks: Dict[str, Callable[..., None]] = {
             "import": self._import, "phases": self._phases, "conv": self._conv, "pool": self._pool, "mean": self._mean,
-            "linear": self._linear, "copy": self._copy, "export": self._export,
+            "linear": self._linear, "copy": self._copy, "export": self._export, "resize": self._resize,
+            "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
+            "propagate": self._propagate, "stem": self._stem,
         }  # fmt: skip
 
     def check(self, name: str, arguments: Sequence[int]) -> None:
@@ -130,12 +136,7 @@ class _Checker:
     def _import(
         self, input: int, channels: int, height: int, width: int, stride: int, rows: int, columns: int, pitch: int, planes: int
     ) -> None:  # fmt: skip
-        if not 0 <= input < len(self._program.inputs):
-            raise _Wrong(f"reads input {input} of {len(self._program.inputs)}")
-        positive(channels=channels, height=height, width=width)
-        shape = channels, height, width
-        if self._inputs.setdefault(input, shape) != shape:
-            raise _Wrong(f"reads input {input} as {shape}, and an earlier step as {self._inputs[input]}")
+        self._input(input, channels, height, width)
         self._write_phases(channels, stride, rows, columns, pitch, planes)
 
     def _phases(
@@ -219,9 +220,100 @@ class _Checker:
             raise _Wrong("copies onto itself")
 
     def _export(self, output: int, channels: int, height: int, width: int, pitch: int, planes: int) -> None:
+        self._planes(planes, channels, height, width, pitch)
+        self._output(output, channels, height, width)
+
+    def _resize(
+        self, input: int, sources: int, channels: int, height: int, width: int, source_pitch: int, row_table: int,
+        row_weights: int, column_table: int, column_weights: int, scale: int, shift: int, floor: int, addend: int, output: int,
+        rows: int, columns: int, pitch: int, planes: int,
+    ) -> None:  # fmt: skip
+        positive(
+            channels=channels, height=height, width=width, rows=rows, columns=columns, lines=channels * rows
+        )
+        if input == -1:
+            self._planes(sources, channels, height, width, source_pitch)
+        else:
+            self._input(input, channels, height, width)
+            instead_of_planes(sources, source_pitch, width)
+        if output == -1:
+            self._planes(planes, channels, rows, columns, pitch)
+        else:
+            self._output(output, channels, rows, columns)
+            instead_of_planes(planes, pitch, columns)
+        if addend != -1:
+            self._input(addend, channels, rows, columns)
+        for table, weights, count, side in (
+            (row_table, row_weights, rows, height),
+            (column_table, column_weights, columns, width),
+        ):
+            places = self._table(table, 2 * count)
+            if places.min() < 0 or places.max() >= side:
+                raise _Wrong(f"mixes pixels {places.min()} to {places.max()} of {side}")
+            self._constants(weights, count)
+        self._before(scale, shift, floor, channels)
+
+    def _transpose(
+        self, channels: int, sources: int, height: int, width: int, source_pitch: int, planes: int, pitch: int
+    ) -> None:
+        self._planes(sources, channels, height, width, source_pitch)
+        self._planes(planes, channels, width, height, pitch)
+        positive(columns=channels * width)
+
+    def _volume(
+        self, left: int, right: int, channels: int, height: int, width: int, pitch: int, disparity: int, first: int, step: int,
+        slices: int, sums: int, limits: int, planes: int,
+    ) -> None:  # fmt: skip
+        for views in (left, right):
+            self._planes(views, channels, height, width, pitch)
+        self._planes(planes, slices, height, width, pitch)
+        if disparity != -1:
+            self._arena(disparity, (height - 1) * pitch + width)
+        steps_wide(distance=first + 1, slices=slices)
+        if width > WIDEST_MATCH or step not in (-1, 1):
+            raise _Wrong(f"matches rows of {width} in steps of {step}")
+        positive(samples=channels * (width + 4 * (first + slices + 1)))
+        self._constants(sums, 2)
+        self._constants(limits, 2)
+
+    def _expectation(
+        self, slices: int, sources: int, height: int, width: int, pitch: int, values: int, to: int
+    ) -> None:
+        self._planes(sources, slices, height, width, pitch)
+        self._arena(to, (height - 1) * pitch + width)
+        self._constants(values, slices)
+
+    def _propagate(
+        self, channels: int, sources: int, gates: int, height: int, width: int, pitch: int, planes: int
+    ) -> None:
+        for table, count in ((sources, channels), (gates, 3 * channels), (planes, channels)):
+            self._planes(table, count, height, width, pitch)
+
+    def _stem(
+        self, input: int, channels: int, height: int, width: int, inner: int, outputs: int, rows: int, columns: int, pitch: int,
+        planes: int, weight: int, bias: int, second: int, second_bias: int, limits: int,
+    ) -> None:  # fmt: skip
+        self._input(input, channels, height, width)
+        few(channels=channels, inner=inner)
+        if (rows, columns) != (-(-height // 2), -(-width // 2)):
+            raise _Wrong(f"writes {rows} x {columns} of {height} x {width}")
+        self._planes(planes, outputs, rows, columns, pitch)
+        for at, count in (
+            (weight, inner * channels * 9), (bias, inner), (second, outputs * inner * 9), (second_bias, outputs), (limits, 2),
+        ):  # fmt: skip
+            self._constants(at, count)
+
+    def _input(self, input: int, channels: int, height: int, width: int) -> None:
+        if not 0 <= input < len(self._program.inputs):
+            raise _Wrong(f"reads input {input} of {len(self._program.inputs)}")
+        positive(channels=channels, height=height, width=width)
+        shape = channels, height, width
+        if self._inputs.setdefault(input, shape) != shape:
+            raise _Wrong(f"reads input {input} as {shape}, and an earlier step as {self._inputs[input]}")
+
+    def _output(self, output: int, channels: int, height: int, width: int) -> None:
         if not 0 <= output < len(self._outputs):
             raise _Wrong(f"writes output {output} of {len(self._outputs)}")
-        self._planes(planes, channels, height, width, pitch)
         if channels * height * width != self._outputs[output]:
             raise _Wrong(
                 f"writes {channels} x {height} x {width} to output {output}, which has {self._outputs[output]} elements"
@@ -262,6 +354,16 @@ def filled_up(length: int) -> int:
     return -(-length // LANES) * LANES
 
 
+def instead_of_planes(table: int, pitch: int, width: int) -> None:
+    """That no planes are named where an input or an output is used, and that its rows have no gaps.
+
+    Raises:
+        _Wrong: otherwise.
+    """
+    if table != -1 or pitch != width:
+        raise _Wrong(f"names planes at {table} beside a tensor, and rows {pitch} apart that have {width}")
+
+
 def positive(**numbers: int) -> None:
     """That these are sensible numbers of something.
 
@@ -270,6 +372,17 @@ def positive(**numbers: int) -> None:
     """
     for name, number in numbers.items():
         if not 0 < number <= MOST:
+            raise _Wrong(f"has {number} {name}")
+
+
+def few(**numbers: int) -> None:
+    """That these are sensible numbers of a stem's channels.
+
+    Raises:
+        _Wrong: one is not.
+    """
+    for name, number in numbers.items():
+        if not 0 < number <= MOST_STEM:
             raise _Wrong(f"has {number} {name}")
 
 

@@ -22,6 +22,7 @@
 #include "program.h"
 #include "convolutions.h"
 #include "maps.h"
+#include "stereo.h"
 
 static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
 
@@ -47,7 +48,30 @@ static void plan(const program *p, work_step *s, int threads) {
     case LINEAR: s->items = divided(((const linear_step *)a)->outputs, SOME); break;
     case COPY: s->items = 1; break;
     case EXPORT: s->items = ((const export_step *)a)->channels; break;
+    case RESIZE: plan_resize(p, s, (const resize_step *)a); break;
+    case TRANSPOSE: s->items = ((const transpose_step *)a)->channels * divided(((const transpose_step *)a)->width, BAND); break;
+    case VOLUME: s->items = ((const volume_step *)a)->height; break;
+    case EXPECTATION: s->items = ((const expectation_step *)a)->height; break;
+    case PROPAGATE: s->items = ((const propagate_step *)a)->channels; break;
+    case STEM: {
+        const stem_step *c = (const stem_step *)a;
+        s->items = divided(c->rows, STEM_BAND) * divided(c->columns, BLOCK);
+        break;
     }
+    }
+}
+
+/* Floats that a thread needs beside the arena for a step. */
+static size_t scratch_of(const step *what) {
+    const void *a = what->argument;
+    switch (what->code) {
+    case POOL: return ((const pool_step *)a)->width + 2 * (size_t)((const pool_step *)a)->padding;
+    case RESIZE: return resize_scratch(a);
+    case VOLUME: return volume_scratch(a);
+    case PROPAGATE: return propagate_scratch(a);
+    case STEM: return stem_scratch(a);
+    }
+    return 0;
 }
 
 static void run_item(const machine *m, const program *p, const work_step *s, int item, int who) {
@@ -69,6 +93,12 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
         break;
     }
     case EXPORT: export_item(m, p, a, item); break;
+    case RESIZE: resize_item(m, p, s, a, item, who); break;
+    case TRANSPOSE: transpose_item(p, a, item); break;
+    case VOLUME: volume_item(m, p, a, item, who); break;
+    case EXPECTATION: expectation_item(p, a, item); break;
+    case PROPAGATE: propagate_item(m, p, a, item, who); break;
+    case STEM: stem_item(m, p, a, item, who); break;
     }
 }
 
@@ -254,11 +284,8 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
         p->step[s].what = (const step *)(words + at);
         plan(p, &p->step[s], m->threads);
-        if (words[at] == POOL) {
-            const pool_step *a = (const pool_step *)p->step[s].what->argument;
-            size_t line = a->width + 2 * a->padding;
-            if (line > scratch) scratch = line;
-        }
+        size_t own = scratch_of(p->step[s].what);
+        if (own > scratch) scratch = own;
     }
     if (!more_scratch(m, scratch)) {
         edgekit_program_free(p);

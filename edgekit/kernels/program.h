@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
-enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT };
+enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM };
 
 typedef struct {
     int input, channels, height, width, stride, rows, columns, pitch, planes;
@@ -39,6 +39,31 @@ typedef struct {
     int output, channels, height, width, pitch, planes;
 } export_step;
 
+typedef struct {
+    int input, sources, channels, height, width, source_pitch, row_table, row_weights, column_table, column_weights;
+    int scale, shift, floor, addend, output, rows, columns, pitch, planes;
+} resize_step;
+
+typedef struct {
+    int channels, sources, height, width, source_pitch, planes, pitch;
+} transpose_step;
+
+typedef struct {
+    int left, right, channels, height, width, pitch, disparity, first, step, slices, sums, limits, planes;
+} volume_step;
+
+typedef struct {
+    int slices, sources, height, width, pitch, values, to;
+} expectation_step;
+
+typedef struct {
+    int channels, sources, gates, height, width, pitch, planes;
+} propagate_step;
+
+typedef struct {
+    int input, channels, height, width, inner, outputs, rows, columns, pitch, planes, weight, bias, second, second_bias, limits;
+} stem_step;
+
 /* UNIT of edgekit/program.py */
 typedef struct {
     int outputs, taps, output_table, tap_table, weight, bias, scale, shift, floor;
@@ -51,7 +76,7 @@ typedef struct {
 
 typedef struct {
     const step *what;
-    int items, tiles, parts; /* tiles and parts of a convolution, see conv_item */
+    int items, tiles, parts; /* tiles and parts of a convolution, see conv_item; of a resize, see plan_resize */
     _Atomic uint64_t taken;  /* the run's number << 32 | how many items were taken */
     _Atomic int done;
 } work_step;

@@ -1,4 +1,5 @@
 /* Vectors of floats, for every processor that the kernels know. */
+#include <stdint.h>
 #include <string.h>
 
 /* Floats of a vector; how many vectors of pixels, and how many single pixels beside MANY outputs, have their sums in registers. */
@@ -52,3 +53,46 @@ static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b
 #define MANY 16
 _Static_assert(TILE >= (SPAN + LANES - 1) / LANES * LANES, "packed taps lie TILE apart");
 
+/* Whole numbers beside the floats, numbers from anywhere, and the first few of a vector. */
+typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+static inline ivec LOAD_INTS(const int *p) { ivec v; memcpy(&v, p, sizeof v); return v; }
+
+#if defined(__AVX512F__)
+static inline vec GATHER(const float *p, ivec at) { return _mm512_i32gather_ps((__m512i)at, p, 4); }
+static inline vec LOAD_SOME(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+static inline void STORE_SOME(float *p, vec v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+#else
+static inline vec GATHER(const float *p, ivec at) {
+    float found[LANES];
+    for (int i = 0; i < LANES; i++) found[i] = p[at[i]];
+    return LOAD(found);
+}
+static inline vec LOAD_SOME(const float *p, int n) {
+    float some[LANES] = {0};
+    for (int i = 0; i < n; i++) some[i] = p[i];
+    return LOAD(some);
+}
+static inline void STORE_SOME(float *p, vec v, int n) {
+    float some[LANES];
+    STORE(some, v);
+    for (int i = 0; i < n; i++) p[i] = some[i];
+}
+#endif
+
+static inline vec ABS(vec v) { return (vec)((ivec)v & 0x7fffffff); }
+
+/* e^v for v <= 0, to 2e-7 of it; what lies below -87 counts as that. 2^n of the nearest whole n, times a polynomial of the rest. */
+static inline vec EXP(vec v) {
+    v = MAX(v, ALL(-87));
+    vec shifted = v * ALL(1.44269504f) + ALL(12582912); /* 1.5 * 2^23: its last bits are n */
+    vec n = shifted - ALL(12582912);
+    vec rest = v - n * ALL(0.693145752f) - n * ALL(1.42860677e-6f);
+    vec power = ALL(1.98756915e-4f);
+    power = power * rest + ALL(1.39819995e-3f);
+    power = power * rest + ALL(8.33345190e-3f);
+    power = power * rest + ALL(4.16657962e-2f);
+    power = power * rest + ALL(1.66666655e-1f);
+    power = power * rest + ALL(0.5f);
+    power = power * rest * rest + rest + ALL(1);
+    return (vec)((ivec)power + ((ivec)shifted << 23));
+}

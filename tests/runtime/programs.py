@@ -1,7 +1,7 @@
 """Programs for the backend `native`, written by hand: what a small network is in them, and toy bundles that have some."""
 
 import shutil
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tests.toy_graphs import SIDE, exits_weights, write_exits
 HALO = 1  # zeros beside, above and below every plane
 FREE = (-np.inf, np.inf)
 Before = Tuple[np.ndarray, np.ndarray, np.ndarray]  # scale, shift and floor of every channel
+Axis = Tuple[
+    np.ndarray, np.ndarray
+]  # of a resize: pairs of neighbours (N, 2), and weights (N,) of the second ones
 
 
 class Planes(NamedTuple):
@@ -159,6 +162,70 @@ class Writer:
             "linear", *weights.shape, source, to, self.keep(weights), self.keep(bias), self.keep(limits)
         )
         return to
+
+    def resize(
+        self, source: Union[int, Planes], shape: Tuple[int, int, int], rows: Axis, columns: Axis, to: Optional[int] = None,
+        before: Optional[Before] = None, addend: int = -1,
+    ) -> Planes:  # fmt: skip
+        """Of an input or of planes (channels, height, width); into an output, or planes."""
+        channels, height, width = shape
+        sides = len(rows[1]), len(columns[1])
+        read = (-1, self.place(source.places)) if isinstance(source, Planes) else (source, -1)
+        made = Planes(np.zeros(channels, int), *sides) if to is not None else self.planes(channels, *sides)
+        tables = [each for axis in (rows, columns) for each in (self.place(axis[0]), self.keep(axis[1]))]
+        written = (to, *sides, sides[1], -1) if to is not None else (-1, *sides, made.pitch, self.place(made.places))  # fmt: skip
+        pitch = source.pitch if isinstance(source, Planes) else width
+        self.step("resize", *read, *shape, pitch, *tables, *self.before(before), addend, *written)
+        return made
+
+    def transpose(self, source: Planes) -> Planes:
+        made = self.planes(len(source.places), source.width, source.height)
+        self.step(
+            "transpose", len(source.places), self.place(source.places), source.height, source.width, source.pitch,
+            self.place(made.places), made.pitch,
+        )  # fmt: skip
+        return made
+
+    def volume(
+        self, left: Planes, right: Planes, disparity: Optional[Planes], first: int, step: int, slices: int,
+        sums: Tuple[float, float] = (1.0, 0.0), limits: Tuple[float, float] = FREE,
+    ) -> Planes:  # fmt: skip
+        made = self.planes(slices, left.height, left.width)
+        self.step(
+            "volume", self.place(left.places), self.place(right.places), len(left.places), left.height, left.width, left.pitch,
+            -1 if disparity is None else disparity.places[0], first, step, slices, self.keep(sums), self.keep(limits),
+            self.place(made.places),
+        )  # fmt: skip
+        return made
+
+    def expectation(self, source: Planes, values: Sequence[float]) -> Planes:
+        made = self.planes(1, source.height, source.width)
+        self.step(
+            "expectation", len(source.places), self.place(source.places), source.height, source.width, source.pitch,
+            self.keep(values), made.places[0],
+        )  # fmt: skip
+        return made
+
+    def propagate(self, source: Planes, gates: Planes) -> Planes:
+        made = self.planes(len(source.places), source.height, source.width)
+        self.step(
+            "propagate", len(source.places), self.place(source.places), self.place(gates.places), source.height, source.width,
+            source.pitch, self.place(made.places),
+        )  # fmt: skip
+        return made
+
+    def stem(
+        self, number: int, size: Tuple[int, int], first: np.ndarray, bias: np.ndarray, second: np.ndarray,
+        second_bias: np.ndarray, limits: Tuple[float, float] = FREE,
+    ) -> Planes:  # fmt: skip
+        """Weights (inner, channels, 3, 3) and (outputs, inner, 3, 3)."""
+        made = self.planes(len(second), *(-(-side // 2) for side in size))
+        constants = [self.keep(each) for each in (first, bias, second, second_bias, limits)]
+        self.step(
+            "stem", number, first.shape[1], *size, len(first), len(second), made.height, made.width, made.pitch,
+            self.place(made.places), *constants,
+        )  # fmt: skip
+        return made
 
     def export(self, number: int, planes: Planes) -> None:
         shape = (len(planes.places), planes.height, planes.width)

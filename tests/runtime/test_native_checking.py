@@ -16,15 +16,47 @@ from edgekit.kernels.checking import check_program, shapes_of_inputs
 from edgekit.program import MANY, STEPS, Program, encode
 from edgekit.runtime.backends import open_backend
 from edgekit.runtime.backends.native import Native
-from tests.runtime.programs import Writer
+from tests.runtime.programs import Axis, Planes, Writer
 
 IMAGE = (4, 6, 10)
-LOGITS, MAP = (1, 7), (1, 5, 3, 5)
+LOGITS, MAP, DISPARITY, DOUBLE = (1, 7), (1, 5, 3, 5), (1, 1, 6, 10), (1, 4, 6, 10)
 
 
 @pytest.fixture(autouse=True)
 def _compiler(needs_compiler: None) -> None:
     """The kernels run what is not refused."""
+
+
+def of_stereo(writer: Writer, maps: Planes, random: np.random.RandomState) -> Planes:
+    """Every kind of step that stereo networks have; five maps of 3 x 5."""
+    channels, height, width = len(maps.places), maps.height, maps.width
+    weights = random.randn(2, IMAGE[0], 3, 3), np.zeros(2), random.randn(5, 2, 3, 3), np.zeros(5)
+    stem = writer.stem(0, IMAGE[1:], *weights)
+    down = (
+        (
+            np.array([[0, 1], [2, 3], [4, 5]]),
+            np.full(3, 0.5),
+        ),
+        (np.arange(10).reshape(5, 2), np.full(5, 0.5)),
+    )
+    less = writer.resize(0, IMAGE, *down, before=(np.ones(4), np.zeros(4), np.zeros(4)))
+    up = (np.array([[0, 0], [0, 1], [1, 1], [1, 2], [2, 2], [2, 2]]), np.full(6, 0.25))
+    wide = (np.repeat(np.arange(5), 4).reshape(10, 2), np.full(10, 0.25))
+    more = writer.resize(maps, (channels, height, width), up, wide)
+    first, second = (more._replace(places=more.places[some]) for some in (slice(2), slice(2, 4)))
+    costs = writer.volume(first, second, more._replace(places=more.places[4:]), 1, -1, 3)
+    expected = writer.expectation(costs, [-1, 0, 1])
+    writer.resize(expected, (1, 6, 10), *same(6, 10), to=2)
+    writer.resize(0, IMAGE, *same(6, 10), to=3, addend=0)
+    turned = writer.transpose(stem)
+    one = turned._replace(places=turned.places[:1])
+    spread = writer.transpose(writer.propagate(one, turned._replace(places=turned.places[1:4])))
+    return stem._replace(places=np.concatenate([stem.places[:3], less.places[:1], spread.places]))
+
+
+def same(*sides: int) -> List[Axis]:
+    """What leaves these sides as they are."""
+    return [(np.repeat(np.arange(side), 2), np.zeros(side)) for side in sides]
 
 
 def toy() -> Program:
@@ -42,16 +74,17 @@ def toy() -> Program:
     phase = writer.halves(image)[3]
     joined = phase._replace(places=np.concatenate([phase.places, pooled.places, halved.places]))
     last = writer.convolution(joined, random.randn(5, 20, 1, 1), np.zeros(5))
-    logits = writer.linear(writer.mean(last), random.randn(7, 5), np.zeros(7))
+    stereo = of_stereo(writer, last, random)
+    logits = writer.linear(writer.mean(stereo), random.randn(7, 5), np.zeros(7))
     copy = writer.vector(7)
     writer.step("copy", 7, logits, copy)
     writer.export_vector(0, copy, 7)
     writer.export(1, last)
-    return writer.program(["image"], ["logits", "map"])
+    return writer.program(["image"], ["logits", "map", "disparity", "double"])
 
 
 TOY = toy()
-SIZES = (LOGITS, MAP)
+SIZES = (LOGITS, MAP, DISPARITY, DOUBLE)
 
 
 def steps() -> List[Tuple[str, int]]:
@@ -97,6 +130,50 @@ def test_a_step_one_element_beyond_an_end_is_refused() -> None:
             check_program(short, SIZES, "toy")
 
 
+def misplaced(kind: str, argument: str, value: int) -> Program:
+    """The toy, whose first such step has this number in the table that it reads."""
+    at = next(place for step, place in steps() if step == kind)
+    table = TOY.table.copy()
+    table[TOY.words[at + 2 + STEPS[kind].index(argument)] + 1] = value
+    return TOY._replace(table=table)
+
+
+@pytest.mark.parametrize("value", [-1, 40, 1 << 30])
+@pytest.mark.parametrize("table, side", [("row_table", 6), ("column_table", 10)])
+def test_a_resize_reads_no_pixel_beside_the_picture(table: str, side: int, value: int) -> None:
+    with pytest.raises(BundleError, match=rf"\(resize\) mixes pixels .* of {side}"):
+        check_program(misplaced("resize", table, value), SIZES, "toy")
+    check_program(misplaced("resize", table, side - 1), SIZES, "toy")
+
+
+@pytest.mark.parametrize(
+    "kind, table",
+    [
+        ("resize", "planes"),
+        ("transpose", "sources"),
+        ("transpose", "planes"),
+        ("volume", "left"),
+        ("volume", "right"),
+        ("volume", "planes"),
+        ("expectation", "sources"),
+        ("propagate", "gates"),
+        ("stem", "planes"),
+    ],
+)
+def test_a_plane_of_stereos_steps_lies_within_the_arena(kind: str, table: str) -> None:
+    for value in (-1, TOY.arena - 1, 1 << 30):
+        with pytest.raises(BundleError, match=rf"\({kind}\) uses the arena at"):
+            check_program(misplaced(kind, table, value), SIZES, "toy")
+
+
+def test_shapes_of_inputs_are_also_those_of_what_is_resized_and_added() -> None:
+    writer = Writer()
+    writer.resize(0, (2, 3, 5), *same(3, 4), to=0, addend=1)
+    program = writer.program(["image", "more"], ["out"])
+    check_program(program, [(1, 2, 3, 4)], "toy")
+    assert shapes_of_inputs(program) == [(2, 3, 5), (2, 3, 4)]
+
+
 @pytest.mark.parametrize(
     "broken, said",
     [
@@ -104,7 +181,7 @@ def test_a_step_one_element_beyond_an_end_is_refused() -> None:
         (TOY._replace(words=np.array([len(STEPS), 2], np.int32)), "begins no whole step"),
         (TOY._replace(words=np.array([-1, 0], np.int32)), "begins no whole step"),
         (TOY._replace(words=np.array([0], np.int32)), "begins no whole step"),
-        (TOY._replace(words=np.array([], np.int32)), "no step writes logits, map"),
+        (TOY._replace(words=np.array([], np.int32)), "no step writes logits, map, disparity, double"),
         (TOY._replace(words=TOY.words.astype(np.int64)), "words are int64"),
         (TOY._replace(table=TOY.table.reshape(1, -1)), "table are int32 of shape"),
         (TOY._replace(constants=TOY.constants[::2]), "constants are float32"),
@@ -121,7 +198,7 @@ def test_what_is_no_list_of_steps_is_refused(broken: Program, said: str) -> None
 
 def test_outputs_of_another_size_or_that_nothing_writes_are_refused() -> None:
     with pytest.raises(BundleError, match="output 0, which has 8 elements"):
-        check_program(TOY, ((1, 8), MAP), "toy")
+        check_program(TOY, ((1, 8), *SIZES[1:]), "toy")
     with pytest.raises(BundleError, match="no step writes more"):
         check_program(TOY._replace(outputs=(*TOY.outputs, "more")), (*SIZES, (1, 1)), "toy")
 
@@ -165,9 +242,10 @@ def test_a_program_with_any_words_is_refused_or_runs(backend: Native, data: st.D
     except BundleError:
         return
     shape = shapes_of_inputs(program)[0]
-    frame = backend.start({"image": np.zeros((1, *(shape or IMAGE)), np.float32)})
+    value = float(data.draw(st.sampled_from((0.0, 1e30, -np.inf, np.nan))))  # disparities are made of it
+    frame = backend.start({"image": np.full((1, *(shape or IMAGE)), value, np.float32)})
     frame.run("stage1")
-    assert frame.read("logits").shape == LOGITS and frame.read("map").shape == MAP
+    assert [frame.read(name).shape for name in TOY.outputs] == list(SIZES)
 
 
 def test_no_program_that_is_let_through_touches_what_is_not_its_own() -> None:
