@@ -1,8 +1,7 @@
 """Programs compute what torch computes, in numpy and in the kernels, and what they cannot express is refused by its name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
@@ -10,25 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from edgekit.errors import BackendError
 from edgekit.export.convert import convert
-from edgekit.export.native import Unsupported, interpreter, program
+from edgekit.export.native import Unsupported, program
 from edgekit.export.passes import simplify
 from edgekit.kernels import Kernels
-from edgekit.kernels.compiling import find_compiler
 from edgekit.models.condensenet import CondenseNet, CondenseNetOptions, converted
-from edgekit.program import CODES, MANY, Program, decode, encode, steps_of
-
-
-@pytest.fixture(scope="module")
-def kernels() -> Iterator[Kernels]:
-    try:
-        find_compiler()
-    except BackendError as error:
-        pytest.skip(f"no C compiler: {error}")
-    found = Kernels(threads=2)
-    yield found
-    found.close()
+from edgekit.program import CODES, MANY, Program, encode, steps_of
+from tests.export.native.answers import agree
 
 
 class Net(nn.Module):
@@ -65,21 +52,10 @@ def model_of(module: nn.Module, *inputs: Tensor) -> ir.Model:
 
 def agrees(kernels: Kernels, module: nn.Module, *inputs: Tensor) -> Program:
     """That the module's program gives what the module gives, in numpy and twice in the kernels."""
-    made = decode(encode(program(model_of(module, *inputs))), "a program")
+    made = program(model_of(module, *inputs))
     with torch.no_grad():
         found = module(*inputs)
-    wanted = [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
-    shapes = {name: each.shape for name, each in zip(made.outputs, wanted, strict=True)}
-    given = {f"x{number}": x.numpy() for number, x in enumerate(inputs)}
-    answers = [list(interpreter.run(made, given, shapes).values())]
-    handle = kernels.load(made, list(shapes.values()), "a program")
-    for _ in range(2):
-        out = kernels.run(handle, [given[name] for name in made.inputs])
-        assert out is not None
-        answers.append(out)
-    for answer in answers:
-        for got, want in zip(answer, wanted, strict=True):
-            np.testing.assert_allclose(got, want, atol=2e-5 * max(1.0, float(np.abs(want).max())))
+    agree(kernels, made, inputs, found if isinstance(found, tuple) else (found,))
     return made
 
 
