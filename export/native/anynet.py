@@ -23,6 +23,8 @@ from edgekit.models.anynet import SCALES, SPN_SCALE, AnyNet, CoarseStage, Propag
 from edgekit.program import Program
 
 VIEWS = 2
+# A unit of one output waits for what it reads. One of two neighbouring slices reads two thirds as much, with a third of it for nothing.
+LEAST_OUTPUTS = 2
 Size = tuple[int, int]
 
 
@@ -245,16 +247,25 @@ def _regularised(draft: Draft, volume: Maps, chain: Chain) -> Maps:
 def _convolved_3d(draft: Draft, volume: Places, grid: Grid, kernel: Kernel, low: float) -> Places:
     """A 3x3x3 ``kernel`` on planes (channels, slices), padded with one zero; likewise the result."""
     weight, bias = _array(kernel.weight), _bias(kernel)
-    count = volume.shape[1]
-    planes = draft.planes(len(weight) * count, grid).reshape(len(weight), count)
+    outputs, count = len(weight), volume.shape[1]
+    planes = draft.planes(outputs * count, grid).reshape(outputs, count)
     window = _window(grid)
+    together = LEAST_OUTPUTS if outputs == 1 else 1
     units = []
-    for at in range(count):
-        near = [depth for depth in range(3) if 0 <= at + depth - 1 < count]
-        read = volume[:, [at + depth - 1 for depth in near]].ravel()
+    for first in range(0, count, together):
+        made = range(first, min(first + together, count))
+        read = range(max(first - 1, 0), min(made.stop + 1, count))
+        each = [
+            weight[:, :, source - slice_ + 1] if abs(source - slice_) <= 1 else np.zeros_like(weight[:, :, 0])
+            for slice_ in made
+            for source in read
+        ]
+        # (slices made, slices read, outputs, channels, 3, 3) to a row an output of a slice, in the order of the planes
+        matrix = np.stack(each).reshape(len(made), len(read), *weight.shape[:2], -1).transpose(0, 2, 3, 1, 4)
+        sources = volume[:, read.start : read.stop].ravel()
         units.append(
-            Unit(planes[:, at], np.repeat(read, len(window)), np.tile(window, len(read)),
-                 np.ascontiguousarray(weight[:, :, near].reshape(len(weight), -1)), bias, None)
+            Unit(planes[:, first : made.stop].T.ravel(), np.repeat(sources, len(window)), np.tile(window, len(sources)),
+                 np.ascontiguousarray(matrix.reshape(len(made) * outputs, -1)), np.tile(bias, len(made)), None)
         )  # fmt: skip
     draft.steps.append(Convolution(grid, units, low))
     return planes
