@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -48,20 +48,23 @@ def _exits(bundle: Bundle, left: np.ndarray, right: np.ndarray) -> list[np.ndarr
 def test_errors_are_within_two_hundredths_of_a_pixel_of_the_known_ones(
     shared: Path, kitti_bundle: Bundle, needs: Callable[[str], ModuleType], frame: str
 ) -> None:
-    cv2 = needs("cv2")
-    folder = shared / "data" / "stereo" / frame
+    left, right, truth = scene(needs("cv2"), shared / "data" / "stereo" / frame)
+    errors = disparity_errors(_exits(kitti_bundle, left, right), truth)
+    assert errors == pytest.approx(KNOWN[frame], abs=0.02)
+
+
+def scene(cv2: ModuleType, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both pictures as the network reads them, and the true disparity in px, 0 where it is not known."""
 
     def tensor(name: str) -> np.ndarray:
         picture = cv2.imread(str(folder / name))[-HEIGHT:, -WIDTH:, ::-1].astype(np.float32) / 255
         normal = (picture - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
         return np.ascontiguousarray(normal.transpose(2, 0, 1)[None])
 
-    truth = (
-        cv2.imread(str(folder / "disp_occ.png"), cv2.IMREAD_UNCHANGED)[-HEIGHT:, -WIDTH:].astype(np.float32)
-        / 256
-    )
-    errors = [
-        float(np.abs(d - truth)[truth > 0].mean())
-        for d in _exits(kitti_bundle, tensor("left.png"), tensor("right.png"))
-    ]
-    assert errors == pytest.approx(KNOWN[frame], abs=0.02)
+    truth = cv2.imread(str(folder / "disp_occ.png"), cv2.IMREAD_UNCHANGED)[-HEIGHT:, -WIDTH:]
+    return tensor("left.png"), tensor("right.png"), truth.astype(np.float32) / 256
+
+
+def disparity_errors(exits: Iterable[np.ndarray], truth: np.ndarray) -> list[float]:
+    """The mean absolute error of every exit, in px."""
+    return [float(np.abs(np.squeeze(d) - truth)[truth > 0].mean()) for d in exits]
