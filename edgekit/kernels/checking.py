@@ -76,7 +76,7 @@ def check_program(program: Program, outputs: Sequence[Sequence[int]], source: st
 def shapes_of_inputs(program: Program) -> List[Optional[Shape]]:
     """What a program that was checked reads of every input: channels, height and width; None of one that it does not read."""
     found: Dict[int, Shape] = {}
-    for name, said in steps_of(program):
+    for _, said in steps_of(program):
         if said.get("input", -1) >= 0:
             found[said["input"]] = (said["channels"], said["height"], said["width"])
         if said.get("addend", -1) >= 0:

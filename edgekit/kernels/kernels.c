@@ -24,11 +24,23 @@
 #include "maps.h"
 #include "stereo.h"
 
+#define SOME_PRODUCTS 400000 /* some us */
+
 static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
+
+/* How many items of a convolution are taken at once: those of little work one by one would wait for each other's counting. */
+static int together_of(const program *p, const work_step *s, const conv_step *a, int threads) {
+    const unit *u = (const unit *)(p->table + a->unit_table);
+    long products = 0;
+    for (int i = 0; i < a->units; i++) products += ((long)u[i].outputs + 1) * (u[i].taps + 4) * a->length;
+    long most = s->items / (4 * threads), enough = SOME_PRODUCTS / (products / s->items + 1);
+    return (int)(enough < 1 || most < 1 ? 1 : enough < most ? enough : most);
+}
 
 static void plan(const program *p, work_step *s, int threads) {
     const int *a = s->what->argument;
     int strips = 1;
+    s->together = 1;
     switch (s->what->code) {
     case IMPORT: s->items = ((const import_step *)a)->channels * ((const import_step *)a)->stride; break;
     case PHASES: s->items = ((const phases_step *)a)->channels * ((const phases_step *)a)->stride; break;
@@ -41,6 +53,7 @@ static void plan(const program *p, work_step *s, int threads) {
         s->parts = divided(8 * threads, s->tiles * c->units);
         if (s->parts > strips) s->parts = strips;
         s->items = s->tiles * c->units * s->parts;
+        s->together = together_of(p, s, c, threads);
         break;
     }
     case POOL: s->items = ((const pool_step *)a)->channels; break;
@@ -53,11 +66,7 @@ static void plan(const program *p, work_step *s, int threads) {
     case VOLUME: s->items = ((const volume_step *)a)->height; break;
     case EXPECTATION: s->items = ((const expectation_step *)a)->height; break;
     case PROPAGATE: s->items = ((const propagate_step *)a)->channels; break;
-    case STEM: {
-        const stem_step *c = (const stem_step *)a;
-        s->items = divided(c->rows, STEM_BAND) * divided(c->columns, BLOCK);
-        break;
-    }
+    case STEM: s->items = divided(((const stem_step *)a)->rows, STEM_BAND); break;
     }
 }
 
@@ -126,9 +135,10 @@ static int take(const machine *m, const program *p, work_step *s, uint32_t run, 
         if ((uint32_t)(seen >> 32) != run) return 1;
         if (item >= (uint32_t)s->items) return 0;
         if (cancel && *cancel) return 1;
-        if (!atomic_compare_exchange_weak(&s->taken, &seen, seen + 1)) continue;
-        run_item(m, p, s, (int)item, who);
-        atomic_fetch_add(&s->done, 1);
+        int count = smaller(s->together, s->items - (int)item);
+        if (!atomic_compare_exchange_weak(&s->taken, &seen, seen + count)) continue;
+        for (int i = 0; i < count; i++) run_item(m, p, s, (int)item + i, who);
+        atomic_fetch_add(&s->done, count);
     }
 }
 

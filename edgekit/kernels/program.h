@@ -77,6 +77,7 @@ typedef struct {
 typedef struct {
     const step *what;
     int items, tiles, parts; /* tiles and parts of a convolution, see conv_item; of a resize, see plan_resize */
+    int together;            /* how many items are taken at once */
     _Atomic uint64_t taken;  /* the run's number << 32 | how many items were taken */
     _Atomic int done;
 } work_step;
@@ -109,6 +110,8 @@ typedef struct {
 } worker;
 
 static int divided(int count, int by) { return (count + by - 1) / by; }
+
+static int smaller(int a, int b) { return a < b ? a : b; }
 
 /* What a step does to each element it reads, where it does anything. */
 typedef struct {

@@ -1,11 +1,9 @@
 /* Steps of stereo networks: pictures and maps of other sizes, costs of a match and what is expected of them, propagation. */
 
-static int smaller(int a, int b) { return a < b ? a : b; }
-
 /* --- resize: an item is a band of a channel's rows. Rows of the picture are made as wide as the result, and kept while the next
  * result needs them; where the result is narrower, two rows are mixed first. --- */
 
-#define BAND 16
+#define BAND 8
 enum { MIXED, WIDENED, AS_THEY_ARE }; /* what becomes of a row of the picture first */
 
 static void plan_resize(const program *p, work_step *s, const resize_step *a) {
@@ -33,10 +31,17 @@ static void widen(const float *restrict from, int width, const int *restrict tab
         __m512i near = _mm512_sub_epi32(_mm512_permutex2var_epi32(low, evens, high), base);
         __m512i far = _mm512_sub_epi32(_mm512_permutex2var_epi32(low, odds, high), base);
         vec a, b;
-        if (!_mm512_cmpge_epu32_mask(near, _mm512_set1_epi32(LANES)) && !_mm512_cmpge_epu32_mask(far, _mm512_set1_epi32(LANES))) {
+        if (!_mm512_cmpge_epu32_mask(_mm512_or_si512(near, far), _mm512_set1_epi32(LANES))) {
             vec x = LOAD_SOME(from + first, there); /* all of them lie within one vector */
             a = _mm512_permutexvar_ps(near, x);
             b = _mm512_permutexvar_ps(far, x);
+        } else if (width - first >= 4 * LANES && !_mm512_cmpge_epu32_mask(_mm512_or_si512(near, far), _mm512_set1_epi32(4 * LANES))) {
+            vec x[4]; /* within four */
+            for (int k = 0; k < 4; k++) x[k] = LOAD(from + first + k * LANES);
+            a = _mm512_mask_blend_ps(_mm512_test_epi32_mask(near, _mm512_set1_epi32(2 * LANES)),
+                                     _mm512_permutex2var_ps(x[0], near, x[1]), _mm512_permutex2var_ps(x[2], near, x[3]));
+            b = _mm512_mask_blend_ps(_mm512_test_epi32_mask(far, _mm512_set1_epi32(2 * LANES)),
+                                     _mm512_permutex2var_ps(x[0], far, x[1]), _mm512_permutex2var_ps(x[2], far, x[3]));
         } else {
             a = GATHER(from + first, (ivec)near);
             b = GATHER(from + first, (ivec)far);
@@ -51,8 +56,16 @@ static void widen(const float *restrict from, int width, const int *restrict tab
     }
 }
 
-static void mix(const float *restrict top, const float *restrict bottom, float weight, int count, float *restrict to) {
-    for (int q = 0; q < count; q++) to[q] = top[q] + weight * (bottom[q] - top[q]);
+/* Between two rows, and what becomes of that. */
+static void mix(const float *top, const float *bottom, float weight, before b, const float *addend, int count, float *to) {
+    vec w = ALL(weight), times = ALL(b.scale), plus = ALL(b.shift), least = ALL(b.floor);
+    for (int q = 0; q < count; q += LANES) {
+        int some = smaller(LANES, count - q);
+        vec x = LOAD_SOME(top + q, some);
+        x = MAX((x + w * (LOAD_SOME(bottom + q, some) - x)) * times + plus, least);
+        if (addend) x += LOAD_SOME(addend + q, some);
+        STORE_SOME(to + q, x, some);
+    }
 }
 
 /* A row of the picture at full width: one of the two that are kept. */
@@ -68,16 +81,6 @@ static const float *widened(const float *from, const resize_step *a, const progr
     return lines + (long)k * a->columns;
 }
 
-static void finish(float *restrict to, const float *restrict addend, before b, int plain, int count) {
-    if (!plain)
-        for (int q = 0; q < count; q++) {
-            float x = to[q] * b.scale + b.shift;
-            to[q] = x > b.floor ? x : b.floor;
-        }
-    if (addend)
-        for (int q = 0; q < count; q++) to[q] += addend[q];
-}
-
 static void resize_item(const machine *m, const program *p, const work_step *s, const resize_step *a, int item, int who) {
     int channel = item / s->tiles, first = item % s->tiles * BAND, last = smaller(first + BAND, a->rows);
     const float *from = a->input >= 0 ? m->inputs[a->input] + (long)channel * a->height * a->width
@@ -91,18 +94,17 @@ static void resize_item(const machine *m, const program *p, const work_step *s, 
     for (int r = first; r < last; r++) {
         int top = p->table[a->row_table + 2 * r], bottom = p->table[a->row_table + 2 * r + 1];
         float weight = p->constants[a->row_weights + r], *row = to + (long)r * a->pitch;
+        const float *more = addend ? addend + (long)r * a->columns : 0;
         if (s->parts == MIXED) {
-            mix(from + (long)top * a->source_pitch, from + (long)bottom * a->source_pitch, weight, a->width, lines);
-            widen(lines, a->width, p->table + a->column_table, p->constants + a->column_weights, a->columns, row);
+            mix(from + (long)top * a->source_pitch, from + (long)bottom * a->source_pitch, weight, (before){1, 0, -__builtin_inff()}, 0,
+                a->width, lines);
+            widen(lines, a->width, p->table + a->column_table, p->constants + a->column_weights, a->columns, lines + a->width);
+            mix(lines + a->width, lines + a->width, 0, b, more, a->columns, row);
         } else {
             const float *above = widened(from, a, p, s->parts, top, bottom, lines, kept);
-            const float *below = widened(from, a, p, s->parts, bottom, top, lines, kept);
-            if (weight == 0)
-                memcpy(row, above, a->columns * sizeof *row);
-            else
-                mix(above, below, weight, a->columns, row);
+            const float *below = weight ? widened(from, a, p, s->parts, bottom, top, lines, kept) : above;
+            mix(above, below, weight, b, more, a->columns, row);
         }
-        finish(row, addend ? addend + (long)r * a->columns : 0, b, a->scale < 0, a->columns);
     }
 }
 
@@ -271,103 +273,118 @@ static void propagate_item(const machine *m, const program *p, const propagate_s
     }
 }
 
-/* --- stem: an item is a block of its results. The picture's rows are read into the scratch with the pixels around them, four rows
- * between the convolutions are computed at once, and lie there with their even columns before their odd ones. --- */
+#define MOST_STEM 64 /* channels that a stem reads: of edgekit/kernels/checking.py */
 
-#define BLOCK 95 /* columns of results: of twice as many and one */
-#define STEM_BAND 16
+/* --- stem: an item is a band of its results. Four rows between the convolutions are computed at once, so that what was loaded of
+ * the picture is used for three of them; they lie in the scratch, the even columns before the odd ones. --- */
+
+#define STEM_BAND 8
 #define FOUR 4
 #define BROAD ((WIDE + 1) / 2)
-#define STEM_HALF (96 + 2 * LANES)
-#define STEM_LINE (2 * STEM_HALF)
-_Static_assert(192 % (BROAD * LANES) == 0, "a block is filled by whole pieces");
+#define PIECE (BROAD * LANES)
+#define EDGE (PIECE + LANES) /* floats of a row of what lies around a piece at the picture's edge */
+
+static size_t stem_half(const stem_step *a) { return (size_t)a->columns + 2 * LANES; }
+
+static size_t stem_line(const stem_step *a) { return (size_t)a->width + PIECE; }
 
 static size_t stem_scratch(const stem_step *a) {
-    return ((size_t)a->channels * (FOUR + 2) + FOUR + (size_t)a->inner * (FOUR + 1)) * STEM_LINE;
+    return (size_t)a->channels * (FOUR + 2) * EDGE + FOUR * stem_line(a) + stem_line(a) + (size_t)a->inner * (FOUR + 1) * 2 * stem_half(a);
 }
 
-/* `rows` rows from y on and BLOCK columns from x on, zero where the picture has none. */
-static void surroundings(const float *from, int height, int width, int y, int rows, int x, float *to) {
-    int first = x < 0 ? 0 : x, last = smaller(x + 2 * BLOCK + 3, width);
-    for (int r = y; r < y + rows; r++, to += STEM_LINE) {
-        memset(to, 0, STEM_LINE * sizeof *to);
-        if (r >= 0 && r < height && first < last)
-            memcpy(to + first - x, from + (long)r * width + first, (last - first) * sizeof *to);
-    }
-}
-
-/* BROAD vectors of each of `rows` rows of one output, at least 0. */
-static inline __attribute__((always_inline)) void stem_piece(const float *restrict lines, int rows, int channels,
-                                                             const float *restrict weight, float bias, float *restrict to) {
+/* A piece of each of `rows` rows of one output, at least 0: `from` has the rows around it, of every channel. */
+static inline __attribute__((always_inline)) void stem_piece(const float *const *from, long x, int rows, int channels,
+                                                             const float *restrict weight, float bias, float *restrict to, long pitch) {
     vec sum[FOUR][BROAD];
     _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
         _Pragma("GCC unroll 3") for (int v = 0; v < BROAD; v++) sum[r][v] = ALL(bias);
-    for (int c = 0; c < channels; c++, weight += 9) {
+    for (int c = 0; c < channels; c++, weight += 9, from += rows + 2) {
         vec w[9];
         _Pragma("GCC unroll 9") for (int k = 0; k < 9; k++) w[k] = ALL(weight[k]);
         _Pragma("GCC unroll 6") for (int row = 0; row < rows + 2; row++)
             _Pragma("GCC unroll 3") for (int column = 0; column < 3; column++)
                 _Pragma("GCC unroll 3") for (int v = 0; v < BROAD; v++) {
-                    vec x = LOAD(lines + (c * (rows + 2) + row) * STEM_LINE + column + v * LANES);
+                    vec here = LOAD(from[row] + x + column - 1 + v * LANES);
                     _Pragma("GCC unroll 3") for (int k = 0; k < 3; k++)
-                        if (row - k >= 0 && row - k < rows) sum[row - k][v] += w[k * 3 + column] * x;
+                        if (row - k >= 0 && row - k < rows) sum[row - k][v] += w[k * 3 + column] * here;
                 }
     }
     _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 3") for (int v = 0; v < BROAD; v++) STORE(to + r * STEM_LINE + v * LANES, MAX(sum[r][v], ALL(0)));
+        _Pragma("GCC unroll 3") for (int v = 0; v < BROAD; v++) STORE(to + r * pitch + v * LANES, MAX(sum[r][v], ALL(0)));
 }
 
-static void stem_one(const float *lines, int channels, const float *weight, float bias, float *to) {
-    for (int x = 0; x < 192; x += BROAD * LANES) stem_piece(lines + x, 1, channels, weight, bias, to + x);
+static void stem_one(const float *const *from, long x, int channels, const float *weight, float bias, float *to, long pitch) {
+    stem_piece(from, x, 1, channels, weight, bias, to, pitch);
 }
 
-static void stem_four(const float *lines, int channels, const float *weight, float bias, float *to) {
-    for (int x = 0; x < 192; x += BROAD * LANES) stem_piece(lines + x, FOUR, channels, weight, bias, to + x);
+static void stem_four(const float *const *from, long x, int channels, const float *weight, float bias, float *to, long pitch) {
+    stem_piece(from, x, FOUR, channels, weight, bias, to, pitch);
 }
 
-/* `rows` rows between the convolutions, from y on and from column x on, behind `skipped` of them in every channel's part of `made`. */
-static void stem_between(const machine *m, const program *p, const stem_step *a, int y, int rows, int x, float *lines,
-                         float *restrict made, int skipped) {
-    float *whole = lines + (long)a->channels * (FOUR + 2) * STEM_LINE;
-    for (int c = 0; c < a->channels; c++)
-        surroundings(m->inputs[a->input] + (long)c * a->height * a->width, a->height, a->width, y - 1, rows + 2, x - 1,
-                     lines + (long)c * (rows + 2) * STEM_LINE);
+/* `rows` rows between the convolutions, from y on, behind `skipped` of them in every channel's part of `made`. */
+static void stem_between(const machine *m, const program *p, const stem_step *a, int y, int rows, float *edge, float *restrict made,
+                         int skipped) {
+    long line = stem_line(a), half = stem_half(a), size = (long)a->height * a->width;
+    float *whole = edge + (long)a->channels * (FOUR + 2) * EDGE, *none = whole + FOUR * line;
+    const float *from[MOST_STEM * (FOUR + 2)], *around[MOST_STEM * (FOUR + 2)];
+    int all = a->channels * (rows + 2);
+    for (int k = 0; k < all; k++) {
+        int row = y - 1 + k % (rows + 2);
+        int there = row >= 0 && row < a->height;
+        from[k] = there ? m->inputs[a->input] + k / (rows + 2) * size + (long)row * a->width : none;
+        around[k] = edge + (long)k * EDGE + 1;
+    }
     for (int k = 0; k < a->inner; k++) {
         const float *weight = p->constants + a->weight + (long)k * a->channels * 9;
-        (rows == 1 ? stem_one : stem_four)(lines, a->channels, weight, p->constants[a->bias + k], whole);
+        for (int x = 0; x < a->width; x += PIECE) {
+            int inside = x && x + PIECE < a->width;
+            if (!inside)
+                for (int e = 0; e < all; e++) {
+                    int first = x ? x - 1 : 0, last = smaller(x + PIECE + 1, a->width);
+                    float *to = edge + (long)e * EDGE;
+                    memset(to, 0, EDGE * sizeof *to);
+                    memcpy(to + first - x + 1, from[e] + first, (last - first) * sizeof *to);
+                }
+            (rows == 1 ? stem_one : stem_four)(inside ? from : around, inside ? x : 0, a->channels, weight,
+                                               p->constants[a->bias + k], whole + x, line);
+        }
         for (int r = 0; r < rows; r++) {
-            float *restrict from = whole + r * STEM_LINE, *restrict to = made + (k * (FOUR + 1) + skipped + r) * STEM_LINE;
-            if (x < 0) from[0] = 0;
-            for (int i = a->width - x; i < 192; i++) from[i] = 0;
-            if (y + r < 0 || y + r >= a->height) memset(from, 0, STEM_LINE * sizeof *from);
-            for (int q = 0; q < 96; q++) to[q] = from[2 * q], to[STEM_HALF + q] = from[2 * q + 1];
+            float *restrict read = whole + r * line, *restrict even = made + (k * (FOUR + 1) + skipped + r) * 2 * half;
+            float *restrict odd = even + half;
+            read[a->width] = 0;
+            if (y + r < 0 || y + r >= a->height) memset(read, 0, a->width * sizeof *read);
+            odd[0] = 0; /* left of the first column */
+            for (int q = 0; q < a->columns; q++) even[q] = read[2 * q], odd[q + 1] = read[2 * q + 1];
         }
     }
 }
 
-static void stem_row(const program *p, const stem_step *a, int output, int row, int q, int columns, const float *made) {
+static void stem_row(const program *p, const stem_step *a, int output, int row, const float *made) {
     const float *limits = p->constants + a->limits;
-    float *to = p->arena + p->table[a->planes + output] + (long)row * a->pitch + q;
-    for (int x = 0; x < columns; x += LANES) {
+    float *to = p->arena + p->table[a->planes + output] + (long)row * a->pitch;
+    long half = stem_half(a);
+    for (int x = 0; x < a->columns; x += LANES) {
         const float *weight = p->constants + a->second + (long)output * a->inner * 9, *line = made + x;
         vec sum = ALL(p->constants[a->second_bias + output]);
-        for (int k = 0; k < a->inner; k++, line += (FOUR - 2) * STEM_LINE)
-            for (int r = 0; r < 3; r++, weight += 3, line += STEM_LINE)
-                sum += LOAD(line) * ALL(weight[0]) + LOAD(line + STEM_HALF) * ALL(weight[1]) + LOAD(line + 1) * ALL(weight[2]);
-        STORE_SOME(to + x, MIN(MAX(sum, ALL(limits[0])), ALL(limits[1])), smaller(LANES, columns - x));
+        for (int k = 0; k < a->inner; k++, line += (FOUR - 2) * 2 * half)
+            for (int r = 0; r < 3; r++, weight += 3, line += 2 * half)
+                sum += LOAD(line + half) * ALL(weight[0]) + LOAD(line) * ALL(weight[1]) + LOAD(line + half + 1) * ALL(weight[2]);
+        STORE_SOME(to + x, MIN(MAX(sum, ALL(limits[0])), ALL(limits[1])), smaller(LANES, a->columns - x));
     }
 }
 
 static void stem_item(const machine *m, const program *p, const stem_step *a, int item, int who) {
-    int blocks = divided(a->columns, BLOCK), q = item % blocks * BLOCK, columns = smaller(BLOCK, a->columns - q);
-    int first = item / blocks * STEM_BAND, end = smaller(first + STEM_BAND, a->rows);
-    float *lines = m->scratch[who], *made = lines + ((long)a->channels * (FOUR + 2) + FOUR) * STEM_LINE;
-    stem_between(m, p, a, 2 * first - 1, 1, 2 * q - 1, lines, made, 0);
+    int first = item * STEM_BAND, end = smaller(first + STEM_BAND, a->rows);
+    long each = 2 * stem_half(a);
+    float *edge = m->scratch[who], *none = edge + (long)a->channels * (FOUR + 2) * EDGE + FOUR * stem_line(a);
+    float *made = none + stem_line(a);
+    memset(none, 0, stem_line(a) * sizeof *none);
+    stem_between(m, p, a, 2 * first - 1, 1, edge, made, 0);
     for (int row = first; row < end; row += FOUR / 2) {
-        stem_between(m, p, a, 2 * row, FOUR, 2 * q - 1, lines, made, 1);
+        stem_between(m, p, a, 2 * row, FOUR, edge, made, 1);
         for (int r = row; r < row + FOUR / 2 && r < end; r++)
-            for (int k = 0; k < a->outputs; k++) stem_row(p, a, k, r, q, columns, made + 2 * (r - row) * STEM_LINE);
-        for (int k = 0; k < a->inner; k++)
-            memcpy(made + k * (FOUR + 1) * STEM_LINE, made + (k * (FOUR + 1) + FOUR) * STEM_LINE, STEM_LINE * sizeof *made);
+            for (int k = 0; k < a->outputs; k++) stem_row(p, a, k, r, made + 2 * (r - row) * each);
+        for (int k = 0; k < a->inner; k++) /* the last row is the first one of the next four */
+            memcpy(made + k * (FOUR + 1) * each, made + (k * (FOUR + 1) + FOUR) * each, each * sizeof *made);
     }
 }

@@ -168,7 +168,7 @@ class Writer:
         before: Optional[Before] = None, addend: int = -1,
     ) -> Planes:  # fmt: skip
         """Of an input or of planes (channels, height, width); into an output, or planes."""
-        channels, height, width = shape
+        channels, _, width = shape
         sides = len(rows[1]), len(columns[1])
         read = (-1, self.place(source.places)) if isinstance(source, Planes) else (source, -1)
         made = Planes(np.zeros(channels, int), *sides) if to is not None else self.planes(channels, *sides)
