@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgekit
+from edgekit.errors import BackendError
 from edgekit.export.lowering import PLAIN
 from edgekit.export.native import NATIVE, add_programs
 from edgekit.export.staging import StageRun, run_stages
@@ -67,6 +68,21 @@ def test_the_shipped_network_is_torchs(kernels: Kernels, size: tuple[int, int]) 
 def test_nothing_is_imported_or_copied_before_it_is_computed_on() -> None:
     for each in programs(stage_runs(build(None, {}, (48, 64)))):
         assert not {"import", "phases", "copy"} & {name for name, _ in steps_of(each)}
+
+
+def test_two_pictures_are_no_pair_of_views(kernels: Kernels) -> None:
+    """A pair is read where the program says so, as twice the channels; a picture stays one picture."""
+    run = stage_runs(build(None, {}, (48, 64)))[1]
+    (made,) = programs([run])
+    handle = kernels.load(made, [tuple(each.shape) for each in run.outputs.values()], "stage2")
+    disparity, coarser, skip = (x.numpy() for x in run.inputs.values())
+    assert kernels.run(handle, [disparity, coarser, skip]) is not None
+    with pytest.raises(
+        BackendError, match="disparity1 is read as 1 x 1 x 48 x 64 float32, and is 2 x 1 x 48 x 64"
+    ):
+        kernels.run(handle, [np.concatenate([disparity, disparity]), coarser, skip])
+    with pytest.raises(BackendError, match="features16"):
+        kernels.run(handle, [disparity, coarser[:1], skip])
 
 
 def test_a_size_that_stages_do_not_halve_is_refused_by_its_name() -> None:
