@@ -22,6 +22,7 @@ LANES = 16  # a plane's rows together are filled up to a multiple of this; const
 # How many outputs of a convolution have their weights held together: few where a vector is of pixels, many where it is of outputs,
 # which is better where there are few pixels.
 FEW, MANY = 4, 16
+WINOGRAD_ROWS, WINOGRAD_PARTS = 4, 6
 
 # Before a tap, a pooled or an averaged element is used, x becomes max(x * scale + shift, floor) where these are given.
 STEPS = {
@@ -83,6 +84,12 @@ STEPS = {
         "input", "channels", "height", "width", "inner", "outputs", "rows", "columns", "pitch", "planes", "weight", "bias",
         "second", "second_bias", "limits",
     ),
+    # Windows of three by three by Winograd's F(4, 3) along the columns (Lavin and Gray, arXiv 1509.09308). `unit_table` holds UNIT for
+    # every group, without scales: its taps are planes, all three by three pixels around a pixel are read of each, zeros outside of the
+    # picture. Four rows of a result are A (sum of G w * B x) of six rows x, with the matrices of the points 0, 1, -1, 2, -2 and
+    # infinity. `weight` holds, for FEW outputs at once as in "conv", for each of WINOGRAD_PARTS rows of G w, for each tap, for the three
+    # columns of its window, these outputs. `limits` as in "conv".
+    "winograd": ("height", "width", "pitch", "units", "unit_table", "limits"),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 

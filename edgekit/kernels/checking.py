@@ -5,7 +5,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, 
 import numpy as np
 
 from edgekit.errors import BundleError
-from edgekit.program import FEW, LANES, MANY, STEPS, UNIT, Program, steps_of
+from edgekit.program import FEW, LANES, MANY, STEPS, UNIT, WINOGRAD_PARTS, Program, steps_of
 
 Shape = Tuple[int, int, int]  # channels, height, width
 Places = Union[int, np.ndarray]
@@ -122,7 +122,7 @@ class _Checker:
             "import": self._import, "phases": self._phases, "conv": self._conv, "pool": self._pool, "mean": self._mean,
             "linear": self._linear, "copy": self._copy, "export": self._export, "resize": self._resize,
             "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
-            "propagate": self._propagate, "stem": self._stem,
+            "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
         }  # fmt: skip
 
     def check(self, name: str, arguments: Sequence[int]) -> None:
@@ -157,13 +157,10 @@ class _Checker:
         if together not in (FEW, MANY):
             raise _Wrong(f"holds the weights of {together} outputs together")
         positive(length=length, units=units, pieces=units * -(-length // NARROWEST))
-        each = self._table(unit_table, units * len(UNIT)).reshape(units, len(UNIT)).tolist()
         filled = filled_up(length)
         self._constants(mask, filled)
         self._constants(limits, 2)
-        for unit in (Unit(*row) for row in each):
-            if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
-                raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
+        for unit in self._units(unit_table, units):
             self._arena(self._table(unit.output_table, unit.outputs), filled)
             # A packed tap is read in whole vectors from any pixel on where a vector is of outputs.
             beyond = LANES - 1 if unit.scale >= 0 and together == MANY else 0
@@ -174,6 +171,15 @@ class _Checker:
             self._before(unit.scale, unit.shift, unit.floor, unit.taps)
             if unit.scale >= 0 and unit.taps > self._program.packed:
                 raise _Wrong(f"packs {unit.taps} taps, the program says at most {self._program.packed}")
+
+    def _units(self, table: int, count: int) -> List[Unit]:
+        each = [
+            Unit(*row) for row in self._table(table, count * len(UNIT)).reshape(count, len(UNIT)).tolist()
+        ]
+        for unit in each:
+            if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
+                raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
+        return each
 
     def _pool(
         self, kind: int, counts: int, kernel: int, stride: int, padding: int, height: int, width: int, source_pitch: int,
@@ -302,6 +308,19 @@ class _Checker:
             (weight, inner * channels * 9), (bias, inner), (second, outputs * inner * 9), (second_bias, outputs), (limits, 2),
         ):  # fmt: skip
             self._constants(at, count)
+
+    def _winograd(
+        self, height: int, width: int, pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:
+        positive(height=height, width=width, units=units, pieces=units * height * width)
+        self._constants(limits, 2)
+        for unit in self._units(unit_table, units):
+            if not 0 < unit.taps <= MOST_OUTPUTS:
+                raise _Wrong(f"has a group of {unit.taps} planes to read")
+            self._planes(unit.output_table, unit.outputs, height, width, pitch)
+            self._planes(unit.tap_table, unit.taps, height, width, pitch)
+            self._constants(unit.weight, unit.outputs * unit.taps * 3 * WINOGRAD_PARTS)
+            self._constants(unit.bias, unit.outputs)
 
     def _input(self, input: int, channels: int, height: int, width: int) -> None:
         if not 0 <= input < len(self._program.inputs):

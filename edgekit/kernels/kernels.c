@@ -23,6 +23,7 @@
 #include "convolutions.h"
 #include "maps.h"
 #include "stereo.h"
+#include "winograd.h"
 
 #define SOME_PRODUCTS 400000 /* some us */
 
@@ -67,11 +68,12 @@ static void plan(const program *p, work_step *s, int threads) {
     case EXPECTATION: s->items = ((const expectation_step *)a)->height; break;
     case PROPAGATE: s->items = ((const propagate_step *)a)->channels; break;
     case STEM: s->items = divided(((const stem_step *)a)->rows, STEM_BAND); break;
+    case WINOGRAD: plan_winograd(p, s, (const winograd_step *)a, threads); break;
     }
 }
 
 /* Floats that a thread needs beside the arena for a step. */
-static size_t scratch_of(const step *what) {
+static size_t scratch_of(const program *p, const step *what) {
     const void *a = what->argument;
     switch (what->code) {
     case POOL: return ((const pool_step *)a)->width + 2 * (size_t)((const pool_step *)a)->padding;
@@ -79,6 +81,7 @@ static size_t scratch_of(const step *what) {
     case VOLUME: return volume_scratch(a);
     case PROPAGATE: return propagate_scratch(a);
     case STEM: return stem_scratch(a);
+    case WINOGRAD: return winograd_scratch(p, a);
     }
     return 0;
 }
@@ -108,6 +111,7 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
     case EXPECTATION: expectation_item(p, a, item); break;
     case PROPAGATE: propagate_item(m, p, a, item, who); break;
     case STEM: stem_item(m, p, a, item, who); break;
+    case WINOGRAD: winograd_item(m, p, s, a, item, who); break;
     }
 }
 
@@ -260,6 +264,7 @@ void edgekit_program_free(program *p) {
     free(p->arena);
     free(p->step);
     free(p->packed);
+    free(p->lined);
     free(p);
 }
 
@@ -282,19 +287,26 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     p->table = table;
     p->constants = constants;
     size_t scratch = (size_t)packed * TILE;
-    for (int at = 0; at < count; at += words[at + 1]) p->steps++;
+    int lined = 0; /* planes of a Winograd unit, at most */
+    for (int at = 0; at < count; at += words[at + 1]) {
+        p->steps++;
+        int taps = words[at] == WINOGRAD ? most_taps(p, (const winograd_step *)(words + at + 2)) : 0;
+        if (taps > lined) lined = taps;
+    }
     p->step = calloc(p->steps + 1, sizeof *p->step);
     p->packed = calloc(packed + 1, sizeof *p->packed);
-    if (!p->step || !p->packed || posix_memalign((void **)&p->arena, 64, arena * sizeof(float))) {
+    p->lined = calloc(3 * (size_t)lined + 1, sizeof *p->lined);
+    if (!p->step || !p->packed || !p->lined || posix_memalign((void **)&p->arena, 64, arena * sizeof(float))) {
         edgekit_program_free(p);
         return 0;
     }
     memset(p->arena, 0, arena * sizeof(float));
     for (int tap = 0; tap < packed; tap++) p->packed[tap] = tap * TILE;
+    for (int tap = 0; tap < 3 * lined; tap++) p->lined[tap] = tap / 3 * LINE + tap % 3 - 1;
     for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
         p->step[s].what = (const step *)(words + at);
         plan(p, &p->step[s], m->threads);
-        size_t own = scratch_of(p->step[s].what);
+        size_t own = scratch_of(p, p->step[s].what);
         if (own > scratch) scratch = own;
     }
     if (!more_scratch(m, scratch)) {

@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
-enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM };
+enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD };
 
 typedef struct {
     int input, channels, height, width, stride, rows, columns, pitch, planes;
@@ -64,6 +64,10 @@ typedef struct {
     int input, channels, height, width, inner, outputs, rows, columns, pitch, planes, weight, bias, second, second_bias, limits;
 } stem_step;
 
+typedef struct {
+    int height, width, pitch, units, unit_table, limits;
+} winograd_step;
+
 /* UNIT of edgekit/program.py */
 typedef struct {
     int outputs, taps, output_table, tap_table, weight, bias, scale, shift, floor;
@@ -89,6 +93,7 @@ typedef struct {
     int steps;
     work_step *step;
     int *packed; /* where the taps of a packed unit lie */
+    int *lined;  /* and those of a Winograd unit */
 } program;
 
 typedef struct {

@@ -20,6 +20,7 @@ from edgekit.export.native.nodes import Unsupported, cannot
 from edgekit.export.native.operators import OPERATORS
 from edgekit.export.native.planes import Export
 from edgekit.export.native.stages import BUILDERS
+from edgekit.export.native.winograd import with_fewer_products
 from edgekit.export.passes import simplify
 from edgekit.export.staging import StageRun
 from edgekit.program import Program, encode
@@ -49,7 +50,7 @@ def program(model: ir.Model) -> Program:
         draft.values[node.outputs[0]] = translate(draft, node)
     draft.steps += [Export(draft.whole(value), number) for number, value in enumerate(graph.outputs)]
     names = ([str(value.name) for value in values] for values in (graph.inputs, graph.outputs))
-    return written(draft.steps, draft.grids, *names)
+    return written(with_fewer_products(draft.steps), draft.grids, *names)
 
 
 def _of_stage(run: StageRun) -> Program:

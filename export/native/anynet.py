@@ -18,6 +18,7 @@ from edgekit.export.native.nodes import Unsupported
 from edgekit.export.native.planes import Before, Convolution, Export, Floats, Grid, Maps, Places, Pool, Unit
 from edgekit.export.native.stages import programs_of
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
+from edgekit.export.native.winograd import with_fewer_products
 from edgekit.export.staging import StageRun
 from edgekit.models.anynet import SCALES, SPN_SCALE, AnyNet, CoarseStage, PropagationStage, RefinedStage
 from edgekit.program import Program
@@ -99,7 +100,7 @@ def _size(run: StageRun) -> Size:
 
 
 def _program(draft: Draft, run: StageRun) -> Program:
-    return written(draft.steps, draft.grids, list(run.inputs), list(run.outputs))
+    return written(with_fewer_products(draft.steps), draft.grids, list(run.inputs), list(run.outputs))
 
 
 def _array(tensor: Tensor) -> Floats:

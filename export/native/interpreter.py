@@ -8,7 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.export.native.planes import Floats, filled
-from edgekit.program import FEW, UNIT, Program, steps_of
+from edgekit.program import FEW, UNIT, WINOGRAD_PARTS, WINOGRAD_ROWS, Program, steps_of
+
+# Winograd's matrices for four results of three taps, of the points 0, 1, -1, 2, -2 and infinity.
+BEFORE_PRODUCTS = np.array(
+    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
+    np.float32,
+)  # fmt: skip
+AFTER_PRODUCTS = np.array(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], np.float32
+)
 
 
 def run(
@@ -71,8 +80,7 @@ class _Machine:
         low, high = self._constants[limits : limits + 2]
         shown = self._constants[mask : mask + filled(length)]
         span = np.arange(filled(length))
-        for row in self._table[unit_table : unit_table + units * len(UNIT)].reshape(units, len(UNIT)):
-            unit = dict(zip(UNIT, map(int, row), strict=True))
+        for unit in self._units(unit_table, units):
             outputs, taps = unit["outputs"], unit["taps"]
             x = self._arena[self._table[unit["tap_table"] : unit["tap_table"] + taps][:, None] + span]
             if unit["scale"] >= 0:
@@ -84,6 +92,10 @@ class _Machine:
             sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
             for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
                 self._arena[place : place + len(span)] = np.clip(values, low, high) * shown
+
+    def _units(self, table: int, count: int) -> list[dict[str, int]]:
+        rows = self._table[table : table + count * len(UNIT)].reshape(count, len(UNIT)).tolist()
+        return [dict(zip(UNIT, row, strict=True)) for row in rows]
 
     def _weights(self, at: int, outputs: int, taps: int, together: int) -> Floats:
         found = []
@@ -241,3 +253,36 @@ class _Machine:
                 window = padded[:, row : row + height, column : column + width]
                 found += np.tensordot(kernels[..., row, column], window, 1)
         return found
+
+    def _winograd(
+        self, height: int, width: int, pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:
+        groups = -(-height // WINOGRAD_ROWS)
+        low, high = self._constants[limits : limits + 2]
+        for unit in self._units(unit_table, units):
+            outputs, planes = unit["outputs"], unit["taps"]
+            x = self._planes(unit["tap_table"], planes, height, width, pitch)
+            x = np.pad(x, ((0, 0), (1, groups * WINOGRAD_ROWS + 1 - height), (1, 1)))
+            six = np.stack([x[:, WINOGRAD_ROWS * g :][:, :WINOGRAD_PARTS] for g in range(groups)])
+            parts = np.einsum("kj,gcjx->kcgx", BEFORE_PRODUCTS, six)
+            near = np.stack([parts[..., column : column + width] for column in range(3)], axis=2)
+            near = near.reshape(WINOGRAD_PARTS, 3 * planes, groups * width)
+            products = self._strips(unit["weight"], outputs, 3 * planes) @ near
+            rows = np.einsum(
+                "ik,kmgx->mgix", AFTER_PRODUCTS, products.reshape(WINOGRAD_PARTS, outputs, groups, width)
+            )
+            found = rows.reshape(outputs, -1, width)[:, :height]
+            found = found + self._constants[unit["bias"] : unit["bias"] + outputs, None, None]
+            self._fill(unit["output_table"], pitch, np.clip(found, low, high))
+
+    def _strips(self, at: int, outputs: int, taps: int) -> Floats:
+        """A Winograd unit's weights, (parts, outputs, taps)."""
+        found = []
+        for first in range(0, outputs, FEW):
+            rows = min(FEW, outputs - first)
+            strip = self._constants[at : at + WINOGRAD_PARTS * taps * rows].reshape(
+                WINOGRAD_PARTS, taps, rows
+            )
+            found.append(strip.swapaxes(1, 2))
+            at += strip.size
+        return np.concatenate(found, axis=1)

@@ -24,6 +24,7 @@ from edgekit.export.native.planes import (
     filled,
 )
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
+from edgekit.export.native.winograd import Winograd
 from edgekit.program import CODES, FEW, MANY, Program
 
 FEW_PIXELS = 64  # up to here, vectors of outputs are quicker than vectors of pixels
@@ -245,3 +246,18 @@ class _Writer:
             self._planes(step.planes), self._kept(step.weight), self._kept(step.bias), self._kept(step.second),
             self._kept(step.second_bias), self._kept([-np.inf, np.inf]),
         )  # fmt: skip
+
+    def _winograd(self, step: Winograd) -> None:
+        units = []
+        for unit in step.units:
+            parts, outputs, planes = unit.weight.shape[:3]  # then the window's columns
+            strips = [
+                unit.weight[:, row : row + FEW].reshape(parts, -1, 3 * planes).swapaxes(1, 2).ravel()
+                for row in range(0, outputs, FEW)
+            ]
+            units.append([
+                outputs, planes, self._planes(unit.outputs), self._planes(unit.planes), self._kept(np.concatenate(strips)),
+                self._kept(unit.bias), -1, -1, -1,
+            ])  # fmt: skip
+        grid, limits = step.grid, self._kept([step.low, step.high])
+        self._step("winograd", grid.height, grid.width, grid.pitch, len(units), self._tabled(units), limits)

@@ -126,6 +126,19 @@ class Writer:
         )
         return made
 
+    def winograd(self, source: Planes, weight: np.ndarray, bias: Sequence[float]) -> Planes:
+        """A 3x3 convolution, padded with one zero, in Winograd's products: its parts G w are ``weight`` (outputs, inputs, 6, 3)."""
+        outputs, inputs = weight.shape[:2]
+        to = self.planes(outputs, source.height, source.width)
+        strips = [weight[row : row + FEW].transpose(2, 1, 3, 0).ravel() for row in range(0, outputs, FEW)]
+        unit = [
+            outputs, inputs, self.place(to.places), self.place(source.places), self.keep(np.concatenate(strips)),
+            self.keep(bias), -1, -1, -1,
+        ]  # fmt: skip
+        limits = self.keep(FREE)
+        self.step("winograd", source.height, source.width, source.pitch, 1, self.place(unit), limits)
+        return to
+
     def pool(
         self,
         source: Planes,
