@@ -116,7 +116,7 @@ class _Checker:
         self._inputs: Dict[int, Shape] = {}
         self._checks: Dict[str, Callable[..., None]] = {
             "import": self._import, "phases": self._phases, "conv": self._conv, "pool": self._pool, "mean": self._mean,
-            "linear": self._linear, "copy": self._copy, "export": self._export,
+            "linear": self._linear, "copy": self._copy, "export": self._export, "strided": self._strided,
         }  # fmt: skip
 
     def check(self, name: str, arguments: Sequence[int]) -> None:
@@ -156,13 +156,10 @@ class _Checker:
         if together not in (FEW, MANY):
             raise _Wrong(f"holds the weights of {together} outputs together")
         positive(length=length, units=units, pieces=units * -(-length // NARROWEST))
-        each = self._table(unit_table, units * len(UNIT)).reshape(units, len(UNIT)).tolist()
         filled = filled_up(length)
         self._constants(mask, filled)
         self._constants(limits, 2)
-        for unit in (Unit(*row) for row in each):
-            if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
-                raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
+        for unit in self._units(units, unit_table):
             self._arena(self._table(unit.output_table, unit.outputs), filled)
             # A packed tap is read in whole vectors from any pixel on where a vector is of outputs.
             beyond = LANES - 1 if unit.scale >= 0 and together == MANY else 0
@@ -173,6 +170,37 @@ class _Checker:
             self._before(unit.scale, unit.shift, unit.floor, unit.taps)
             if unit.scale >= 0 and unit.taps > self._program.packed:
                 raise _Wrong(f"packs {unit.taps} taps, the program says at most {self._program.packed}")
+
+    def _strided(
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:  # fmt: skip
+        positive(rows=rows, columns=columns, pitch=pitch, source_pitch=source_pitch, units=units)
+        if stride not in (1, 2):
+            raise _Wrong(f"has a stride of {stride}")
+        if pitch < columns:
+            raise _Wrong(f"has rows of {columns} that begin {pitch} apart")
+        positive(length=rows * pitch, span=rows * stride * source_pitch, pieces=units * rows * columns)
+        self._constants(limits, 2)
+        for unit in self._units(units, unit_table):
+            if (unit.scale, unit.shift, unit.floor) != (-1, -1, -1):
+                raise _Wrong("scales what it reads")
+            self._arena(self._table(unit.output_table, unit.outputs), (rows - 1) * pitch + columns)
+            span = (rows - 1) * stride * source_pitch + (columns - 1) * stride + 1
+            self._arena(self._table(unit.tap_table, unit.taps), span)
+            outputs = -(-unit.outputs // MANY) * MANY
+            self._constants(unit.weight, outputs * unit.taps)
+            self._constants(unit.bias, outputs)
+
+    def _units(self, units: int, unit_table: int) -> List[Unit]:
+        found = [
+            Unit(*row)
+            for row in self._table(unit_table, units * len(UNIT)).reshape(units, len(UNIT)).tolist()
+        ]
+        for unit in found:
+            if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
+                raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
+        positive(strips=units * -(-max(unit.outputs for unit in found) // MANY))
+        return found
 
     def _pool(
         self, kind: int, counts: int, kernel: int, stride: int, padding: int, height: int, width: int, source_pitch: int,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.export.native.planes import Floats, filled
-from edgekit.program import FEW, UNIT, Program, steps_of
+from edgekit.program import FEW, MANY, UNIT, Program, steps_of
 
 
 def run(
@@ -84,6 +84,22 @@ class _Machine:
             sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
             for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
                 self._arena[place : place + len(span)] = np.clip(values, low, high) * shown
+
+    def _strided(
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:  # fmt: skip
+        low, high = self._constants[limits : limits + 2]
+        pixels = (np.arange(rows)[:, None] * source_pitch + np.arange(columns)).ravel() * stride
+        for row in self._table[unit_table : unit_table + units * len(UNIT)].reshape(units, len(UNIT)):
+            unit = dict(zip(UNIT, map(int, row), strict=True))
+            outputs, taps = unit["outputs"], unit["taps"]
+            x = self._arena[self._table[unit["tap_table"] : unit["tap_table"] + taps][:, None] + pixels]
+            sums = self._weights(unit["weight"], outputs, taps, MANY) @ x
+            sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
+            for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
+                self._plane(place, rows, columns, pitch)[:] = np.clip(values, low, high).reshape(
+                    rows, columns
+                )
 
     def _weights(self, at: int, outputs: int, taps: int, together: int) -> Floats:
         found = []

@@ -25,8 +25,6 @@ from edgekit.export.native.planes import (
 )
 from edgekit.program import CODES, FEW, MANY, Program
 
-FEW_PIXELS = 64  # up to here, vectors of outputs are quicker than vectors of pixels
-
 
 def written(
     steps: Sequence[Step], grids: Sequence[Grid], inputs: Sequence[str], outputs: Sequence[str]
@@ -122,7 +120,7 @@ class _Writer:
             self._step("import", step.source, channels, height, width, *to)
 
     def _convolution(self, step: Convolution) -> None:
-        together = MANY if step.grid.length <= FEW_PIXELS and len(step.units[0].outputs) >= MANY else FEW
+        together = MANY if step.strided or step.grid.across(len(step.units[0].outputs)) else FEW
         units = []
         for unit in step.units:
             outputs, taps = unit.weight.shape
@@ -140,6 +138,12 @@ class _Writer:
             ])  # fmt: skip
         grid = step.grid
         limits = self._kept([step.low, step.high])
+        if step.strided:
+            self._step(
+                "strided", grid.height, grid.width, grid.pitch, step.strided.stride, step.strided.grid.pitch, len(units),
+                self._tabled(units), limits,
+            )  # fmt: skip
+            return
         self._step(
             "conv", grid.length, len(units), self._tabled(units), self._kept(grid.mask()), limits, together
         )

@@ -40,8 +40,11 @@ def toy() -> Program:
     pooled = writer.pool(layer, 1, 3, 2, 1)
     halved = writer.pool(grouped, 0, 2, 2, 0, (np.ones(8), np.zeros(8), np.zeros(8)))
     phase = writer.halves(image)[3]
-    joined = phase._replace(places=np.concatenate([phase.places, pooled.places, halved.places]))
-    last = writer.convolution(joined, random.randn(5, 20, 1, 1), np.zeros(5))
+    strided = writer.strided(image, random.randn(18, 4, 3, 3), np.zeros(18))
+    joined = phase._replace(
+        places=np.concatenate([phase.places, pooled.places, halved.places, strided.places])
+    )
+    last = writer.convolution(joined, random.randn(5, 38, 1, 1), np.zeros(5))
     logits = writer.linear(writer.mean(last), random.randn(7, 5), np.zeros(7))
     copy = writer.vector(7)
     writer.step("copy", 7, logits, copy)
