@@ -49,7 +49,7 @@ static int plan_across(const program *p, work_step *s, int units, int unit_table
     s->units = units, s->unit_table = unit_table, s->limits = limits, s->stride = stride;
     if (!plan_tiles(p, s)) return 0;
     s->strips = most_strips(p, units, unit_table, STRIPS * MANY);
-    s->parts = divided(8 * threads, s->strips * units);
+    s->parts = s->strips * units >= 3 * threads && s->tiles < 4 ? 1 : divided(8 * threads, s->strips * units);
     if (s->parts > s->tiles) s->parts = s->tiles;
     s->items = s->strips * units * s->parts;
     return 1;
