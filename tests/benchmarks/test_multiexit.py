@@ -37,8 +37,11 @@ def test_every_runtime_gives_what_the_network_gives(
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_the_uncut_program_gives_what_the_network_gives(net: MSDNet, needs_compiler: None) -> None:
-    kernels = Kernels(threads=1)
+def test_the_uncut_program_gives_what_the_network_gives(net: MSDNet) -> None:
+    try:
+        kernels = Kernels(threads=1)
+    except BackendError as error:
+        pytest.skip(f"no C compiler: {error}")
     try:
         found = multiexit.uncut_program(net, IMAGE, kernels)(IMAGE)
     finally:
