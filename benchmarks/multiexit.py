@@ -8,6 +8,7 @@ table and every bar with what was reached; writes the same as JSON, and a pictur
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -26,9 +27,14 @@ from benchmarks.ours import session_config, uncut_graph
 from benchmarks.runtimes import Array, Network
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
+from edgekit.export.convert import convert
+from edgekit.export.native import program
+from edgekit.export.passes import simplify
 from edgekit.export.sample_inputs import sample_inputs
+from edgekit.kernels import Kernels
 from edgekit.models.msdnet import MSDNet, MSDNetOptions
 from edgekit.models.msdnet_stages import StagedMSDNet, build
+from edgekit.runtime.backends.cores import cores_to_keep_to
 from edgekit.runtime.session import Session
 
 STEP4 = MSDNetOptions(
@@ -38,6 +44,8 @@ STEP4 = MSDNetOptions(
 EAGER, PLAIN, OPENVINO, MNN = "PyTorch eager", "plain, ONNX Runtime", "plain, OpenVINO", "plain, MNN"
 EARLYON, EARLYON_FIRST = "earlyon, every exit", "earlyon, first exit"
 UNCUT, INFER, CALIBRATED = "edgekit, uncut graph", "edgekit, infer", "edgekit, stages"
+NATIVE_UNCUT, NATIVE = "edgekit, native, uncut", "edgekit, native, infer"
+NATIVES = "native "  # before the names of native's stages
 SAMENESS = 1e-3  # of every peer's logits and ours, relative to the largest
 
 
@@ -139,12 +147,17 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
     net = random_network(STEP4)
     image: Array = sample_inputs(StagedMSDNet(net).inputs, "classification", seed=1)["image"].numpy()
     bundle = exported(net, scratch)
-    with edgekit.load(bundle.path, threads=threads) as session:
+    with (
+        edgekit.load(bundle.path, threads=threads, backend="onnxruntime") as session,
+        edgekit.load(bundle.path, threads=threads, backend="native") as native,
+        contextlib.closing(Kernels(threads, cores=cores_to_keep_to(threads))) as kernels,
+    ):
         config = session_config(session)
         networks = plain_networks(net, image, scratch, threads, config, notes)
         joined = scratch / "joined.onnx"
         joined.write_bytes(uncut_graph(bundle).SerializeToString())
         networks[UNCUT] = runtimes.in_onnxruntime(joined, threads, config)
+        networks[NATIVE_UNCUT] = uncut_program(net, image, kernels)
         wanted = networks[EAGER](image)
         for name, run in networks.items():
             for ours, theirs in zip(run(image), wanted, strict=True):
@@ -162,6 +175,7 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
             except ImportError as error:
                 notes.append(f"{name}: {error}")
         contenders[INFER] = stages_timed(session, image)
+        contenders[NATIVE] = stages_timed(native, image, NATIVE, NATIVES)
         times = interleave(contenders, rounds, runs)
     notes.append(
         "every ONNX Runtime session has the stages' own settings: "
@@ -178,7 +192,11 @@ def exported(net: MSDNet, scratch: Path) -> Bundle:
     """The network as a bundle."""
     torch.save({"state_dict": net.state_dict()}, scratch / "net.pth")
     return edgekit.export(
-        model="msdnet", checkpoint=scratch / "net.pth", out=scratch / "net.edgekit", parity=False
+        model="msdnet",
+        checkpoint=scratch / "net.pth",
+        out=scratch / "net.edgekit",
+        parity=False,
+        target="cpu",
     )
 
 
@@ -209,30 +227,70 @@ def plain_networks(
     return found
 
 
-def stages_timed(session: Session, image: Array) -> Contender:
-    """The picture's tensor through every stage: the session's own clock around each, and around the whole call."""
+def uncut_program(net: MSDNet, image: Array, kernels: Kernels) -> Network:
+    """The uncut network as one program of native's kernels."""
+    names = multiexit_peers.logits(net.options.nBlocks)
+    made = program(simplify(convert(Uncut(net), {"image": torch.from_numpy(image)}, names)))
+    handle = kernels.load(made, [(1, net.options.num_classes)] * len(names), NATIVE_UNCUT)
 
-    def run() -> Mapping[str, float]:
-        result = session.infer(image=image)
-        return {INFER: result.elapsed_ms, **result.stage_ms}
+    def run(*inputs: Array) -> Sequence[Array]:
+        found = kernels.run(handle, inputs)
+        assert found is not None  # nobody cancels it
+        return found
 
     return run
 
 
-def stage_names(times: Times) -> list[str]:
-    return [name for name in times.rounds if name.startswith("stage")]
+class Uncut(nn.Module):
+    """The network with its exits as a tuple."""
+
+    def __init__(self, net: MSDNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Logits (1, classes) of every exit."""
+        return tuple(self.net(image))
+
+
+def stages_timed(session: Session, image: Array, name: str = INFER, before: str = "") -> Contender:
+    """The picture's tensor through every stage: the session's own clock around each, and around the whole call, ``name``.
+
+    ``before`` stands before the names of the stages.
+    """
+
+    def run() -> Mapping[str, float]:
+        result = session.infer(image=image)
+        return {name: result.elapsed_ms, **{before + stage: ms for stage, ms in result.stage_ms.items()}}
+
+    return run
+
+
+def stage_names(times: Times, before: str = "") -> list[str]:
+    return [name for name in times.rounds if name.startswith(before + "stage")]
 
 
 def figures(times: Times, shares: Sequence[float]) -> list[Figure]:
-    """The bars."""
-    stages, plain = stage_names(times), [name for name in (PLAIN, OPENVINO, MNN) if name in times]
+    """The bars: of the backend that would be chosen, the quicker one, against the best peer; and what cutting costs each of them."""
+    plain = [name for name in (PLAIN, OPENVINO, MNN) if name in times]
     best = min(plain, key=lambda name: times.median(name))
-    allowed = 1.1 * shares[0] * times.median(UNCUT) + 0.2
-    return [
-        Figure(f"all stages / {best} (the best plain export)", times.ratio(stages, [best]), 0.8),
-        Figure("all stages / the same graphs uncut", times.ratio(stages, [UNCUT]), 1.05),
-        Figure(f"first exit, ms ({shares[0]:.1%} of the multiply-adds)", times.median(stages[0]), allowed),
-    ]
+    backends = {"edgekit, ONNX Runtime": (stage_names(times), UNCUT)}
+    if NATIVE_UNCUT in times:
+        backends["edgekit, native"] = (stage_names(times, NATIVES), NATIVE_UNCUT)
+    chosen = min(backends, key=lambda name: times.median(*backends[name][0]))
+    peer = f"{best.partition(', ')[2]} (the best plain export)"
+    found = [Figure(f"{chosen} / {peer}", times.ratio(backends[chosen][0], [best]), 0.8)]
+    for name, (stages, uncut) in backends.items():
+        allowed = 1.1 * shares[0] * times.median(uncut) + 0.2
+        found += [
+            Figure(f"{name}: all stages / the same uncut", times.ratio(stages, [uncut]), 1.05),
+            Figure(
+                f"{name}: first exit, ms ({shares[0]:.1%} of the multiply-adds)",
+                times.median(stages[0]),
+                allowed,
+            ),
+        ]
+    return found
 
 
 def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, rounds: int) -> Accuracies:
@@ -254,7 +312,7 @@ def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, ro
     joined = folder / "joined.onnx"
     joined.write_bytes(uncut_graph(bundle).SerializeToString())
     image: Array = sample_inputs(staged.inputs, "classification")["image"].numpy()
-    with edgekit.load(bundle.path, threads=threads) as session:
+    with edgekit.load(bundle.path, threads=threads, backend="onnxruntime") as session:
         uncut = runtimes.in_onnxruntime(joined, threads, session_config(session))
         times = interleave(
             {INFER: stages_timed(session, image), UNCUT: whole(UNCUT, partial(uncut, image))}, rounds, 20
@@ -321,10 +379,11 @@ def draw(times: Times, found: Accuracies | None, title: str, out: Path) -> None:
         axes.plot([found.uncut_ms], [100 * found.exits[-1]], "D", label="uncut")
         axes.set(xlabel="mean time for one picture, ms", ylabel="accuracy, %", title=title)
     else:
-        stages = stage_names(times)
-        ends = [times.median(*stages[: k + 1]) for k in range(len(stages))]
-        axes.plot(range(1, len(stages) + 1), ends, "o-", label=CALIBRATED)
-        for name in (UNCUT, PLAIN, OPENVINO, MNN):
+        for before, label in (("", CALIBRATED), (NATIVES, "edgekit, native, stages")):
+            stages = stage_names(times, before)
+            ends = [times.median(*stages[: k + 1]) for k in range(len(stages))]
+            axes.plot(range(1, len(stages) + 1), ends, "o-", label=label)
+        for name in (UNCUT, NATIVE_UNCUT, PLAIN, OPENVINO, MNN):
             if name in times:
                 ms = times.median(name)
                 axes.axhline(ms, linestyle="--", linewidth=1, label=f"{name} {ms:.1f} ms")

@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.errors import BundleError
 
-FORMAT = 2  # 2: stereo's steps, from "resize" on
+FORMAT = 2  # 2: what follows "export" in STEPS
 LANES = 16  # a plane's rows together are filled up to a multiple of this; constants begin at multiples of it
 # How many outputs of a convolution have their weights held together: few where a vector is of pixels, many where it is of outputs,
 # which is better where there are few pixels.
@@ -31,7 +31,8 @@ STEPS = {
     "import": ("input", "channels", "height", "width", "stride", "rows", "columns", "pitch", "planes"),
     # The same from planes of the arena.
     "phases": ("sources", "channels", "height", "width", "source_pitch", "stride", "rows", "columns", "pitch", "planes"),
-    # unit_table holds UNIT for every group; `length` elements a plane; `mask` (constants) is 1 on pixels and 0 elsewhere;
+    # unit_table holds UNIT for every group; `length` elements a plane; `mask` (constants) is 1 on pixels and 0 elsewhere, where
+    # planes hold zeros before and after;
     # `limits` (constants) are the smallest and the largest result; `together` is FEW or MANY.
     "conv": ("length", "units", "unit_table", "mask", "limits", "together"),
     # kind 0: mean over the window (its padding counts where `counts`), 1: maximum.
@@ -44,6 +45,9 @@ STEPS = {
     "linear": ("outputs", "taps", "source", "to", "weight", "bias", "limits"),  # weight: (outputs, taps); limits as above
     "copy": ("count", "source", "to"),
     "export": ("output", "channels", "height", "width", "pitch", "planes"),
+    # A convolution with a stride (1 or 2) that reads its maps as they lie: rows x columns pixels, of which the one in row y and column x
+    # reads around y * stride * source_pitch + x * stride of every tap's plane. Units as those of "conv" with MANY, without scales.
+    "strided": ("rows", "columns", "pitch", "stride", "source_pitch", "units", "unit_table", "limits"),
     # What follows writes a plane's pixels, and what lies between and around them stays as it is.
     #
     # Bilinear, up or down: row r and column q of every channel are

@@ -120,8 +120,8 @@ class _Checker:
         self._inputs: Dict[int, Shape] = {}
         self._checks: Dict[str, Callable[..., None]] = {
             "import": self._import, "phases": self._phases, "conv": self._conv, "pool": self._pool, "mean": self._mean,
-            "linear": self._linear, "copy": self._copy, "export": self._export, "resize": self._resize,
-            "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
+            "linear": self._linear, "copy": self._copy, "export": self._export, "strided": self._strided,
+            "resize": self._resize, "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
             "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
         }  # fmt: skip
 
@@ -179,7 +179,28 @@ class _Checker:
         for unit in each:
             if not 0 < unit.outputs <= MOST_OUTPUTS or unit.taps < 0:
                 raise _Wrong(f"has a group of {unit.outputs} outputs and {unit.taps} taps")
+        positive(strips=count * -(-max(unit.outputs for unit in each) // MANY))
         return each
+
+    def _strided(
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:  # fmt: skip
+        positive(rows=rows, columns=columns, pitch=pitch, source_pitch=source_pitch, units=units)
+        if stride not in (1, 2):
+            raise _Wrong(f"has a stride of {stride}")
+        if pitch < columns:
+            raise _Wrong(f"has rows of {columns} that begin {pitch} apart")
+        positive(length=rows * pitch, span=rows * stride * source_pitch, pieces=units * rows * columns)
+        self._constants(limits, 2)
+        for unit in self._units(unit_table, units):
+            if (unit.scale, unit.shift, unit.floor) != (-1, -1, -1):
+                raise _Wrong("scales what it reads")
+            self._arena(self._table(unit.output_table, unit.outputs), (rows - 1) * pitch + columns)
+            span = (rows - 1) * stride * source_pitch + (columns - 1) * stride + 1
+            self._arena(self._table(unit.tap_table, unit.taps), span)
+            outputs = -(-unit.outputs // MANY) * MANY
+            self._constants(unit.weight, outputs * unit.taps)
+            self._constants(unit.bias, outputs)
 
     def _pool(
         self, kind: int, counts: int, kernel: int, stride: int, padding: int, height: int, width: int, source_pitch: int,

@@ -23,32 +23,33 @@
                 STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
     }
 
-/* MANY outputs times P pixels, one behind the other from `at` on; `outputs` of them are kept. */
-#define ACROSS(P)                                                                                                     \
-    static void across_##P(long taps, const float *restrict weight, const float *restrict base,                       \
-                           const int *restrict offset, const float *restrict bias, float *arena,                      \
-                           const int *restrict out, int outputs, long at, const float *mask, const float *limits) {   \
-        vec sum[P][MANY / LANES];                                                                                     \
-        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
-            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] = LOAD(bias + v * LANES);        \
+/* S strips of MANY outputs times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
+ * pixel. */
+#define ACROSS(D, S, N, H)                                                                                              \
+    static void across_##D##_##S##_##N##_##H(long taps, const float *restrict weight, const float *restrict base,         \
+                                             long jump, const int *restrict offset, const float *restrict bias,       \
+                                             const float *limits, float *restrict found) {                            \
+        enum { V = S * MANY / LANES, EACH = MANY / LANES };                                                           \
+        vec sum[N * H][V];                                                                                            \
+        _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++)                                                      \
+            _Pragma("GCC unroll 4") for (int v = 0; v < V; v++) sum[p][v] = LOAD(bias + v * LANES);                   \
         for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
             const float *from = base + offset[tap];                                                                   \
-            vec w[MANY / LANES];                                                                                      \
-            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) w[v] = LOAD(weight + v * LANES);           \
-            _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                      \
-                _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++) sum[p][v] += w[v] * ALL(from[p]);      \
+            vec w[V];                                                                                                 \
+            _Pragma("GCC unroll 4") for (int v = 0; v < V; v++)                                                       \
+                w[v] = LOAD(weight + v / EACH * taps * MANY + v % EACH * LANES);                                      \
+            _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++) {                                                \
+                vec x = ALL(from[p / H * jump + p % H * D]);                                                          \
+                _Pragma("GCC unroll 4") for (int v = 0; v < V; v++) sum[p][v] += w[v] * x;                            \
+            }                                                                                                         \
         }                                                                                                             \
         vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
-        float found[P][MANY];                                                                                         \
-        _Pragma("GCC unroll 12") for (int p = 0; p < P; p++)                                                          \
-            _Pragma("GCC unroll 4") for (int v = 0; v < MANY / LANES; v++)                                            \
-                STORE(found[p] + v * LANES, MIN(MAX(sum[p][v], low), high) * ALL(mask[at + p]));                      \
-        for (int o = 0; o < outputs; o++)                                                                             \
-            for (int p = 0; p < P; p++) arena[out[o] + at + p] = found[p][o];                                         \
+        _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++)                                                      \
+            _Pragma("GCC unroll 4") for (int v = 0; v < V; v++)                                                       \
+                STORE(found + (p * V + v) * LANES, MIN(MAX(sum[p][v], low), high));                                   \
     }
 
-typedef void (*across)(long, const float *, const float *, const int *, const float *, float *, const int *, int, long,
-                       const float *, const float *);
+typedef void (*across)(long, const float *, const float *, long, const int *, const float *, const float *, float *);
 
 typedef void (*kernel)(long, const float *, const float *, const int *, const float *, float *const *, long, const float *,
                        const float *);
@@ -78,77 +79,156 @@ static const kernel KERNELS[WIDE][FEW] = {
 #endif
 };
 
-ACROSS(1)
-ACROSS(2)
-#if SPAN > 2
-ACROSS(3)
-ACROSS(4)
-ACROSS(5)
-ACROSS(6)
+#define ACROSS_OF(D, S, N) ACROSS(D, S, N, 1) ACROSSES_TO(D, S, N)
+#define NAMES_ACROSS(D, S, N) {across_##D##_##S##_##N##_1, NAMES_TO(across_##D##_##S##_##N)}
+#if STRETCH == 7
+#define ACROSSES_TO(D, S, N)                                                                                          \
+    ACROSS(D, S, N, 2) ACROSS(D, S, N, 3) ACROSS(D, S, N, 4) ACROSS(D, S, N, 5) ACROSS(D, S, N, 6) ACROSS(D, S, N, 7)
+#define NAMES_TO(across) across##_2, across##_3, across##_4, across##_5, across##_6, across##_7
+#elif STRETCH == 3
+#define ACROSSES_TO(D, S, N) ACROSS(D, S, N, 2) ACROSS(D, S, N, 3)
+#define NAMES_TO(across) across##_2, across##_3
+#else
+#define ACROSSES_TO(D, S, N)
+#define NAMES_TO(across)
 #endif
-#if SPAN > 6
-ACROSS(7)
-ACROSS(8)
-ACROSS(9)
-ACROSS(10)
-ACROSS(11)
-ACROSS(12)
+ACROSS_OF(1, 1, 1)
+ACROSS_OF(1, 1, 2)
+ACROSS_OF(2, 1, 1)
+ACROSS_OF(2, 1, 2)
+#if STRIPS > 1
+ACROSS_OF(1, 2, 1)
+ACROSS_OF(1, 2, 2)
+ACROSS_OF(2, 2, 1)
+ACROSS_OF(2, 2, 2)
 #endif
-static const across ACROSSES[SPAN] = {
-    across_1,
-    across_2,
-#if SPAN > 2
-    across_3,
-    across_4,
-    across_5,
-    across_6,
+static const across ACROSSES[2][STRIPS][2][STRETCH] = {
+    {
+        {NAMES_ACROSS(1, 1, 1), NAMES_ACROSS(1, 1, 2)},
+#if STRIPS > 1
+        {NAMES_ACROSS(1, 2, 1), NAMES_ACROSS(1, 2, 2)},
 #endif
-#if SPAN > 6
-    across_7,
-    across_8,
-    across_9,
-    across_10,
-    across_11,
-    across_12,
+    },
+    {
+        {NAMES_ACROSS(2, 1, 1), NAMES_ACROSS(2, 1, 2)},
+#if STRIPS > 1
+        {NAMES_ACROSS(2, 2, 1), NAMES_ACROSS(2, 2, 2)},
 #endif
+    },
 };
+
+/* Tiles as they are found: stretches of pixels, of which those of a length are paired. Only counted where `to` is 0. */
+typedef struct {
+    stretch *to;
+    int count, waiting[STRETCH + 1]; /* the tile of a length that is still alone, or -1 */
+} tiling;
+
+static tiling tiles_into(stretch *to) {
+    tiling t = {to, 0, {0}};
+    for (int h = 0; h <= STRETCH; h++) t.waiting[h] = -1;
+    return t;
+}
+
+/* `count` pixels that lie side by side from `at` on, and that read from `from` on, `stride` apart. */
+static void add_pixels(tiling *t, int count, int at, int from, int stride) {
+    for (int pieces = divided(count, STRETCH), piece = 0; piece < pieces; piece++) {
+        int first = (int)((long)count * piece / pieces), wide = (int)((long)count * (piece + 1) / pieces) - first;
+        int *waiting = &t->waiting[wide];
+        if (*waiting < 0) {
+            if (t->to) t->to[t->count] = (stretch){at + first, 0, from + first * stride, 0, wide, 1};
+            *waiting = t->count++;
+            continue;
+        }
+        if (t->to) {
+            stretch *pair = t->to + *waiting;
+            pair->jump = at + first - pair->at, pair->from_jump = from + first * stride - pair->from, pair->number = 2;
+        }
+        *waiting = -1;
+    }
+}
+
+static int tiles_of_mask(const float *mask, int length, stretch *to) {
+    tiling t = tiles_into(to);
+    for (int end, start = 0; start < length; start = end) {
+        while (start < length && mask[start] == 0) start++;
+        for (end = start; end < length && mask[end] != 0;) end++;
+        add_pixels(&t, end - start, start, start, 1);
+    }
+    return t.count;
+}
+
+static int tiles_of_rows(const strided_step *a, stretch *to) {
+    tiling t = tiles_into(to);
+    for (int r = 0; r < a->rows; r++) add_pixels(&t, a->columns, r * a->pitch, r * a->stride * a->source_pitch, a->stride);
+    return t.count;
+}
+
+/* What a unit does to its taps before they are used, of one tile. */
+static void pack(const program *p, const unit *u, const float *base, const int *offset, int wide, float *to) {
+    const float *scale = p->constants + u->scale, *shift = p->constants + u->shift, *low = p->constants + u->floor;
+    for (int tap = 0; tap < u->taps; tap++, to += TILE) {
+        const float *from = base + offset[tap];
+        vec times = ALL(scale[tap]), plus = ALL(shift[tap]), least = ALL(low[tap]);
+        for (int x = 0; x < wide; x += LANES) STORE(to + x, MAX(LOAD(from + x) * times + plus, least));
+    }
+}
+
+/* An item is a unit, up to STRIPS strips of its outputs, and some of its tiles, which are stretches of pixels. */
+static void across_item(const machine *m, const program *p, const work_step *s, int item, int who) {
+    const unit *u = (const unit *)(p->table + s->unit_table) + item % s->units;
+    int rest = item / s->units, strip = rest % s->strips * STRIPS, part = rest / s->strips;
+    int strips = divided(u->outputs, MANY) - strip, outputs = u->outputs - strip * MANY;
+    if (strips <= 0) return;
+    if (strips > STRIPS) strips = STRIPS;
+    if (outputs > strips * MANY) outputs = strips * MANY;
+    const float *weight = p->constants + u->weight + (long)strip * MANY * u->taps, *bias = p->constants + u->bias + strip * MANY;
+    const int *offset = p->table + u->tap_table, *out = p->table + u->output_table + strip * MANY;
+    float found[2 * STRETCH * STRIPS * MANY];
+    int end = (int)((long)s->tiles * (part + 1) / s->parts);
+    for (int tile = (int)((long)s->tiles * part / s->parts); tile < end; tile++) {
+        const stretch t = s->stretch[tile];
+        const float *base = p->arena + t.from, *from = base;
+        long jump = t.from_jump;
+        if (u->scale >= 0) {
+            float *packed = m->scratch[who];
+            pack(p, u, base, offset, t.wide, packed);
+            if (t.number > 1) pack(p, u, base + jump, offset, t.wide, packed + LANES);
+            from = packed, jump = LANES;
+        }
+        ACROSSES[s->stride - 1][strips - 1][t.number - 1][t.wide - 1](u->taps, weight, from, jump, u->scale >= 0 ? p->packed : offset, bias,
+                                                       p->constants + s->limits, found);
+        for (int n = 0; n < t.number; n++)
+            for (int o = 0; o < outputs; o++) {
+                float *to = p->arena + out[o] + t.at + n * t.jump;
+                for (int x = 0; x < t.wide; x++) to[x] = found[(n * t.wide + x) * strips * MANY + o];
+            }
+    }
+}
 
 /* An item is a unit, a tile of its pixels, and where these are few a part of its outputs. */
 static void conv_item(const machine *m, const program *p, const work_step *s, const conv_step *a, int item, int who) {
     const unit *u = (const unit *)(p->table + a->unit_table) + item % a->units;
     int tile = item / a->units % s->tiles, part = item / a->units / s->tiles;
-    int strips = divided(u->outputs, a->together);
+    int strips = divided(u->outputs, FEW);
     int strip = (int)((long)strips * part / s->parts), end = (int)((long)strips * (part + 1) / s->parts);
     if (strip == end) return;
-    int each = a->together == FEW ? LANES : 1, pieces = divided(a->length, each);
-    int first = (int)((long)pieces * tile / s->tiles), wide = (int)((long)pieces * (tile + 1) / s->tiles) - first;
-    long at = (long)first * each;
+    int pieces = divided(a->length, LANES), first = (int)((long)pieces * tile / s->tiles);
+    int wide = (int)((long)pieces * (tile + 1) / s->tiles) - first;
+    long at = (long)first * LANES;
     const int *offset = p->table + u->tap_table;
     const float *base = p->arena + at, *mask = p->constants + a->mask, *limits = p->constants + a->limits;
     if (u->scale >= 0) {
-        const float *scale = p->constants + u->scale, *shift = p->constants + u->shift, *low = p->constants + u->floor;
-        float *to = m->scratch[who];
-        for (int tap = 0; tap < u->taps; tap++, to += TILE) {
-            const float *from = base + offset[tap];
-            vec times = ALL(scale[tap]), plus = ALL(shift[tap]), least = ALL(low[tap]);
-            for (int x = 0; x < wide * each; x += LANES) STORE(to + x, MAX(LOAD(from + x) * times + plus, least));
-        }
+        pack(p, u, base, offset, wide * LANES, m->scratch[who]);
         base = m->scratch[who];
         offset = p->packed;
     }
     for (; strip < end; strip++) {
-        const float *weight = p->constants + u->weight + (long)strip * a->together * u->taps;
-        const float *bias = p->constants + u->bias + strip * a->together;
-        const int *to = p->table + u->output_table + strip * a->together;
-        int rows = u->outputs - strip * a->together;
-        if (rows > a->together) rows = a->together;
-        if (a->together == MANY) {
-            ACROSSES[wide - 1](u->taps, weight, base, offset, bias, p->arena, to, rows, at, mask, limits);
-            continue;
-        }
+        const float *weight = p->constants + u->weight + (long)strip * FEW * u->taps, *bias = p->constants + u->bias + strip * FEW;
+        const int *to = p->table + u->output_table + strip * FEW;
+        int rows = u->outputs - strip * FEW;
+        if (rows > FEW) rows = FEW;
         float *out[FEW];
         for (int r = 0; r < rows; r++) out[r] = p->arena + to[r];
         KERNELS[wide - 1][rows - 1](u->taps, weight, base, offset, bias, out, at, mask, limits);
     }
 }
-

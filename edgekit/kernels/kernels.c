@@ -27,7 +27,14 @@
 
 #define SOME_PRODUCTS 400000 /* some us */
 
-static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
+/* How many strips of `each` outputs the largest unit has. */
+static int most_strips(const program *p, int units, int unit_table, int each) {
+    const unit *u = (const unit *)(p->table + unit_table);
+    int most = 1;
+    for (int i = 0; i < units; i++)
+        if (divided(u[i].outputs, each) > most) most = divided(u[i].outputs, each);
+    return most;
+}
 
 /* How many items of a convolution are taken at once: those of little work one by one would wait for each other's counting. */
 static int together_of(const program *p, const work_step *s, const conv_step *a, int threads) {
@@ -38,30 +45,82 @@ static int together_of(const program *p, const work_step *s, const conv_step *a,
     return (int)(enough < 1 || most < 1 ? 1 : enough < most ? enough : most);
 }
 
-static void plan(const program *p, work_step *s, int threads) {
+/* Tiles of the step's pixels; 0 where there is no memory. */
+static int plan_tiles(const program *p, work_step *s) {
+    const void *a = s->what->argument;
+    for (int filled = 0; filled < 2; filled++) {
+        if (s->what->code == STRIDED)
+            s->tiles = tiles_of_rows(a, s->stretch);
+        else
+            s->tiles = tiles_of_mask(p->constants + ((const conv_step *)a)->mask, ((const conv_step *)a)->length, s->stretch);
+        if (!s->stretch && !(s->stretch = calloc(s->tiles + 1, sizeof *s->stretch))) return 0;
+    }
+    return 1;
+}
+
+static int plan_across(const program *p, work_step *s, int units, int unit_table, int limits, int stride, int threads) {
+    s->units = units, s->unit_table = unit_table, s->limits = limits, s->stride = stride;
+    if (!plan_tiles(p, s)) return 0;
+    s->strips = most_strips(p, units, unit_table, STRIPS * MANY);
+    s->parts = s->strips * units >= 3 * threads && s->tiles < 4 ? 1 : divided(8 * threads, s->strips * units);
+    if (s->parts > s->tiles) s->parts = s->tiles;
+    s->items = s->strips * units * s->parts;
+    return 1;
+}
+
+static void plan_along(const program *p, work_step *s, const conv_step *c, int threads) {
+    int strips = most_strips(p, c->units, c->unit_table, FEW);
+    s->tiles = divided(c->length, TILE);
+    s->parts = divided(8 * threads, s->tiles * c->units);
+    if (s->parts > strips) s->parts = strips;
+    s->items = s->tiles * c->units * s->parts;
+    s->together = together_of(p, s, c, threads);
+}
+
+/* How many items of so many channels, each with `each` floats, so that one is worth its taking. */
+static int bundled(work_step *s, int count, long each) {
+    s->some = each < 4096 ? (int)(4096 / (each + 1)) + 1 : 1;
+    return s->items = divided(count, s->some);
+}
+
+/* 0 where there is no memory. */
+static int plan(const program *p, work_step *s, int threads) {
     const int *a = s->what->argument;
-    int strips = 1;
-    s->together = 1;
+    s->some = s->together = 1;
     switch (s->what->code) {
-    case IMPORT: s->items = ((const import_step *)a)->channels * ((const import_step *)a)->stride; break;
-    case PHASES: s->items = ((const phases_step *)a)->channels * ((const phases_step *)a)->stride; break;
-    case CONV: {
-        const conv_step *c = (const conv_step *)a;
-        const unit *u = (const unit *)(p->table + c->unit_table);
-        for (int i = 0; i < c->units; i++)
-            if (divided(u[i].outputs, c->together) > strips) strips = divided(u[i].outputs, c->together);
-        s->tiles = divided(c->length, c->together == FEW ? TILE : SPAN);
-        s->parts = divided(8 * threads, s->tiles * c->units);
-        if (s->parts > strips) s->parts = strips;
-        s->items = s->tiles * c->units * s->parts;
-        s->together = together_of(p, s, c, threads);
+    case IMPORT: {
+        const import_step *i = (const import_step *)a;
+        bundled(s, i->channels * i->stride, (long)i->rows * i->columns * i->stride);
         break;
     }
-    case POOL: s->items = ((const pool_step *)a)->channels; break;
-    case MEAN: s->items = divided(((const mean_step *)a)->channels, SOME); break;
-    case LINEAR: s->items = divided(((const linear_step *)a)->outputs, SOME); break;
+    case PHASES: {
+        const phases_step *i = (const phases_step *)a;
+        bundled(s, i->channels * i->stride, (long)i->rows * i->columns * i->stride);
+        break;
+    }
+    case CONV: {
+        const conv_step *c = (const conv_step *)a;
+        if (c->together == MANY) return plan_across(p, s, c->units, c->unit_table, c->limits, 1, threads);
+        plan_along(p, s, c, threads);
+        break;
+    }
+    case STRIDED: {
+        const strided_step *c = (const strided_step *)a;
+        return plan_across(p, s, c->units, c->unit_table, c->limits, c->stride, threads);
+    }
+    case POOL: {
+        const pool_step *i = (const pool_step *)a;
+        bundled(s, i->channels, (long)i->height * i->width);
+        break;
+    }
+    case MEAN: bundled(s, ((const mean_step *)a)->channels, ((const mean_step *)a)->length); break;
+    case LINEAR: s->items = divided(((const linear_step *)a)->outputs, s->some = SOME); break;
     case COPY: s->items = 1; break;
-    case EXPORT: s->items = ((const export_step *)a)->channels; break;
+    case EXPORT: {
+        const export_step *i = (const export_step *)a;
+        bundled(s, i->channels, (long)i->height * i->width);
+        break;
+    }
     case RESIZE: plan_resize(p, s, (const resize_step *)a); break;
     case TRANSPOSE: s->items = ((const transpose_step *)a)->channels * divided(((const transpose_step *)a)->width, BAND); break;
     case VOLUME: s->items = ((const volume_step *)a)->height; break;
@@ -70,6 +129,7 @@ static void plan(const program *p, work_step *s, int threads) {
     case STEM: s->items = divided(((const stem_step *)a)->rows, STEM_BAND); break;
     case WINOGRAD: plan_winograd(p, s, (const winograd_step *)a, threads); break;
     }
+    return 1;
 }
 
 /* Floats that a thread needs beside the arena for a step. */
@@ -88,23 +148,27 @@ static size_t scratch_of(const program *p, const step *what) {
 
 static void run_item(const machine *m, const program *p, const work_step *s, int item, int who) {
     const void *a = s->what->argument;
+    int at = item * s->some, end = at + s->some;
+#define UP_TO(count) for (int last = end < (count) ? end : (count); at < last; at++)
     switch (s->what->code) {
-    case IMPORT: import_item(m, p, a, item); break;
-    case PHASES: phases_item(p, a, item); break;
-    case CONV: conv_item(m, p, s, a, item, who); break;
-    case POOL: pool_item(m, p, a, item, who); break;
-    case MEAN: {
-        int last = last_of(item, ((const mean_step *)a)->channels);
-        for (int channel = item * SOME; channel < last; channel++) mean_item(p, a, channel);
+    case IMPORT: UP_TO(((const import_step *)a)->channels * ((const import_step *)a)->stride) import_item(m, p, a, at); break;
+    case PHASES: UP_TO(((const phases_step *)a)->channels * ((const phases_step *)a)->stride) phases_item(p, a, at); break;
+    case CONV:
+        if (s->stretch)
+            across_item(m, p, s, item, who);
+        else
+            conv_item(m, p, s, a, item, who);
         break;
-    }
-    case LINEAR: linear_item(p, a, item * SOME, last_of(item, ((const linear_step *)a)->outputs)); break;
+    case STRIDED: across_item(m, p, s, item, who); break;
+    case POOL: UP_TO(((const pool_step *)a)->channels) pool_item(m, p, a, at, who); break;
+    case MEAN: UP_TO(((const mean_step *)a)->channels) mean_item(p, a, at); break;
+    case LINEAR: UP_TO(((const linear_step *)a)->outputs) linear_item(p, a, at); break;
     case COPY: {
         const copy_step *c = a;
         memcpy(p->arena + c->to, p->arena + c->source, c->count * sizeof(float));
         break;
     }
-    case EXPORT: export_item(m, p, a, item); break;
+    case EXPORT: UP_TO(((const export_step *)a)->channels) export_item(m, p, a, at); break;
     case RESIZE: resize_item(m, p, s, a, item, who); break;
     case TRANSPOSE: transpose_item(p, a, item); break;
     case VOLUME: volume_item(m, p, a, item, who); break;
@@ -113,6 +177,7 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
     case STEM: stem_item(m, p, a, item, who); break;
     case WINOGRAD: winograd_item(m, p, s, a, item, who); break;
     }
+#undef UP_TO
 }
 
 static inline void relax(void) {
@@ -261,6 +326,7 @@ machine *edgekit_machine(int threads, int spins, const int *cores) {
 /* After its machine, whose threads may still look at the last run's steps. */
 void edgekit_program_free(program *p) {
     if (!p) return;
+    for (int s = 0; p->step && s < p->steps; s++) free(p->step[s].stretch);
     free(p->arena);
     free(p->step);
     free(p->packed);
@@ -305,7 +371,10 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     for (int tap = 0; tap < 3 * lined; tap++) p->lined[tap] = tap / 3 * LINE + tap % 3 - 1;
     for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
         p->step[s].what = (const step *)(words + at);
-        plan(p, &p->step[s], m->threads);
+        if (!plan(p, &p->step[s], m->threads)) {
+            edgekit_program_free(p);
+            return 0;
+        }
         size_t own = scratch_of(p, p->step[s].what);
         if (own > scratch) scratch = own;
     }

@@ -87,23 +87,21 @@ static void mean_item(const program *p, const mean_step *a, int channel) {
     p->arena[a->to + channel] = total / a->count;
 }
 
-#define SOME 16 /* channels or outputs whose work is little: as many are one item */
+#define SOME 16 /* outputs of a product with a matrix that are one item */
 
-static void linear_item(const program *p, const linear_step *a, int first, int last) {
+static void linear_item(const program *p, const linear_step *a, int o) {
     const float *x = p->arena + a->source, *limits = p->constants + a->limits;
-    for (int o = first; o < last; o++) {
-        const float *w = p->constants + a->weight + (long)o * a->taps;
-        vec sum[4] = {ALL(0), ALL(0), ALL(0), ALL(0)};
-        int k = 0;
-        for (; k + 4 * LANES <= a->taps; k += 4 * LANES)
-            for (int v = 0; v < 4; v++) sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
-        float lanes[LANES], total = p->constants[a->bias + o];
-        STORE(lanes, (sum[0] + sum[1]) + (sum[2] + sum[3]));
-        for (int l = 0; l < LANES; l++) total += lanes[l];
-        for (; k < a->taps; k++) total += w[k] * x[k];
-        total = total < limits[0] ? limits[0] : total;
-        p->arena[a->to + o] = total > limits[1] ? limits[1] : total;
-    }
+    const float *w = p->constants + a->weight + (long)o * a->taps;
+    vec sum[4] = {ALL(0), ALL(0), ALL(0), ALL(0)};
+    int k = 0;
+    for (; k + 4 * LANES <= a->taps; k += 4 * LANES)
+        for (int v = 0; v < 4; v++) sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
+    float lanes[LANES], total = p->constants[a->bias + o];
+    STORE(lanes, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (int l = 0; l < LANES; l++) total += lanes[l];
+    for (; k < a->taps; k++) total += w[k] * x[k];
+    total = total < limits[0] ? limits[0] : total;
+    p->arena[a->to + o] = total > limits[1] ? limits[1] : total;
 }
 
 static void export_item(const machine *m, const program *p, const export_step *a, int channel) {

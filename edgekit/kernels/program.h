@@ -4,7 +4,9 @@
 #include <stdint.h>
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
-enum { IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD };
+enum {
+    IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, STRIDED, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD
+};
 
 typedef struct {
     int input, channels, height, width, stride, rows, columns, pitch, planes;
@@ -38,6 +40,10 @@ typedef struct {
 typedef struct {
     int output, channels, height, width, pitch, planes;
 } export_step;
+
+typedef struct {
+    int rows, columns, pitch, stride, source_pitch, units, unit_table, limits;
+} strided_step;
 
 typedef struct {
     int input, sources, channels, height, width, source_pitch, row_table, row_weights, column_table, column_weights;
@@ -78,10 +84,18 @@ typedef struct {
     int argument[];
 } step;
 
+/* `number` times `wide` pixels, the second time `jump` behind `at`, and `from_jump` behind where their taps are read from. */
+typedef struct {
+    int at, jump, from, from_jump, wide, number;
+} stretch;
+
 typedef struct {
     const step *what;
-    int items, tiles, parts; /* tiles and parts of a convolution, see conv_item; of a resize, see plan_resize */
-    int together;            /* how many items are taken at once */
+    int items, tiles, strips, parts; /* of a convolution, see conv_item and across_item; of a resize, see plan_resize */
+    int some;                        /* channels, or what else it has many of, that are one item */
+    stretch *stretch;                /* its tiles where it has MANY outputs together, and what of its arguments is then used */
+    int units, unit_table, limits, stride;
+    int together; /* how many items are taken at once */
     _Atomic uint64_t taken;  /* the run's number << 32 | how many items were taken */
     _Atomic int done;
 } work_step;

@@ -2,12 +2,14 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Floats of a vector; how many vectors of pixels, and how many single pixels beside MANY outputs, have their sums in registers. */
+/* Floats of a vector; how many vectors of pixels have their sums in registers; and how many strips of MANY outputs for two stretches of
+ * single pixels. */
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define LANES 16
 #define WIDE 6
-#define SPAN 12
+#define STRIPS 2
+#define STRETCH 7
 typedef __m512 vec;
 #define LOAD(p) _mm512_loadu_ps(p)
 #define STORE(p, v) _mm512_storeu_ps(p, v)
@@ -18,7 +20,8 @@ typedef __m512 vec;
 #include <immintrin.h>
 #define LANES 8
 #define WIDE 3
-#define SPAN 6
+#define STRIPS 1
+#define STRETCH 3
 typedef __m256 vec;
 #define LOAD(p) _mm256_loadu_ps(p)
 #define STORE(p, v) _mm256_storeu_ps(p, v)
@@ -29,7 +32,8 @@ typedef __m256 vec;
 #include <arm_neon.h>
 #define LANES 4
 #define WIDE 6
-#define SPAN 6
+#define STRIPS 1
+#define STRETCH 3
 typedef float32x4_t vec;
 #define LOAD(p) vld1q_f32(p)
 #define STORE(p, v) vst1q_f32(p, v)
@@ -39,7 +43,8 @@ typedef float32x4_t vec;
 #else
 #define LANES 4
 #define WIDE 3
-#define SPAN 2
+#define STRIPS 1
+#define STRETCH 1
 typedef float vec __attribute__((vector_size(16)));
 static inline vec LOAD(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 static inline void STORE(float *p, vec v) { memcpy(p, &v, sizeof v); }
@@ -51,7 +56,7 @@ static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b
 /* Outputs whose weights are held together, of edgekit/program.py: with few of them a vector is of pixels, with many of outputs. */
 #define FEW 4
 #define MANY 16
-_Static_assert(TILE >= (SPAN + LANES - 1) / LANES * LANES, "packed taps lie TILE apart");
+_Static_assert(TILE >= 2 * LANES && STRETCH <= LANES, "packed taps lie TILE apart");
 
 /* Whole numbers beside the floats, numbers from anywhere, and the first few of a vector. */
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));

@@ -16,7 +16,7 @@ from edgekit.export.native import anynet  # noqa: F401 (registers its stages)
 from edgekit.export.native.convolutions import Window
 from edgekit.export.native.draft import Draft
 from edgekit.export.native.memory import written
-from edgekit.export.native.nodes import Unsupported, cannot
+from edgekit.export.native.nodes import Unsupported, cannot, integer, shape_of
 from edgekit.export.native.operators import OPERATORS
 from edgekit.export.native.planes import Export
 from edgekit.export.native.stages import BUILDERS
@@ -41,7 +41,11 @@ def program(model: ir.Model) -> Program:
     for node in graph:
         if node.op_type == "Conv":
             window = Window.of(node)
-            halos[window.grid] = max(halos.get(window.grid, 0), window.reach)
+            reached = {window.grid: window.reach}
+            if window.whole(shape_of(node.outputs[0])[1] // integer(node, "group", 1)):
+                reached = {window.grid: 0, window.source: window.beyond}
+            for size, reach in reached.items():
+                halos[size] = max(halos.get(size, 0), reach)
     draft = Draft(graph.inputs, halos)
     for node in graph:
         translate = OPERATORS.get(node.op_type)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgekit.export.native.draft import Draft
 from edgekit.export.native.nodes import cannot, constant, integer, ints, shape_of
-from edgekit.export.native.planes import Before, Convolution, Grid, Import, Maps, Unit
+from edgekit.export.native.planes import Before, Convolution, Grid, Import, Maps, Strided, Unit
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Window:
     Attributes:
         grid: (height, width) that it is computed on: as large as what it reads, a stride apart, and as what it writes.
         reach: how many rows or columns beyond a pixel it reads, at most.
+        source: (height, width) of what it reads.
+        beyond: how many rows or columns around that.
     """
 
     kernel: tuple[int, int]
@@ -28,6 +30,8 @@ class Window:
     pads: tuple[int, int]
     grid: tuple[int, int]
     reach: int
+    source: tuple[int, int]
+    beyond: int
 
     @staticmethod
     def of(node: ir.Node) -> Window:
@@ -48,9 +52,18 @@ class Window:
             for size, d, pad in zip(kernel, dilation, pads[:2], strict=True)
             for tap in (0, size - 1)
         )
+        beyond = max(
+            max(pad, (out - 1) * stride + (size - 1) * d - pad - (side - 1))
+            for size, d, pad, out, side in zip(kernel, dilation, pads[:2], grid, x[2:], strict=True)
+        )
         return Window(
-            (kernel[0], kernel[1]), stride, (dilation[0], dilation[1]), (pads[0], pads[1]), (grid[0], grid[1]), reach
+            (kernel[0], kernel[1]), stride, (dilation[0], dilation[1]), (pads[0], pads[1]), (grid[0], grid[1]), reach,
+            (x[2], x[3]), beyond,
         )  # fmt: skip
+
+    def whole(self, outputs: int) -> bool:
+        """Whether a convolution of a group's ``outputs`` reads maps as they lie rather than split by its stride."""
+        return self.stride == 2 and Grid(*self.grid, self.reach).across(outputs)
 
     @property
     def single(self) -> bool:
@@ -68,11 +81,16 @@ def convolution(draft: Draft, node: ir.Node) -> Maps:
         else np.zeros(len(weight), np.float32)
     )
     groups = integer(node, "group", 1)
-    source = _phases(draft, node, window)
-    grid = source.grid
-    out = draft.planes(len(weight), grid)
     across, each = weight.shape[1], len(weight) // groups
-    phase, shift = _taps(window, grid)
+    grid = draft.grid(*window.grid)
+    strided = _strided(draft, node, window, each)
+    if strided is None:
+        source, phases = _phases(draft, node, window), window.stride**2
+        phase, shift = _taps(window, window.stride, grid)
+    else:
+        source, phases = draft.ready(draft.maps(node)), 1
+        phase, shift = _taps(window, 1, strided.grid)
+    out = draft.planes(len(weight), grid)
     units = []
     for group in range(groups):
         rows = slice(group * each, (group + 1) * each)
@@ -80,12 +98,12 @@ def convolution(draft: Draft, node: ir.Node) -> Maps:
         # A group's outputs may all have a zero where others have none: a dense weight that was one of groups.
         used = np.flatnonzero(flat.any(axis=0))
         channel, tap = np.divmod(used, len(shift))
-        index = (group * across + channel) * window.stride**2 + phase[tap]
+        index = (group * across + channel) * phases + phase[tap]
         before = None if source.before.idle else source.before.take(index)
         units.append(
             Unit(out[rows], source.planes[index], shift[tap], np.ascontiguousarray(flat[:, used]), bias[rows], before)
         )  # fmt: skip
-    step = Convolution(grid, units)
+    step = Convolution(grid, units, strided=strided)
     draft.steps.append(step)
     made = Maps.made(grid, out, step)
     height, width = shape_of(node.outputs[0])[2:]
@@ -137,18 +155,26 @@ def _phases(draft: Draft, node: ir.Node, window: Window) -> Maps:
     return Maps.made(grid, planes)
 
 
-def _taps(window: Window, grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _strided(draft: Draft, node: ir.Node, window: Window, outputs: int) -> Strided | None:
+    """How a convolution of a group's ``outputs`` reads maps as they lie, where that is quicker than to split them."""
+    height, width = shape_of(node.inputs[0])[2:]
+    if not window.whole(outputs):
+        return None
+    return Strided(window.stride, draft.grid(height, width))
+
+
+def _taps(window: Window, stride: int, grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """For every element of a kernel, row by row: the phase that it reads, and how far from the pixel."""
-    rows, row_phases = _along(window, 0)
-    columns, column_phases = _along(window, 1)
-    phase = row_phases[:, None] * window.stride + column_phases[None, :]
+    rows, row_phases = _along(window, 0, stride)
+    columns, column_phases = _along(window, 1, stride)
+    phase = row_phases[:, None] * stride + column_phases[None, :]
     shift = rows[:, None] * grid.pitch + columns[None, :]
     return phase.ravel(), shift.ravel()
 
 
-def _along(window: Window, axis: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _along(window: Window, axis: int, stride: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     taps = np.arange(window.kernel[axis]) * window.dilation[axis] - window.pads[axis]
-    return np.divmod(taps, window.stride)
+    return np.divmod(taps, stride)
 
 
 def _both(a: Before, b: Before, channel: int) -> Before:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.export.native.planes import Floats, filled
-from edgekit.program import FEW, UNIT, WINOGRAD_PARTS, WINOGRAD_ROWS, Program, steps_of
+from edgekit.program import FEW, MANY, UNIT, WINOGRAD_PARTS, WINOGRAD_ROWS, Program, steps_of
 
 # Winograd's matrices for four results of three taps, of the points 0, 1, -1, 2, -2 and infinity.
 BEFORE_PRODUCTS = np.array(
@@ -96,6 +96,21 @@ class _Machine:
     def _units(self, table: int, count: int) -> list[dict[str, int]]:
         rows = self._table[table : table + count * len(UNIT)].reshape(count, len(UNIT)).tolist()
         return [dict(zip(UNIT, row, strict=True)) for row in rows]
+
+    def _strided(
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+    ) -> None:  # fmt: skip
+        low, high = self._constants[limits : limits + 2]
+        pixels = (np.arange(rows)[:, None] * source_pitch + np.arange(columns)).ravel() * stride
+        for unit in self._units(unit_table, units):
+            outputs, taps = unit["outputs"], unit["taps"]
+            x = self._arena[self._table[unit["tap_table"] : unit["tap_table"] + taps][:, None] + pixels]
+            sums = self._weights(unit["weight"], outputs, taps, MANY) @ x
+            sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
+            for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
+                self._plane(place, rows, columns, pitch)[:] = np.clip(values, low, high).reshape(
+                    rows, columns
+                )
 
     def _weights(self, at: int, outputs: int, taps: int, together: int) -> Floats:
         found = []

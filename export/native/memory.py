@@ -27,8 +27,6 @@ from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, S
 from edgekit.export.native.winograd import Winograd
 from edgekit.program import CODES, FEW, MANY, Program
 
-FEW_PIXELS = 64  # up to here, vectors of outputs are quicker than vectors of pixels
-
 
 def written(
     steps: Sequence[Step], grids: Sequence[Grid], inputs: Sequence[str], outputs: Sequence[str]
@@ -124,7 +122,7 @@ class _Writer:
             self._step("import", step.source, channels, height, width, *to)
 
     def _convolution(self, step: Convolution) -> None:
-        together = MANY if step.grid.length <= FEW_PIXELS and len(step.units[0].outputs) >= MANY else FEW
+        together = MANY if step.strided or step.grid.across(len(step.units[0].outputs)) else FEW
         units = []
         for unit in step.units:
             outputs, taps = unit.weight.shape
@@ -142,6 +140,12 @@ class _Writer:
             ])  # fmt: skip
         grid = step.grid
         limits = self._kept([step.low, step.high])
+        if step.strided:
+            self._step(
+                "strided", grid.height, grid.width, grid.pitch, step.strided.stride, step.strided.grid.pitch, len(units),
+                self._tabled(units), limits,
+            )  # fmt: skip
+            return
         self._step(
             "conv", grid.length, len(units), self._tabled(units), self._kept(grid.mask()), limits, together
         )

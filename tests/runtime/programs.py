@@ -139,6 +139,26 @@ class Writer:
         self.step("winograd", source.height, source.width, source.pitch, 1, self.place(unit), limits)
         return to
 
+    def strided(
+        self, source: Planes, weights: np.ndarray, bias: np.ndarray, limits: Tuple[float, float] = FREE, stride: int = 2
+    ) -> Planes:  # fmt: skip
+        """Padded by half of its side; weights (outputs, inputs, side, side)."""
+        outputs, _, side, _ = weights.shape
+        made = self.planes(outputs, -(-source.height // stride), -(-source.width // stride))
+        away = np.arange(side) - side // 2
+        taps = source.places[:, None, None] + away[:, None] * source.pitch + away
+        fill = -outputs % MANY
+        matrix = np.pad(weights.reshape(outputs, -1), ((0, fill), (0, 0)), "constant")
+        blocks = [matrix[at : at + MANY].T.ravel() for at in range(0, len(matrix), MANY)]
+        unit = [
+            outputs, taps.size, self.place(made.places), self.place(taps), self.keep(np.concatenate(blocks)),
+            self.keep(np.append(bias, np.zeros(fill))), -1, -1, -1,
+        ]  # fmt: skip
+        self.step(
+            "strided", made.height, made.width, made.pitch, stride, source.pitch, 1, self.place(unit), self.keep(limits)
+        )  # fmt: skip
+        return made
+
     def pool(
         self,
         source: Planes,

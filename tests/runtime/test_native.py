@@ -96,6 +96,24 @@ def weights_of(seed: int, *shape: int) -> np.ndarray:
     return np.random.RandomState(seed).randn(*shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "height, width, outputs, side",
+    [(7, 7, 40, 3), (4, 4, 70, 3), (1, 1, 16, 3), (13, 31, 33, 1), (9, 22, 5, 3)],
+)
+def test_a_strided_convolution_reads_maps_as_they_lie(
+    height: int, width: int, outputs: int, side: int, threads: int, stride: int
+) -> None:
+    image, bias = picture(3, height, width), weights_of(2, outputs)
+    weights = weights_of(1, outputs, 3, side, side)
+    writer = Writer()
+    made = writer.strided(writer.picture(0, (3, height, width)), weights, bias, (-1.0, 2.0), stride)
+    found = computed(*written(writer, made), image, threads)[0]
+    wanted = np.clip(convolved(image[0], weights, bias, stride=stride), -1, 2)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 BEFORE = (
     np.array([1.5, -0.5, 2.0, 1.0], np.float32),
     np.array([0.0, 0.3, -0.2, 1.0], np.float32),

@@ -72,8 +72,11 @@ def toy() -> Program:
     pooled = writer.pool(layer, 1, 3, 2, 1)
     halved = writer.pool(grouped, 0, 2, 2, 0, (np.ones(8), np.zeros(8), np.zeros(8)))
     phase = writer.halves(image)[3]
-    joined = phase._replace(places=np.concatenate([phase.places, pooled.places, halved.places]))
-    fewer = writer.winograd(joined, random.randn(5, 20, 6, 3), np.zeros(5))
+    strided = writer.strided(image, random.randn(18, 4, 3, 3), np.zeros(18))
+    joined = phase._replace(
+        places=np.concatenate([phase.places, pooled.places, halved.places, strided.places])
+    )
+    fewer = writer.winograd(joined, random.randn(5, 38, 6, 3), np.zeros(5))
     last = writer.convolution(fewer, random.randn(5, 5, 1, 1), np.zeros(5))
     stereo = of_stereo(writer, last, random)
     logits = writer.linear(writer.mean(stereo), random.randn(7, 5), np.zeros(7))
