@@ -23,6 +23,8 @@
                 STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
     }
 
+/* How many weights ahead one is brought into the cache: a page, at whose end the processor's own prefetching stops. */
+#define AHEAD 1024
 /* S strips of MANY outputs times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
  * pixel. */
 #define ACROSS(D, S, N, H)                                                                                              \
@@ -36,6 +38,7 @@
         for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
             const float *from = base + offset[tap];                                                                   \
             vec w[V];                                                                                                 \
+            _Pragma("GCC unroll 2") for (int s = 0; s < S; s++) __builtin_prefetch(weight + s * taps * MANY + AHEAD);     \
             _Pragma("GCC unroll 4") for (int v = 0; v < V; v++)                                                       \
                 w[v] = LOAD(weight + v / EACH * taps * MANY + v % EACH * LANES);                                      \
             _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++) {                                                \

@@ -1,5 +1,15 @@
 /* Steps that move, pool or join what planes hold, and products with matrices. */
 
+/* A row of few numbers, for which a call of memcpy takes longer than the numbers do. */
+static void copy_row(float *restrict to, const float *restrict from, int count) {
+    if (count < 4 || count > 64) {
+        memcpy(to, from, count * sizeof *to);
+        return;
+    }
+    for (int at = 0; at + 4 <= count; at += 4) memcpy(to + at, from + at, 4 * sizeof *to);
+    memcpy(to + count - 4, from + count - 4, 4 * sizeof *to);
+}
+
 /* One row of every column phase (column % stride) of a picture, out of a row of it or of zeros where it has none. */
 static void split_row(const float *restrict from, int width, int stride, float *arena, const int *planes, long at, int columns) {
     if (!from) {
@@ -8,7 +18,7 @@ static void split_row(const float *restrict from, int width, int stride, float *
     }
     int whole = width / stride < columns ? width / stride : columns;
     if (stride == 1)
-        memcpy(arena + planes[0] + at, from, whole * sizeof *arena);
+        copy_row(arena + planes[0] + at, from, whole);
     else if (stride == 2) {
         float *restrict even = arena + planes[0] + at, *restrict odd = arena + planes[1] + at;
         for (int q = 0; q < whole; q++) even[q] = from[2 * q], odd[q] = from[2 * q + 1];
@@ -95,7 +105,7 @@ static void linear_item(const program *p, const linear_step *a, int o) {
     vec sum[4] = {ALL(0), ALL(0), ALL(0), ALL(0)};
     int k = 0;
     for (; k + 4 * LANES <= a->taps; k += 4 * LANES)
-        for (int v = 0; v < 4; v++) sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
+        for (int v = 0; v < 4; v++) __builtin_prefetch(w + k + v * LANES + AHEAD), sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
     float lanes[LANES], total = p->constants[a->bias + o];
     STORE(lanes, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (int l = 0; l < LANES; l++) total += lanes[l];
@@ -107,6 +117,6 @@ static void linear_item(const program *p, const linear_step *a, int o) {
 static void export_item(const machine *m, const program *p, const export_step *a, int channel) {
     const float *from = p->arena + p->table[a->planes + channel];
     float *to = m->outputs[a->output] + (long)channel * a->height * a->width;
-    for (int r = 0; r < a->height; r++, from += a->pitch, to += a->width) memcpy(to, from, a->width * sizeof *to);
+    for (int r = 0; r < a->height; r++, from += a->pitch, to += a->width) copy_row(to, from, a->width);
 }
 

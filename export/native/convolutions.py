@@ -63,7 +63,7 @@ class Window:
 
     def whole(self, outputs: int) -> bool:
         """Whether a convolution of a group's ``outputs`` reads maps as they lie rather than split by its stride."""
-        return self.stride == 2 and Grid(*self.grid, self.reach).across(outputs)
+        return self.stride == 2 and Grid(*self.grid, self.reach).across(outputs, changed=False)
 
     @property
     def single(self) -> bool:

@@ -122,7 +122,9 @@ class _Writer:
             self._step("import", step.source, channels, height, width, *to)
 
     def _convolution(self, step: Convolution) -> None:
-        together = MANY if step.strided or step.grid.across(len(step.units[0].outputs)) else FEW
+        first = step.units[0]
+        across = step.strided or step.grid.across(len(first.outputs), first.before is not None)
+        together = MANY if across else FEW
         units = []
         for unit in step.units:
             outputs, taps = unit.weight.shape
