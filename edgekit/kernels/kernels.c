@@ -24,7 +24,7 @@
 #include "maps.h"
 #include "stereo.h"
 
-#define SOME_PRODUCTS 400000 /* some us */
+#define SOME_PRODUCTS 800000 /* some us */
 
 static int last_of(int item, int count) { return (item + 1) * SOME < count ? (item + 1) * SOME : count; }
 
@@ -56,7 +56,7 @@ static void plan(const program *p, work_step *s, int threads) {
         s->together = together_of(p, s, c, threads);
         break;
     }
-    case POOL: s->items = ((const pool_step *)a)->channels; break;
+    case POOL: s->items = ((const pool_step *)a)->channels * divided(((const pool_step *)a)->rows, POOLED); break;
     case MEAN: s->items = divided(((const mean_step *)a)->channels, SOME); break;
     case LINEAR: s->items = divided(((const linear_step *)a)->outputs, SOME); break;
     case COPY: s->items = 1; break;
