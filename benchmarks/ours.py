@@ -19,12 +19,12 @@ Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
 
-def export(checkpoint: Path | None, size: tuple[int, int], out: Path) -> Bundle:
+def export(checkpoint: Path | None, size: tuple[int, int], out: Path, target: str = "jetson") -> Bundle:
     """Export AnyNet from ``checkpoint``, or with the shipped weights, for pictures of ``size``."""
     return edgekit.export(
         model="anynet",
         checkpoint=None if checkpoint is None else str(checkpoint),
-        target="jetson",
+        target=target,
         size=size,
         out=str(out),
     )

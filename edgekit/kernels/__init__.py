@@ -8,11 +8,11 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import BackendError
+from edgekit.kernels.buffers import ALIGNED, Buffers
 from edgekit.kernels.checking import Shape, check_program, shapes_of_inputs
 from edgekit.kernels.compiling import find_compiler, library, version
 from edgekit.program import Program
 
-ALIGNED = 64  # bytes: what the kernels' constants begin at
 # How often a thread looks for the next run before it sleeps: some 50 us, about what waking it would cost.
 SPINS = 3000
 
@@ -55,6 +55,7 @@ class Kernels:
         self._kept: Dict[
             int, Program
         ] = {}  # by their addresses, programs with the arrays that these point into
+        self._buffers = Buffers()
         self._turn = threading.Lock()
 
     def load(self, program: Program, shapes: Sequence[Sequence[int]], source: str) -> Handle:
@@ -95,7 +96,7 @@ class Kernels:
     def run(
         self, handle: Handle, inputs: Sequence[np.ndarray], cancel: Optional[ctypes.c_int] = None
     ) -> Optional[List[np.ndarray]]:
-        """What a program makes of its inputs, as new arrays; other Python threads run meanwhile.
+        """What a program makes of its inputs, as arrays that are nobody else's; other Python threads run meanwhile.
 
         Args:
             handle: from `load`.
@@ -109,7 +110,7 @@ class Kernels:
             BackendError: an input is not what the program reads, or the kernels were closed.
         """
         given = [_readable(array, *wanted) for array, wanted in zip(inputs, handle.inputs)]
-        written = [np.empty(shape, np.float32) for _, shape in handle.outputs]
+        written = [self._buffers.empty(shape) for _, shape in handle.outputs]
         reads, writes = ((ctypes.c_void_p * len(each))(*map(_address, each)) for each in (given, written))
         with self._turn:
             if handle.pointer.value not in self._kept:

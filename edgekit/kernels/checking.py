@@ -213,6 +213,7 @@ class _Checker:
             raise _Wrong(f"has a padding of {padding} in a window of {kernel}")
         self._planes(sources, channels, height, width, source_pitch)
         self._planes(planes, channels, rows, columns, pitch)
+        positive(lines=channels * rows)
         self._before(scale, shift, floor, channels)
         reach = [(side - 1) * stride - padding for side in (rows, columns)]
         # A mean of two by two is read whole, other windows as far as the picture reaches.

@@ -25,7 +25,7 @@
 #include "stereo.h"
 #include "winograd.h"
 
-#define SOME_PRODUCTS 400000 /* some us */
+#define SOME_PRODUCTS 800000 /* some us */
 
 /* How many strips of `each` outputs the largest unit has. */
 static int most_strips(const program *p, int units, int unit_table, int each) {
@@ -110,7 +110,7 @@ static int plan(const program *p, work_step *s, int threads) {
     }
     case POOL: {
         const pool_step *i = (const pool_step *)a;
-        bundled(s, i->channels, (long)i->height * i->width);
+        bundled(s, pool_bands(i) * i->channels, (long)smaller(i->rows, POOLED) * i->stride * i->width);
         break;
     }
     case MEAN: bundled(s, ((const mean_step *)a)->channels, ((const mean_step *)a)->length); break;
@@ -160,7 +160,7 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
             conv_item(m, p, s, a, item, who);
         break;
     case STRIDED: across_item(m, p, s, item, who); break;
-    case POOL: UP_TO(((const pool_step *)a)->channels) pool_item(m, p, a, at, who); break;
+    case POOL: UP_TO(pool_bands(a) * ((const pool_step *)a)->channels) pool_item(m, p, a, at, who); break;
     case MEAN: UP_TO(((const mean_step *)a)->channels) mean_item(p, a, at); break;
     case LINEAR: UP_TO(((const linear_step *)a)->outputs) linear_item(p, a, at); break;
     case COPY: {

@@ -19,10 +19,9 @@ static void split_row(const float *restrict from, int width, int stride, float *
     int whole = width / stride < columns ? width / stride : columns;
     if (stride == 1)
         copy_row(arena + planes[0] + at, from, whole);
-    else if (stride == 2) {
-        float *restrict even = arena + planes[0] + at, *restrict odd = arena + planes[1] + at;
-        for (int q = 0; q < whole; q++) even[q] = from[2 * q], odd[q] = from[2 * q + 1];
-    } else
+    else if (stride == 2)
+        halve(from, whole, arena + planes[0] + at, arena + planes[1] + at);
+    else
         for (int c = 0; c < stride; c++)
             for (int q = 0; q < whole; q++) arena[planes[c] + at + q] = from[(long)q * stride + c];
     for (int q = whole; q < columns; q++)
@@ -51,14 +50,20 @@ static void phases_item(const program *p, const phases_step *a, int item) {
           a->pitch);
 }
 
+#define POOLED 16 /* rows of a channel that are one item */
+
+static int pool_bands(const pool_step *a) { return divided(a->rows, POOLED); }
+
 /* A row of the window's height reduced to one, then along it. */
-static void pool_item(const machine *m, const program *p, const pool_step *a, int channel, int who) {
+static void pool_item(const machine *m, const program *p, const pool_step *a, int item, int who) {
+    int bands = pool_bands(a), channel = item / bands, start = item % bands * POOLED;
+    int end = smaller(start + POOLED, a->rows);
     const float *from = p->arena + p->table[a->sources + channel];
-    float *to = p->arena + p->table[a->planes + channel];
+    float *to = p->arena + p->table[a->planes + channel] + (long)start * a->pitch;
     before b = before_of(p, a->scale, a->shift, a->floor, channel);
     float *line = m->scratch[who] + a->padding, none = a->kind ? -__builtin_inff() : 0;
     for (int c = -a->padding; c < a->width + a->padding; c++) line[c] = none;
-    for (int r = 0; r < a->rows; r++, to += a->pitch) {
+    for (int r = start; r < end; r++, to += a->pitch) {
         int top = r * a->stride - a->padding, bottom = top + a->kernel;
         int y = top < 0 ? 0 : top, last = bottom > a->height ? a->height : bottom, high = last - y;
         for (int c = 0; c < a->width; c++) line[c] = none;

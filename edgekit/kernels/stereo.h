@@ -282,7 +282,7 @@ static void propagate_item(const machine *m, const program *p, const propagate_s
 #define FOUR 4
 #define BROAD ((WIDE + 1) / 2)
 #define PIECE (BROAD * LANES)
-#define EDGE (PIECE + LANES) /* floats of a row of what lies around a piece at the picture's edge */
+#define EDGE (PIECE + 2 * LANES) /* floats of a row of what lies around a piece at the picture's edge */
 
 static size_t stem_half(const stem_step *a) { return (size_t)a->columns + 2 * LANES; }
 
@@ -305,6 +305,7 @@ static inline __attribute__((always_inline)) void stem_piece(const float *const 
             _Pragma("GCC unroll 3") for (int column = 0; column < 3; column++)
                 _Pragma("GCC unroll 3") for (int v = 0; v < BROAD; v++) {
                     vec here = LOAD(from[row] + x + column - 1 + v * LANES);
+                    KEEP(here);
                     _Pragma("GCC unroll 3") for (int k = 0; k < 3; k++)
                         if (row - k >= 0 && row - k < rows) sum[row - k][v] += w[k * 3 + column] * here;
                 }
@@ -319,6 +320,21 @@ static void stem_one(const float *const *from, long x, int channels, const float
 
 static void stem_four(const float *const *from, long x, int channels, const float *weight, float bias, float *to, long pitch) {
     stem_piece(from, x, FOUR, channels, weight, bias, to, pitch);
+}
+
+/* What lies around a piece of a row, zero beside the picture. */
+static void bordered(const float *from, int x, int width, float *to) {
+    to[0] = x ? from[x - 1] : 0;
+    for (int v = 0; v <= PIECE; v += LANES) {
+        int some = smaller(LANES, width - x - v);
+        STORE(to + 1 + v, some > 0 ? LOAD_SOME(from + x + v, some) : ALL(0));
+    }
+}
+
+/* The next four rows' piece, which are new in the next step: few processors see so many rows coming by themselves. */
+static void fetch(const float *from, int width) {
+    for (int r = 1; r <= FOUR; r++)
+        for (int v = 0; v < PIECE; v += 16) __builtin_prefetch(from + (long)r * width + v);
 }
 
 /* `rows` rows between the convolutions, from y on, behind `skipped` of them in every channel's part of `made`. */
@@ -339,12 +355,9 @@ static void stem_between(const machine *m, const program *p, const stem_step *a,
         for (int x = 0; x < a->width; x += PIECE) {
             int inside = x && x + PIECE < a->width;
             if (!inside)
-                for (int e = 0; e < all; e++) {
-                    int first = x ? x - 1 : 0, last = smaller(x + PIECE + 1, a->width);
-                    float *to = edge + (long)e * EDGE;
-                    memset(to, 0, EDGE * sizeof *to);
-                    memcpy(to + first - x + 1, from[e] + first, (last - first) * sizeof *to);
-                }
+                for (int e = 0; e < all; e++) bordered(from[e], x, a->width, edge + (long)e * EDGE);
+            if (!k && inside)
+                for (int c = 0; c < a->channels; c++) fetch(from[(c + 1) * (rows + 2) - 1] + x, a->width);
             (rows == 1 ? stem_one : stem_four)(inside ? from : around, inside ? x : 0, a->channels, weight,
                                                p->constants[a->bias + k], whole + x, line);
         }
@@ -354,7 +367,7 @@ static void stem_between(const machine *m, const program *p, const stem_step *a,
             read[a->width] = 0;
             if (y + r < 0 || y + r >= a->height) memset(read, 0, a->width * sizeof *read);
             odd[0] = 0; /* left of the first column */
-            for (int q = 0; q < a->columns; q++) even[q] = read[2 * q], odd[q + 1] = read[2 * q + 1];
+            halve(read, a->columns, even, odd + 1);
         }
     }
 }

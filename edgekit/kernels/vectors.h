@@ -52,6 +52,31 @@ static inline vec ALL(float x) { return (vec){x, x, x, x}; }
 static inline vec MAX(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] > b[i])) a[i] = b[i]; return a; }
 static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b[i])) a[i] = b[i]; return a; }
 #endif
+
+/* Have a vector in a register: compilers would rather load it once more for every product, which its unaligned loads make slow. */
+#if defined(__AVX512F__)
+#define KEEP(v) __asm__("" : "+v"(v))
+#elif defined(__AVX2__)
+#define KEEP(v) __asm__("" : "+x"(v))
+#else
+#define KEEP(v) ((void)0)
+#endif
+
+/* Every second number of `count` pairs, and those between. */
+static inline void halve(const float *restrict from, int count, float *restrict even, float *restrict odd) {
+    int q = 0;
+#if defined(__AVX512F__)
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i odds = _mm512_add_epi32(evens, _mm512_set1_epi32(1));
+    for (; q + LANES <= count; q += LANES) {
+        vec low = LOAD(from + 2 * q), high = LOAD(from + 2 * q + LANES);
+        STORE(even + q, _mm512_permutex2var_ps(low, evens, high));
+        STORE(odd + q, _mm512_permutex2var_ps(low, odds, high));
+    }
+#endif
+    for (; q < count; q++) even[q] = from[2 * q], odd[q] = from[2 * q + 1];
+}
+
 #define TILE (WIDE * LANES)
 /* Outputs whose weights are held together, of edgekit/program.py: with few of them a vector is of pixels, with many of outputs. */
 #define FEW 4

@@ -113,5 +113,6 @@ def test_anynet_s_three_dimensional_convolutions_are_chosen_in_the_same_way(tmp_
     exported = run(Request("anynet", None, "cpu", (64, 96), {}, tmp_path / "a.edgekit"))
     for stage in exported.bundle.manifest.stages[:3]:
         rows = [row for row in exported.measured if row.stage == stage.name]
-        assert {row.form for row in rows} == {variant.name for variant in stage.variants}
+        graphs = {variant.name for variant in stage.variants if variant.runtime is None}
+        assert {row.form for row in rows} == graphs
         assert next(row.form for row in rows if row.chosen) == stage.defaults["onnxruntime"]
