@@ -13,6 +13,9 @@ from edgekit.runtime.latency import LatencyModel
 # Frames in which two networks have both run, from which it is known how their slowdowns compare: each counts from what its own
 # model began with, which may have been measured in other company.
 FRAMES = 15
+# So many frames more in which they compare as they did in the beginning: one that was slow by chance in its first frames, and
+# does not fit any more for that, would be taken for slow for good.
+AS_MEASURED = (1.0,) * 5
 
 
 class Pace:
@@ -42,6 +45,6 @@ class Pace:
         last = self._last
         if last is None or network in self._ran:
             return 1.0
-        known = sorted(self._ratios.get((network, last), ()))
-        usual = known[len(known) // 2] if known else 1.0
+        known = sorted([*self._ratios.get((network, last), ()), *AS_MEASURED])
+        usual: float = known[len(known) // 2]
         return usual * self._models[last].slowdown / self._models[network].slowdown

@@ -286,3 +286,15 @@ def test_what_is_only_reported_is_never_many_runs_behind() -> None:
     for _ in range(TOGETHER // 4):  # of four stages each
         frames(model, np.random.RandomState(9), 1, slowdown=3.0)
     assert model.predicted("stage1") == model.predict("stage1") != before
+
+
+def test_one_slow_run_says_nothing_of_a_frame_long_after_it() -> None:
+    model = warmed(np.random.RandomState(0))
+    frames(model, np.random.RandomState(1), 60)
+    usual = model.predict("stage1", 0.5)
+    model.learn("stage4", 3 * BASES["stage4"])
+    soon = model.predict("stage1", 0.5)
+    model.rest()
+    later = model.predict("stage1", 0.5)
+    assert usual is not None and soon is not None and later is not None
+    assert soon > 1.02 * usual and later == pytest.approx(usual, rel=0.02)
