@@ -193,10 +193,16 @@ class Turn:
         """Whether it has not reached what it must at least."""
         return self.member.lacks(self.exit)
 
-    def claim(self, pace: float = 1.0, often: float = 1.0) -> Claim:
+    @property
+    def last_ms(self) -> float:
+        """What its last stage took by itself; 0 before the first one that ran to its end."""
+        ran = () if self.execution is None else self.execution.progress.stages
+        return ran[-1][2] if ran else 0.0
+
+    def claim(self, pace: float = 1.0, often: float = 1.0, beside_ms: float = 0.0) -> Claim:
         """What it could still reach, and what that takes, where its stages take ``pace`` times what its own model says.
 
-        ``often`` is that of `Member.stage_ms`.
+        ``often`` is that of `Member.stage_ms`; ``beside_ms`` is what every stage takes besides.
         """
         member, utility, lacking = self.member, self.utility, self.lacking
         options: List[Option] = []
@@ -214,7 +220,7 @@ class Turn:
                     if stage not in durations:
                         durations[stage] = member.stage_ms(stage, often)
                     known = durations[stage]
-                    took = None if took is None or known is None else took + pace * known
+                    took = None if took is None or known is None else took + pace * known + beside_ms
                 if left:
                     options.append(Option(way.exit, left, took, member.utilities[way.exit], enough))
         return Claim(

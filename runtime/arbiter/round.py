@@ -13,8 +13,9 @@ OnExit = Callable[[str, Result], object]
 
 # What is left for a first answer that is needed however late.
 LEAST_MS = 1e-3
-# A stage that takes at most such a share of what is left follows the one before it as it was planned: to choose would take as long.
-SHORT = 0.08
+# A stage that takes at most such a share of what is left follows the one before it as it was planned, unless that was late by the
+# other share: to choose would take as long.
+SHORT, LATE = 0.15, 0.05
 # What is run before a network's first stage, by its name in the records.
 INPUTS = "inputs"
 
@@ -97,16 +98,24 @@ class Round:
             return False
         turn = self.turns[choice.network]
         if turn.execution is None:
+            expected, begun = turn.member.preparing_ms, self._clock.now()
             turn.prepare()
             self._note(now, choice, INPUTS)
-            return True  # that may have taken longer than expected: choose again
+            if self._stopped is not None or self._clock.now() - begun > expected:
+                return True  # choose again
+            now = self._clock.now()
         begun = self._clock.now()
         reached = turn.run(choice.stage, choice.reason, ended)
-        in_time = reached and self._clock.now() - begun <= (choice.predicted_ms or 0.0)
-        self._then = choice.then if in_time and not turn.over else ()
+        after = self._clock.now()
+        if reached:
+            self._pace.beside(after - now - turn.last_ms)
+        late = after - begun - (choice.predicted_ms or 0.0)
+        soon = reached and not turn.over and late <= LATE * (self._left(after) or 0.0)
+        self._then = choice.then if soon else ()
         self._pace.ran(choice.network)
         self._note(now, choice, choice.stage)
         if reached and self._on_exit is not None:
+            assert turn.execution is not None
             self._on_exit(choice.network, turn.execution.result())
         return True
 
@@ -146,13 +155,16 @@ class Round:
         )  # fmt: skip
 
     def _claims(self) -> List[Claim]:
-        return [turn.claim(self._pace.factor(name)) for name, turn in self.turns.items()]
+        return [self._claim(turn) for turn in self.turns.values()]
 
     def _bold(self) -> List[Claim]:
-        return [turn.claim(self._pace.factor(name), turn.member.bold) for name, turn in self.turns.items()]
+        return [self._claim(turn, turn.member.bold) for turn in self.turns.values()]
 
     def _spare(self) -> List[Claim]:
-        return [turn.claim(self._pace.factor(name), turn.member.spare) for name, turn in self.turns.items()]
+        return [self._claim(turn, turn.member.spare) for turn in self.turns.values()]
+
+    def _claim(self, turn: Turn, often: float = 1.0) -> Claim:
+        return turn.claim(self._pace.factor(turn.member.name), often, self._pace.beside_ms)
 
     def _left(self, now: float) -> Optional[float]:
         if self.exit_by is None:

@@ -289,12 +289,13 @@ def test_what_is_only_reported_is_never_many_runs_behind() -> None:
 
 
 def test_one_slow_run_says_nothing_of_a_frame_long_after_it() -> None:
-    model = warmed(np.random.RandomState(0))
-    frames(model, np.random.RandomState(1), 60)
-    usual = model.predict("stage1", 0.5)
-    model.learn("stage4", 3 * BASES["stage4"])
+    model = LatencyModel(BASES)
+    for stage, base in BASES.items():
+        model.start(stage, [base] * 20)
+        model.learn(stage, base)
+    model.learn("stage4", 1.5 * BASES["stage4"])
     soon = model.predict("stage1", 0.5)
     model.rest()
     later = model.predict("stage1", 0.5)
-    assert usual is not None and soon is not None and later is not None
-    assert soon > 1.02 * usual and later == pytest.approx(usual, rel=0.02)
+    assert soon is not None and soon > 1.02 * BASES["stage1"]  # in the same frame, stages are slow together
+    assert later == pytest.approx(BASES["stage1"])
