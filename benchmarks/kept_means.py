@@ -37,8 +37,9 @@ from edgekit.runtime.session import Session
 PLACES = (1 / 3, 2 / 3)  # of the way from the first exit's mean to the last's
 # Pictures that are calibrated on, and, for each goal, held to it. A picture's time varies by half of the mean and more, so that of 400
 # and 300 pictures one goal in six was missed by chance alone, whatever was promised.
-PICTURES, WARMUP = 2000, 40
+PICTURES, WARMUP = 3000, 40
 BAR, SECONDS = 0.05, 5.0
+TRIES = 3  # of a goal: where the machine became that much faster meanwhile, nobody need leave early, and nothing is shown
 RANDOM, SHIPPED = "random", "shipped"
 SAMPLES, EXITS, CLASSES = 5000, 10, 1000
 
@@ -190,11 +191,14 @@ def kept(
     data, number_of = f"{bundle}.npz", options.frames
     np.savez(data, images=pictures[:number_of], labels=labels[:number_of])
     calibrating = ("calibrate", bundle, "--data", data, "--threads", str(options.threads))
-    first, *_, last = means(edgekit_verb(*calibrating, "--dry-run"))
     found = []
     for number, place in enumerate(PLACES, 1):
-        goal = first + place * (last - first)
-        promised = means(edgekit_verb(*calibrating, "--mean-ms", f"{goal:.5f}"))
+        for _ in range(TRIES):
+            first, *_, last = means(edgekit_verb(*calibrating, "--dry-run"))
+            goal = first + place * (last - first)
+            promised = means(edgekit_verb(*calibrating, "--mean-ms", f"{goal:.5f}"))
+            if promised[0] < goal < promised[-1]:
+                break
         begin = number * number_of
         held = held_to(bundle, pictures[begin : begin + number_of], options.threads)
         costs = np.asarray(promised)[held.exits]
