@@ -109,6 +109,13 @@ class LatencyModel:
                     self._stages[stage].forget_outlier()
             self._active = now
 
+    def rest(self) -> None:
+        """A frame has passed in which none of the stages ran: by how much the last runs were beside the slowdown is of a frame long over."""
+        with self._guard:
+            self._catch_up()
+            self._drifted = 0.0
+            self._told.clear()
+
     def start(self, stage: str, durations: Sequence[float]) -> None:
         """Begin anew with ``durations`` in ms, measured before: the warm-up's, or a profile's."""
         fresh = Distribution()

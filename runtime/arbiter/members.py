@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.bundle import Manifest
 from edgekit.errors import BackendError, OptionError
 from edgekit.runtime.alternatives import ladder
-from edgekit.runtime.arbiter.choosing import EVEN, SURE
+from edgekit.runtime.arbiter.ordering import EVEN, SURE
 from edgekit.runtime.arbiter.planning import Claim, Option
 from edgekit.runtime.arbiter.worth import Utilities, check_minimum, utilities_of
 from edgekit.runtime.execution import Execution, Plan
@@ -109,6 +109,7 @@ class Member:
         self.name = name
         self.manifest = manifest
         self.plan = plan
+        self.spare = trying
         self.bold = max(trying, EVEN)  # who is bolder takes time from others
         self.trying = max(trying, SURE)
         self.begin = begin
@@ -151,13 +152,13 @@ class Member:
         """A frame in which it had inputs is over, and nothing of it ran."""
         self._left_out += 1
 
-    def stage_ms(self, stage: str, boldly: bool = False) -> Optional[float]:
-        """What ``stage`` takes at most, as sure as stages of this network need be to be tried; None if it never ran.
+    def stage_ms(self, stage: str, often: float = 1.0) -> Optional[float]:
+        """What ``stage`` takes in that share of frames, or as sure as stages of this network need be, if that is less.
 
-        ``boldly``: as often as its own session would try it.
+        None if it never ran.
         """
         sure = max(self.trying - FADING * self._left_out, EVEN)
-        return self.plan.stages.predict(stage, min(self.bold, sure) if boldly else sure)
+        return self.plan.stages.predict(stage, min(often, sure))
 
 
 class Turn:
@@ -192,10 +193,16 @@ class Turn:
         """Whether it has not reached what it must at least."""
         return self.member.lacks(self.exit)
 
-    def claim(self, pace: float = 1.0, boldly: bool = False) -> Claim:
+    @property
+    def last_ms(self) -> float:
+        """What its last stage took by itself; 0 before the first one that ran to its end."""
+        ran = () if self.execution is None else self.execution.progress.stages
+        return ran[-1][2] if ran else 0.0
+
+    def claim(self, pace: float = 1.0, often: float = 1.0, beside_ms: float = 0.0) -> Claim:
         """What it could still reach, and what that takes, where its stages take ``pace`` times what its own model says.
 
-        ``boldly`` is that of `Member.stage_ms`.
+        ``often`` is that of `Member.stage_ms`; ``beside_ms`` is what every stage takes besides.
         """
         member, utility, lacking = self.member, self.utility, self.lacking
         options: List[Option] = []
@@ -211,9 +218,9 @@ class Turn:
                 took: Optional[float] = extra
                 for stage in left:
                     if stage not in durations:
-                        durations[stage] = member.stage_ms(stage, boldly)
+                        durations[stage] = member.stage_ms(stage, often)
                     known = durations[stage]
-                    took = None if took is None or known is None else took + pace * known
+                    took = None if took is None or known is None else took + pace * known + beside_ms
                 if left:
                     options.append(Option(way.exit, left, took, member.utilities[way.exit], enough))
         return Claim(

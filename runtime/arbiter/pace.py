@@ -8,11 +8,16 @@ again.
 from collections import deque
 from typing import Deque, Dict, Iterable, Optional, Tuple
 
-from edgekit.runtime.latency import LatencyModel
+from edgekit.runtime.latency import Distribution, LatencyModel
 
 # Frames in which two networks have both run, from which it is known how their slowdowns compare: each counts from what its own
 # model began with, which may have been measured in other company.
 FRAMES = 15
+# Stages from whose runs it is known what comes beside one: choosing it, and handing on what it has reached.
+BESIDE = 64
+# So many frames more in which they compare as they did in the beginning: one that was slow by chance in its first frames, and
+# does not fit any more for that, would be taken for slow for good.
+AS_MEASURED = (1.0,) * 5
 
 
 class Pace:
@@ -23,6 +28,16 @@ class Pace:
         self._ratios: Dict[Tuple[str, str], Deque[float]] = {}
         self._last: Optional[str] = None
         self._ran: Dict[str, float] = {}
+        self._beside = Distribution(BESIDE)
+
+    def beside(self, took_ms: float) -> None:
+        """A stage has just run, and besides it the frame took so long."""
+        self._beside.add(max(took_ms, 0.0))
+
+    @property
+    def beside_ms(self) -> float:
+        """What comes beside every stage as often as not."""
+        return self._beside.quantile(0.5) or 0.0
 
     def ran(self, network: str) -> None:
         """A stage of ``network`` has just run, and its model has learned from it."""
@@ -42,6 +57,6 @@ class Pace:
         last = self._last
         if last is None or network in self._ran:
             return 1.0
-        known = sorted(self._ratios.get((network, last), ()))
-        usual = known[len(known) // 2] if known else 1.0
+        known = sorted([*self._ratios.get((network, last), ()), *AS_MEASURED])
+        usual: float = known[len(known) // 2]
         return usual * self._models[last].slowdown / self._models[network].slowdown

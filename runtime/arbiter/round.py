@@ -2,7 +2,7 @@
 
 from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.arbiter.choosing import Choice, choose
+from edgekit.runtime.arbiter.choosing import Choice, Next, choose
 from edgekit.runtime.arbiter.members import Inputs, Member, Turn
 from edgekit.runtime.arbiter.pace import Pace
 from edgekit.runtime.arbiter.planning import Claim
@@ -13,6 +13,9 @@ OnExit = Callable[[str, Result], object]
 
 # What is left for a first answer that is needed however late.
 LEAST_MS = 1e-3
+# A stage that takes at most such a share of what is left follows the one before it as it was planned, unless that was late by the
+# other share: to choose would take as long.
+SHORT, LATE = 0.15, 0.05
 # What is run before a network's first stage, by its name in the records.
 INPUTS = "inputs"
 
@@ -64,6 +67,8 @@ class Round:
         self._on_exit = on_exit
         self._lasting = lasting
         self._stopped: Optional[str] = None
+        # What was planned right after the last stage, if that took no longer than expected
+        self._then: Tuple[Next, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -86,20 +91,31 @@ class Round:
         if self._stopped is not None:
             self.end(self._stopped)
             return False
-        choice = choose(self._claims(), self._left(now), lambda: self._claims(boldly=True))
+        choice = self._following(now) or choose(self._claims(), self._left(now), self._bold, self._spare)
         if choice.network is None or choice.stage is None:
             self._note(now, choice, None)
             self.end(choice.reason)
             return False
         turn = self.turns[choice.network]
         if turn.execution is None:
+            expected, begun = turn.member.preparing_ms, self._clock.now()
             turn.prepare()
             self._note(now, choice, INPUTS)
-            return True  # that may have taken longer than expected: choose again
+            if self._stopped is not None or self._clock.now() - begun > expected:
+                return True  # choose again
+            now = self._clock.now()
+        begun = self._clock.now()
         reached = turn.run(choice.stage, choice.reason, ended)
+        after = self._clock.now()
+        if reached:
+            self._pace.beside(after - now - turn.last_ms)
+        late = after - begun - (choice.predicted_ms or 0.0)
+        soon = reached and not turn.over and late <= LATE * (self._left(after) or 0.0)
+        self._then = choice.then if soon else ()
         self._pace.ran(choice.network)
         self._note(now, choice, choice.stage)
         if reached and self._on_exit is not None:
+            assert turn.execution is not None
             self._on_exit(choice.network, turn.execution.result())
         return True
 
@@ -118,6 +134,7 @@ class Round:
             for turn in self.turns.values():
                 if turn.execution is None:
                     turn.member.plan.stages.end(now)
+                    turn.member.plan.stages.rest()
                     turn.member.passed_over()
             self._pace.over()
             self.reason, self.reached = reason, now
@@ -126,8 +143,28 @@ class Round:
         """What every network has reached; ``reason`` for those that could have gone on."""
         return {name: turn.result(self._clock.now(), reason) for name, turn in self.turns.items()}
 
-    def _claims(self, boldly: bool = False) -> List[Claim]:
-        return [turn.claim(self._pace.factor(name), boldly) for name, turn in self.turns.items()]
+    def _following(self, now: float) -> Optional[Choice]:
+        """The next stage of the same network, if it was planned and is short."""
+        left = self._left(now)
+        if not self._then or left is None or self._then[0].ms > SHORT * left:
+            return None
+        after, last = self._then[0], self.made[-1].choice
+        return last._replace(
+            stage=after.stage, exit=after.stage, predicted_ms=after.ms, gain=after.gain, left_ms=left,
+            candidates=(), then=self._then[1:],
+        )  # fmt: skip
+
+    def _claims(self) -> List[Claim]:
+        return [self._claim(turn) for turn in self.turns.values()]
+
+    def _bold(self) -> List[Claim]:
+        return [self._claim(turn, turn.member.bold) for turn in self.turns.values()]
+
+    def _spare(self) -> List[Claim]:
+        return [self._claim(turn, turn.member.spare) for turn in self.turns.values()]
+
+    def _claim(self, turn: Turn, often: float = 1.0) -> Claim:
+        return turn.claim(self._pace.factor(turn.member.name), often, self._pace.beside_ms)
 
     def _left(self, now: float) -> Optional[float]:
         if self.exit_by is None:

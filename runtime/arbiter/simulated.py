@@ -54,7 +54,7 @@ def arbitrate(
     networks: Sequence[SimulatedNetwork],
     budget_ms: float,
     cancel_ms: float = CANCEL_MS,
-    trying: float = EVEN,
+    trying: float = TRIED,
 ) -> SharedOutcomes:
     """Let the arbiter answer all frames; ``trying`` is that of `edgekit.runtime.arbiter.members.Member`."""
     clock = SteppedClock(START)

@@ -13,6 +13,8 @@ from edgekit.runtime.calibration.exiting import Evidence, outcome
 from edgekit.runtime.intervals import largest_loss, samples_needed
 
 PLACES = 8 * 48  # on the way from nobody to everybody, at which a loss is asked for
+# A mean of other samples that differs by less is kept; standard errors within which it is with 95 % confidence.
+ALIKE, OFTEN = 0.05, 1.96
 
 
 class Goal(NamedTuple):
@@ -195,7 +197,19 @@ def _mean(mean_ms: float, evidence: Evidence, costs: Costs) -> Found:
             thresholds,
             f"{costs.exits[exits - 1]} takes {costs.mean[exits - 1]:.4g} ms, less than that: nobody need leave early",
         )
-    return _found(thresholds)
+    return _found(thresholds, *_by_chance(evidence, thresholds, costs))
+
+
+def _by_chance(evidence: Evidence, thresholds: np.ndarray, costs: Costs) -> Tuple[str, ...]:
+    """How far the mean of other samples is from that of these by chance alone, where that is worth a word."""
+    took = np.asarray(costs.mean)[outcome(evidence, thresholds).taken]
+    apart = OFTEN * float(took.std() / took.mean())  # of one sample
+    if apart <= ALIKE * math.sqrt(evidence.samples):
+        return ()
+    return (
+        f"{evidence.samples} samples tell the mean of others to within {100 * apart / math.sqrt(evidence.samples):.0f} % with 95 %"
+        f" confidence; {math.ceil((apart / ALIKE) ** 2)} would tell it to within {100 * ALIKE:.0f} %",
+    )
 
 
 def _loss(goal: Goal, evidence: Evidence, reference: np.ndarray, costs: Costs) -> Found:

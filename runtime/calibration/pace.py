@@ -41,6 +41,15 @@ def pace_of(frames: Sequence[Mapping[str, float]], durations: Mapping[str, Seque
     return Pace(sum(float(np.median(runs)) for runs in durations.values()), float(np.median(together)))
 
 
-def at_pace(durations: Mapping[str, Sequence[float]], pace: Pace) -> Dict[str, List[float]]:
-    """A profile's durations as they would be now."""
-    return {name: [pace.ratio * one for one in runs] for name, runs in durations.items()}
+def at_pace(
+    durations: Mapping[str, Sequence[float]], frames: Sequence[Mapping[str, float]]
+) -> Dict[str, List[float]]:
+    """A profile's durations as they would be in frames of now (ms by stage), stage by stage.
+
+    What slows a device does not slow all stages alike: a mean that most answers leave early for hangs on the first of them.
+    """
+    ratio = {
+        name: float(np.median([frame[name] for frame in frames]) / np.median(runs))
+        for name, runs in durations.items()
+    }
+    return {name: [ratio[name] * one for one in runs] for name, runs in durations.items()}

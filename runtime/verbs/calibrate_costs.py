@@ -7,7 +7,13 @@ import numpy as np
 
 from edgekit.bundle import Bundle
 from edgekit.runtime.calibration.asking import Asking
-from edgekit.runtime.calibration.costs import Costs, counted_costs, exit_stages, measured_costs
+from edgekit.runtime.calibration.costs import (
+    Costs,
+    counted_costs,
+    exit_stages,
+    measured_costs,
+    saved_by_leaving,
+)
 from edgekit.runtime.calibration.pace import Pace, at_pace, pace_of
 from edgekit.runtime.session import Session
 from edgekit.runtime.simulation.workload import read_durations
@@ -41,7 +47,7 @@ def costs_of_device(
     }
     name = bundle.manifest.inputs[0].name
     overhead: Dict[bool, List[float]] = {False: [], True: []}
-    frames = []
+    frames, begun = [], []
     for number in range(2 * (WARMUP + FRAMES)):
         asking.asks = bool(number % 2)
         picture = np.asarray(pictures[number % len(pictures)])
@@ -50,15 +56,18 @@ def costs_of_device(
         result = session.infer(budget_ms=None, overrun="finish", reuse=False, **{name: picture})
         overhead[asking.asks].append(result.elapsed_ms - sum(result.stage_ms.values()))
         frames.append(result.stage_ms)
+        if number >= 2 * WARMUP and not asking.asks:
+            begun.append((result.begun_ms, result.stage_ms))
     pace = pace_of(frames[2 * WARMUP :], durations)
     moved, said = _moved(args.pace, pace)
     source = f"this device's profile ({session.fingerprint.key}){moved}, and {FRAMES} frames for what comes beside the stages"
     if moved:
-        durations = dict(at_pace(durations, pace))
+        durations = dict(at_pace(durations, frames[2 * WARMUP :]))
     without, asked = (sorted(overhead[asks][WARMUP:])[:-SLOWEST] for asks in (False, True))
-    exits = len(exit_stages(bundle.manifest))
-    each = max(float(np.median(asked) - np.median(without)), 0.0) / max(exits - 1, 1)
-    costs = measured_costs(bundle.manifest, durations, without, source, each)
+    exits = exit_stages(bundle.manifest)
+    each = max(float(np.median(asked) - np.median(without)), 0.0) / max(len(exits) - 1, 1)
+    saved = saved_by_leaving([one for one, _ in begun], [one for _, one in begun], exits)
+    costs = measured_costs(bundle.manifest, durations, without, source, each, saved)
     graphs = tuple(f"{one} was measured with another graph; run `edgekit bench` again" for one in other)
     return Priced(costs, (*graphs, *said), pace)
 

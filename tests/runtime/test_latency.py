@@ -286,3 +286,16 @@ def test_what_is_only_reported_is_never_many_runs_behind() -> None:
     for _ in range(TOGETHER // 4):  # of four stages each
         frames(model, np.random.RandomState(9), 1, slowdown=3.0)
     assert model.predicted("stage1") == model.predict("stage1") != before
+
+
+def test_one_slow_run_says_nothing_of_a_frame_long_after_it() -> None:
+    model = LatencyModel(BASES)
+    for stage, base in BASES.items():
+        model.start(stage, [base] * 20)
+        model.learn(stage, base)
+    model.learn("stage4", 1.5 * BASES["stage4"])
+    soon = model.predict("stage1", 0.5)
+    model.rest()
+    later = model.predict("stage1", 0.5)
+    assert soon is not None and soon > 1.02 * BASES["stage1"]  # in the same frame, stages are slow together
+    assert later == pytest.approx(BASES["stage1"])

@@ -40,6 +40,31 @@ def test_the_budget_is_spent_where_it_gains_most(robot: Robot) -> None:
     assert shared.elapsed_ms == pytest.approx(24) and not shared.missed
 
 
+def test_short_stages_follow_without_a_choice_of_their_own_unless_one_before_was_late(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    for _ in range(5):
+        arbiter.infer(400, **robot.inputs())
+    shared = arbiter.infer(400, **robot.inputs())
+    assert {one.reason for one in shared.results.values()} == {"final"}
+    chosen = [made.ran for made in shared.choices if made.choice.candidates]
+    followed = [made.ran for made in shared.choices if not made.choice.candidates]
+    assert "stage2" in followed and "stage2" not in chosen[:1]
+    robot.later = {"depth": {name: 4 * ms for name, ms in DEPTH.items()}}
+    late = arbiter.infer(400, **robot.inputs())
+    depth = [made for made in late.choices if made.choice.network == "depth" and made.ran != "inputs"]
+    assert depth[0].ran == "stage1" and depth[1].choice.candidates  # it took four times as long: chosen anew
+
+
+def test_what_comes_beside_every_stage_counts_as_its_own_time(robot: Robot) -> None:
+    arbiter = robot.arbiter()
+    for _ in range(100):
+        arbiter._pace.beside(6.0)
+    choice = arbiter.infer(30, **robot.inputs()).choices[0].choice
+    predicted = {(one.network, one.exit): one.predicted_ms for one in choice.candidates}
+    assert predicted["depth", "stage2"] == pytest.approx(2 * (10 + 6), rel=0.3)
+    assert [one.exit for one in choice.candidates if one.planned and one.network == "depth"] == ["stage1"]
+
+
 def test_weights_and_utilities_move_it(robot: Robot) -> None:
     arbiter = robot.arbiter(signs={"weight": 9.0, "utilities": [0.1, 1.0]})
     shared = arbiter.infer(48, **robot.inputs())

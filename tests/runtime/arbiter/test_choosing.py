@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.runtime.arbiter import planning
-from edgekit.runtime.arbiter.choosing import EVEN, SURE, Choice, choose, expected
+from edgekit.runtime.arbiter.choosing import Choice, choose
+from edgekit.runtime.arbiter.ordering import EVEN, SURE, expected, in_usual_order
 from edgekit.runtime.arbiter.planning import Claim, Option, plan
 
 # Whole numbers, so that sums are exact and ties come up.
@@ -238,11 +239,41 @@ def test_what_just_does_not_fit_surely_is_weighed_by_how_often_it_would() -> Non
 
 def test_a_plan_is_worth_its_exits_times_how_often_each_is_in_time() -> None:
     sure, bold = _depth_and_signs(12.0), _depth_and_signs(10.0)
-    picks = [sure[0].options[0], sure[1].options[1]]
-    # signs first, which gains most per ms: 0.7 ms; depth is then in time in between: half way from 10.7 to 12.7 ms.
-    worth = expected(sure, bold, picks, 11.7)
-    assert worth.gains[0] == pytest.approx(SURE * 0.15 + (SURE + EVEN) / 2 * 0.53)
-    assert expected(sure, bold, picks, 10.6).gains[0] == pytest.approx(SURE * 0.15)
+    order = in_usual_order(sure, bold, [sure[0].options[0], sure[1].options[1]])
+    # signs first, which gains most per ms: 0.7 ms; depth is then in time in between: half way from 10.7 to 12.7 ms. What has far
+    # more time than it surely takes is hardly ever late.
+    assert [(step.network, step.option.exit) for step in order] == [("signs", "stage5"), ("depth", "stage1")]
+    assert SURE * 0.15 < expected(order[:1], [0], 11.7).gains[0] < 0.15
+    assert expected(order[1:], [0], 11.0).gains[0] == pytest.approx((SURE + EVEN) / 2 * 0.53)
+    assert expected(order, [0], 11.7).gains[0] == pytest.approx(0.15 + (SURE + EVEN) / 2 * 0.53, abs=1e-3)
+    assert expected(order, [0], 10.6).gains[0] == pytest.approx(0.15, abs=1e-3)
+
+
+def test_a_long_stage_comes_before_short_ones_that_would_make_it_late() -> None:
+    """signs gains more per ms, but less in all: what comes last is lost where time runs short."""
+    sure, bold = _depth_and_signs(11.4), _depth_and_signs(10.3)
+    assert choose(sure, 30.0, lambda: bold)[:2] == ("signs", "stage4")
+    assert choose(sure, 11.6, lambda: bold)[:2] == ("depth", "stage1")
+    first = [
+        claim._replace(priority=k) for k, claim in enumerate(sure)
+    ]  # signs is not to be put at risk by depth
+    second = [claim._replace(priority=k) for k, claim in enumerate(bold)]
+    assert choose(first, 11.6, lambda: second).network == "signs"
+
+
+def test_time_that_nothing_else_can_use_is_spent_on_what_is_seldom_in_time() -> None:
+    sure, bold, spare = (_depth_and_signs(ms)[:1] for ms in (11.4, 10.3, 9.7))
+    answered = [one[0]._replace(utility=0.1, answered=True) for one in (sure, bold, spare)]
+    assert choose(answered[:1], 10.0, lambda: answered[1:2]).reason == "budget"
+    tried = choose(answered[:1], 10.0, lambda: answered[1:2], lambda: answered[2:])
+    assert tried[:2] == ("depth", "stage1") and tried.reason == "chance"
+    assert choose(answered[:1], 9.0, lambda: answered[1:2], lambda: answered[2:]).reason == "budget"
+
+
+def test_a_choice_tells_what_comes_right_after_it_of_the_same_network() -> None:
+    (then,) = choose(_depth_and_signs(11.4), 20.0).then
+    assert then.stage == "stage5" and (then.ms, then.gain) == pytest.approx((0.3, 0.07))
+    assert choose(_depth_and_signs(11.4), 0.5).then == ()  # only stage4 is planned
 
 
 def test_without_any_answer_the_least_late_exit_is_tried_and_nothing_once_there_is_one() -> None:

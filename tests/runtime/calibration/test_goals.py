@@ -1,6 +1,7 @@
 """Goals: kept on the samples and on others, monotone, and refused in words where they cannot be reached or told."""
 
 import math
+import re
 from typing import Dict
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_a_mean_is_kept_on_the_samples_themselves_and_thresholds_follow_it(
 def test_a_mean_is_met_within_5_percent_on_samples_that_were_not_used(goal: float) -> None:
     thresholds = reach(Goal(mean_ms=goal), made(3000), MS).thresholds
     assert outcome(made(20000, seed=1), thresholds).mean(MS.mean) == pytest.approx(goal, rel=0.05)
+
+
+def test_few_samples_are_said_to_tell_the_mean_of_others_as_badly_as_they_do() -> None:
+    """Against the spread of means of 300 other sets of as many samples."""
+    (note,) = reach(Goal(mean_ms=6.0), made(100), MS).notes
+    thresholds = reach(Goal(mean_ms=6.0), made(20000, seed=1), MS).thresholds
+    others = [outcome(made(100, seed), thresholds).mean(MS.mean) for seed in range(2, 302)]
+    within = 100 * float(np.quantile(np.abs(np.asarray(others) / 6.0 - 1), 0.95))
+    said = re.match(
+        r"100 samples tell the mean of others to within (\d+) % with 95 % confidence; (\d+) would", note
+    )
+    assert said is not None
+    assert float(said[1]) == pytest.approx(within, rel=0.25)
+    assert reach(Goal(mean_ms=6.0), made(int(said[2]) + 200), MS).notes == ()
 
 
 def test_a_mean_below_the_first_exit_is_refused_with_the_nearest() -> None:
