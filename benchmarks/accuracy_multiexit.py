@@ -19,7 +19,8 @@ from benchmarks import runtimes
 from benchmarks.accuracy import Context, Section
 from benchmarks.budgeted import BudgetPoint, accuracies, curve, evidence, thresholds_as_good
 from benchmarks.figures import Figure
-from benchmarks.multiexit import UNCUT, stage_names, stages_timed
+from benchmarks.multiexit import stages_timed
+from benchmarks.multiexit_bars import UNCUT, stage_names
 from benchmarks.ours import session_config, uncut_graph
 from benchmarks.timing import Times, interleave, whole
 from edgekit.models import imta, msdnet_stages

@@ -23,13 +23,28 @@ from torch import nn
 
 import edgekit
 from benchmarks import machine, multiexit_peers, runtimes
+from benchmarks.multiexit_bars import (
+    CALIBRATED,
+    EAGER,
+    EARLYON,
+    EARLYON_FIRST,
+    INFER,
+    MNN,
+    NATIVE,
+    NATIVE_UNCUT,
+    NATIVES,
+    OPENVINO,
+    PLAIN,
+    UNCUT,
+    Figure,
+    figures,
+    stage_names,
+)
+from benchmarks.multiexit_native import uncut_program
 from benchmarks.ours import session_config, uncut_graph
 from benchmarks.runtimes import Array, Network
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import Bundle
-from edgekit.export.convert import convert
-from edgekit.export.native import program
-from edgekit.export.passes import simplify
 from edgekit.export.sample_inputs import sample_inputs
 from edgekit.kernels import Kernels
 from edgekit.models.msdnet import MSDNet, MSDNetOptions
@@ -41,25 +56,7 @@ STEP4 = MSDNetOptions(
     data="ImageNet", num_classes=1000, nBlocks=5, base=4, step=4, stepmode="even", nScales=4, nChannels=32, growthRate=16,
     grFactor=(1, 2, 4, 4), bnFactor=(1, 2, 4, 4),
 )  # fmt: skip
-EAGER, PLAIN, OPENVINO, MNN = "PyTorch eager", "plain, ONNX Runtime", "plain, OpenVINO", "plain, MNN"
-EARLYON, EARLYON_FIRST = "earlyon, every exit", "earlyon, first exit"
-UNCUT, INFER, CALIBRATED = "edgekit, uncut graph", "edgekit, infer", "edgekit, stages"
-NATIVE_UNCUT, NATIVE = "edgekit, native, uncut", "edgekit, native, infer"
-NATIVES = "native "  # before the names of native's stages
 SAMENESS = 1e-3  # of every peer's logits and ours, relative to the largest
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One bar: what was measured, and what it must be at most."""
-
-    what: str
-    measured: float
-    bar: float
-
-    @property
-    def reached(self) -> bool:
-        return self.measured <= self.bar
 
 
 @dataclass(frozen=True)
@@ -227,32 +224,6 @@ def plain_networks(
     return found
 
 
-def uncut_program(net: MSDNet, image: Array, kernels: Kernels) -> Network:
-    """The uncut network as one program of native's kernels."""
-    names = multiexit_peers.logits(net.options.nBlocks)
-    made = program(simplify(convert(Uncut(net), {"image": torch.from_numpy(image)}, names)))
-    handle = kernels.load(made, [(1, net.options.num_classes)] * len(names), NATIVE_UNCUT)
-
-    def run(*inputs: Array) -> Sequence[Array]:
-        found = kernels.run(handle, inputs)
-        assert found is not None  # nobody cancels it
-        return found
-
-    return run
-
-
-class Uncut(nn.Module):
-    """The network with its exits as a tuple."""
-
-    def __init__(self, net: MSDNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Logits (1, classes) of every exit."""
-        return tuple(self.net(image))
-
-
 def stages_timed(session: Session, image: Array, name: str = INFER, before: str = "") -> Contender:
     """The picture's tensor through every stage: the session's own clock around each, and around the whole call, ``name``.
 
@@ -264,33 +235,6 @@ def stages_timed(session: Session, image: Array, name: str = INFER, before: str 
         return {name: result.elapsed_ms, **{before + stage: ms for stage, ms in result.stage_ms.items()}}
 
     return run
-
-
-def stage_names(times: Times, before: str = "") -> list[str]:
-    return [name for name in times.rounds if name.startswith(before + "stage")]
-
-
-def figures(times: Times, shares: Sequence[float]) -> list[Figure]:
-    """The bars: of the backend that would be chosen, the quicker one, against the best peer; and what cutting costs each of them."""
-    plain = [name for name in (PLAIN, OPENVINO, MNN) if name in times]
-    best = min(plain, key=lambda name: times.median(name))
-    backends = {"edgekit, ONNX Runtime": (stage_names(times), UNCUT)}
-    if NATIVE_UNCUT in times:
-        backends["edgekit, native"] = (stage_names(times, NATIVES), NATIVE_UNCUT)
-    chosen = min(backends, key=lambda name: times.median(*backends[name][0]))
-    peer = f"{best.partition(', ')[2]} (the best plain export)"
-    found = [Figure(f"{chosen} / {peer}", times.ratio(backends[chosen][0], [best]), 0.8)]
-    for name, (stages, uncut) in backends.items():
-        allowed = 1.1 * shares[0] * times.median(uncut) + 0.2
-        found += [
-            Figure(f"{name}: all stages / the same uncut", times.ratio(stages, [uncut]), 1.05),
-            Figure(
-                f"{name}: first exit, ms ({shares[0]:.1%} of the multiply-adds)",
-                times.median(stages[0]),
-                allowed,
-            ),
-        ]
-    return found
 
 
 def accuracies(scratch: Path, checkpoint: Path, pictures: Path, threads: int, rounds: int) -> Accuracies:

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import multiexit, multiexit_peers, runtimes
+from benchmarks import multiexit, multiexit_bars, multiexit_native, multiexit_peers, runtimes
 from benchmarks.timing import Times
 from edgekit.errors import BackendError
 from edgekit.kernels import Kernels
@@ -43,7 +43,7 @@ def test_the_uncut_program_gives_what_the_network_gives(net: MSDNet) -> None:
     except BackendError as error:
         pytest.skip(f"no C compiler: {error}")
     try:
-        found = multiexit.uncut_program(net, IMAGE, kernels)(IMAGE)
+        found = multiexit_native.uncut_program(net, IMAGE, kernels)(IMAGE)
     finally:
         kernels.close()
     for ours, theirs in zip(found, runtimes.eager(net)(IMAGE), strict=True):
@@ -53,10 +53,10 @@ def test_the_uncut_program_gives_what_the_network_gives(net: MSDNet) -> None:
 def test_bars_compare_with_the_best_plain_export_of_the_same_run() -> None:
     times = Times()
     for name, value in {
-        multiexit.PLAIN: 20.0, multiexit.OPENVINO: 10.0, multiexit.UNCUT: 8.0, "stage1": 2.0, "stage2": 6.0,
+        multiexit_bars.PLAIN: 20.0, multiexit_bars.OPENVINO: 10.0, multiexit_bars.UNCUT: 8.0, "stage1": 2.0, "stage2": 6.0,
     }.items():  # fmt: skip
         times.add(name, value)
-    best, uncut, first = multiexit.figures(times, [0.25, 0.75])
+    best, uncut, first = multiexit_bars.figures(times, [0.25, 0.75])
     assert (best.measured, best.reached) == (0.8, True)
     assert best.what.startswith("edgekit, ONNX Runtime / OpenVINO")
     assert uncut.measured == 1.0 and uncut.reached
@@ -66,11 +66,11 @@ def test_bars_compare_with_the_best_plain_export_of_the_same_run() -> None:
 def test_the_backend_that_counts_is_the_quicker_one() -> None:
     times = Times()
     for name, value in {
-        multiexit.PLAIN: 10.0, multiexit.UNCUT: 8.0, "stage1": 2.0, "stage2": 6.0, multiexit.NATIVE_UNCUT: 4.0,
+        multiexit_bars.PLAIN: 10.0, multiexit_bars.UNCUT: 8.0, "stage1": 2.0, "stage2": 6.0, multiexit_bars.NATIVE_UNCUT: 4.0,
         "native stage1": 3.0, "native stage2": 2.0,
     }.items():  # fmt: skip
         times.add(name, value)
-    best, uncut, first, natives, natives_first = multiexit.figures(times, [0.25, 0.75])
+    best, uncut, first, natives, natives_first = multiexit_bars.figures(times, [0.25, 0.75])
     assert (best.what.partition(" / ")[0], best.measured) == ("edgekit, native", 0.5)
     assert (uncut.measured, first.measured) == (1.0, 2.0)
     assert (natives.measured, natives.reached) == (1.25, False)
