@@ -75,6 +75,8 @@ class Arbiter(Closing):
         self.members = tuple(_member(name, one) for name, one in agreed.items())
         self._pace = Pace((one.name, one.plan.stages) for one in self.members)
         self._priority = Priority(priority)
+        # At normal priority, who has to cancel a stage is late in some frames: none is begun that most likely must be.
+        self._tries = priority == "realtime"
         self._returns = WayBack(FARTHER, SPENT[priority])
         self._most_reserved = max(MOST_RESERVED, SPENT[priority])
         self._changed = threading.Condition()
@@ -171,7 +173,16 @@ class Arbiter(Closing):
             raise OptionError(f"no inputs were given; give those of {', '.join(known)}, each as a dictionary")
         reserve = self._reserve_ms(budget_ms, members)
         frame = Round(
-            members, self._pace, inputs, self.clock, started, budget_ms, reserve, on_exit, lasting=lasting
+            members,
+            self._pace,
+            inputs,
+            self.clock,
+            started,
+            budget_ms,
+            reserve,
+            on_exit,
+            lasting,
+            self._tries,
         )
         asked = _Asked(frame, lasting)
         ask_for_short_turns()

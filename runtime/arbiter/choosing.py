@@ -8,7 +8,7 @@ which a plan may run (`edgekit.runtime.arbiter.ordering`).
 import itertools
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
-from edgekit.runtime.arbiter.ordering import Step, in_best_order, in_usual_order
+from edgekit.runtime.arbiter.ordering import Step, ample, in_best_order, in_usual_order
 from edgekit.runtime.arbiter.planning import Claim, Option, plan
 
 
@@ -112,15 +112,18 @@ def _bolder(
 ) -> Tuple[List[Step], Picks, bool]:
     """The order of the plan that is worth most on average, of what fits surely, as often as not, or half way between; that plan;
     and whether it is not the sure one."""
-    if _all_of(claims, sure):
-        return in_best_order(claims, bold, sure, left_ms)[0], sure, False
+    everything = _all_of(claims, sure)
+    if everything and ample(sure, left_ms):
+        return in_usual_order(claims, claims, sure), sure, False
     even = bold()
-    (best, most), picks = in_best_order(claims, lambda: even, sure, left_ms), sure
+    (best, most), picks = in_best_order(claims, even, sure, left_ms), sure
+    if everything:
+        return best, picks, False
     for middle in (False, True):
         others = plan(_between(claims, even) if middle else even, left_ms)
         if _exits(others) == _exits(picks):
             continue
-        order, worth = in_best_order(claims, lambda: even, others, left_ms)
+        order, worth = in_best_order(claims, even, others, left_ms)
         if worth > most:
             best, most, picks = order, worth, others
     return best, picks, picks is not sure

@@ -4,7 +4,7 @@ No clock, no device, no thread. Usually what gains most per ms comes first. But 
 where a long stage is likely to be that, it may be better to have it before a few short ones that gain more per ms and less in all.
 """
 
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from edgekit.runtime.arbiter.planning import ROUNDING, Claim, Option, Worth, levels
 
@@ -54,26 +54,22 @@ def in_usual_order(
     return order
 
 
+def ample(picks: Sequence[Optional[Option]], left_ms: float) -> bool:
+    """Whether what is planned, by what it takes at most, has so much time that no order needs to be compared."""
+    return sum(picked.ms or 0.0 for picked in picks if picked is not None) * AMPLE <= left_ms
+
+
 def in_best_order(
-    claims: Sequence[Claim],
-    bold: Callable[[], Sequence[Claim]],
-    picks: Sequence[Optional[Option]],
-    left_ms: float,
+    claims: Sequence[Claim], bold: Sequence[Claim], picks: Sequence[Optional[Option]], left_ms: float
 ) -> Tuple[List[Step], Worth]:
     """The order of a plan that is worth most on average, and what it is worth.
 
     Besides the usual one, those are compared in which the next step of another network is taken now, or after one of the first's:
     later ones are when it is that late.
     """
-    if sum(picked.ms or 0.0 for picked in picks if picked is not None) * AMPLE <= left_ms:
-        even = claims
-    else:
-        even = bold()
-    usual = in_usual_order(claims, even, picks)
+    usual = in_usual_order(claims, bold, picks)
     priorities = levels(claims)
     best, most = usual, expected(usual, priorities, left_ms)
-    if even is claims:
-        return best, most
     seen = {usual[0].network} if usual else set()
     for place, step in enumerate(usual):
         if step.network in seen or step[:2] != usual[0][:2]:

@@ -41,6 +41,7 @@ class Round:
         reserve_ms: what of the budget the stages must leave, for waking whoever waits and for making the answers.
         on_exit: called with a network's name and its result, at every exit.
         lasting: without any answer, the time for one is never up.
+        tries: time that nothing else can use is spent on what is seldom in time.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Round:
         reserve_ms: float = 0.0,
         on_exit: Optional[OnExit] = None,
         lasting: bool = False,
+        tries: bool = True,
     ) -> None:
         self.started = started
         self.budget_ms = budget_ms
@@ -66,6 +68,7 @@ class Round:
         self._pace = pace
         self._on_exit = on_exit
         self._lasting = lasting
+        self._tries = tries
         self._stopped: Optional[str] = None
         # What was planned right after the last stage, if that took no longer than expected
         self._then: Tuple[Next, ...] = ()
@@ -91,7 +94,8 @@ class Round:
         if self._stopped is not None:
             self.end(self._stopped)
             return False
-        choice = self._following(now) or choose(self._claims(), self._left(now), self._bold, self._spare)
+        spare = self._spare if self._tries else None
+        choice = self._following(now) or choose(self._claims(), self._left(now), self._bold, spare)
         if choice.network is None or choice.stage is None:
             self._note(now, choice, None)
             self.end(choice.reason)
