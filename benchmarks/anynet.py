@@ -29,7 +29,6 @@ from benchmarks.figures import (
     END_TO_END,
     MATCHING,
     MATCHING_WIDE,
-    NATIVE,
     ONE_THREAD,
     PLAIN,
     PRODUCT,
@@ -42,11 +41,9 @@ from benchmarks.figures import (
 from benchmarks.plot import Point, error_against_time
 from benchmarks.timing import Contender, Times, interleave, whole
 from edgekit.bundle import read_bundle
-from edgekit.errors import BackendError
 from edgekit.models.anynet import AnyNet, build
 from edgekit.models.evaluate_stereo import StereoPair, epe_d1, load_pairs
 from edgekit.runtime.page.matching import BlockMatching
-from edgekit.runtime.session import Session
 
 SIZE = (368, 1232)  # the part of a KITTI frame that the authors measure
 PLAIN_OPENVINO = "plain export, OpenVINO"
@@ -271,7 +268,9 @@ def race(
         }
         contenders["stages, one thread"] = ours.stages_timed(single, a, b, ONE_THREAD)
         boundaries |= {f"{stage}{ONE_THREAD}": STAGES_BOUNDARY for stage in ALL_STAGES}
-        for suffix, programs in as_programs(checkpoint, settings, scratch, opened, notes).items():
+        for suffix, programs in ours.as_programs(
+            checkpoint, SIZE, settings.threads, scratch, opened, notes
+        ).items():
             contenders[f"stages{suffix}"] = ours.stages_timed(programs, a, b, suffix)
             contenders[END_TO_END + suffix] = whole(
                 END_TO_END + suffix, partial(programs.infer, left=left, right=right)
@@ -289,25 +288,6 @@ def race(
                      + ", ".join(f"{name} {value}" for name, value in config.items()))  # fmt: skip
         times = interleave(contenders, settings.rounds, settings.runs)
     return times, boundaries, 2 * peers.multiply_adds(three, SIZE) / 1e9
-
-
-def as_programs(
-    checkpoint: Path | None, settings: Settings, scratch: Path, opened: contextlib.ExitStack, notes: list[str]
-) -> dict[str, Session]:
-    """Sessions of the same network on edgekit's own kernels by what follows their names, on all threads and on one.
-
-    None, and a note, where there is no C compiler.
-    """
-    out = scratch / "programs.edgekit"
-    print("export for edgekit's own kernels", file=sys.stderr)
-    ours.export(checkpoint, SIZE, out, target="cpu")
-    found = {}
-    for suffix, threads in ((NATIVE, settings.threads), (NATIVE + ONE_THREAD, 1)):
-        try:
-            found[suffix] = opened.enter_context(edgekit.load(str(out), backend="native", threads=threads))
-        except BackendError as error:
-            notes.append(f"no contender{suffix}: {error}")
-    return found
 
 
 def plain_networks(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +13,10 @@ import onnx
 from numpy.typing import NDArray
 
 import edgekit
+from benchmarks.figures import NATIVE, ONE_THREAD
 from benchmarks.timing import Contender
 from edgekit.bundle import Bundle
+from edgekit.errors import BackendError
 from edgekit.runtime.session import Session
 
 Array = NDArray[np.float32]
@@ -43,6 +47,25 @@ def stages_timed(session: Session, left: Array, right: Array, suffix: str = "") 
         return {name + suffix: milliseconds for name, milliseconds in times.items()}
 
     return run
+
+
+def as_programs(
+    checkpoint: Path | None, size: tuple[int, int], threads: int, scratch: Path, opened: contextlib.ExitStack, notes: list[str]
+) -> dict[str, Session]:  # fmt: skip
+    """Sessions of the same network on edgekit's own kernels by what follows their names, on all threads and on one.
+
+    None, and a note, where there is no C compiler.
+    """
+    out = scratch / "programs.edgekit"
+    print("export for edgekit's own kernels", file=sys.stderr)
+    export(checkpoint, size, out, target="cpu")
+    found = {}
+    for suffix, count in ((NATIVE, threads), (NATIVE + ONE_THREAD, 1)):
+        try:
+            found[suffix] = opened.enter_context(edgekit.load(str(out), backend="native", threads=count))
+        except BackendError as error:
+            notes.append(f"no contender{suffix}: {error}")
+    return found
 
 
 def session_config(session: Session) -> dict[str, str]:

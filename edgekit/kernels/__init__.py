@@ -8,8 +8,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import BackendError
+from edgekit.kernels.bounds import Shape
 from edgekit.kernels.buffers import ALIGNED, Buffers
-from edgekit.kernels.checking import Shape, check_program, shapes_of_inputs
+from edgekit.kernels.checking import check_program, shapes_of_inputs
 from edgekit.kernels.compiling import find_compiler, library, version
 from edgekit.program import Program
 

@@ -11,6 +11,7 @@ import edgekit
 from edgekit import cli
 from edgekit.bundle import Bundle, read_bundle
 from edgekit.errors import BackendError
+from edgekit.kernels import compiling
 from edgekit.runtime.backends import open_backend
 from edgekit.runtime.backends.tensorrt import TensorRT
 from edgekit.runtime.building.plan import Options, plan_build
@@ -28,8 +29,9 @@ BENCH = ["--runs", "3", "--warmup", "0", "--threads", "1"]
 
 
 @pytest.fixture(autouse=True)
-def _compiler(needs_compiler: None) -> None:
-    """Nothing here runs without one."""
+def _compiler(needs_compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here runs without one. What other tests have loaded from caches of their own does not count as built here."""
+    monkeypatch.setattr(compiling, "_loaded", {})
 
 
 @pytest.fixture
