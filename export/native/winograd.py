@@ -23,6 +23,7 @@ WINDOW = np.array(
 COMBINING = 12.0
 WORTH = 0.9  # of a convolution's time, at most
 NARROWEST = 12  # pixels of a row: below, vectors are mostly empty
+FEWEST = 2500  # pixels of all units together: fewer are too few tiles for threads to share evenly
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def with_fewer_products(steps: Iterable[Step]) -> list[Step]:
 
 def _fewer(step: Convolution) -> Winograd | None:
     grid = step.grid
-    if grid.halo < 1 or grid.width < NARROWEST:
+    if grid.halo < 1 or grid.width < NARROWEST or len(step.units) * grid.length < FEWEST:
         return None
     found = [Windowed.of(unit, grid) for unit in step.units]
     units = [unit for unit in found if unit is not None]

@@ -60,6 +60,7 @@ def test_it_is_the_convolution(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "COMBINING", 0.0)
         patch.setattr(winograd, "WORTH", 9.0)
+        patch.setattr(winograd, "FEWEST", 0)
         made = convolved(sheet, sheet.given(x), weight, bias, groups, low, high)
         program = whole(sheet, made)
     sums = F.conv2d(x.double(), weight.double(), bias.double(), padding=1, groups=groups)
@@ -93,6 +94,7 @@ def test_a_window_may_reach_into_other_planes(
     sheet.steps.append(Convolution(read.grid, units))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "WORTH", 9.0)
+        patch.setattr(winograd, "FEWEST", 0)
         program = whole(sheet, Maps.made(read.grid, out.ravel()))
     wanted = F.conv3d(x.reshape(1, channels, slices, *size).double(), weight.double(), padding=1)
     agree(kernels, program, [x], [wanted.reshape(1, -1, *size).float()], closely=1e-5)
@@ -100,7 +102,7 @@ def test_a_window_may_reach_into_other_planes(
 
 def test_weights_that_are_zero_may_be_missing(kernels: Kernels) -> None:
     """As where a unit's outputs do not use all that it could read: the middle row alone would be no gain, two rows are."""
-    x, weight = maps(0, 1, 16, 12, 30), maps(1, 16, 16, 3, 3)
+    x, weight = maps(0, 1, 16, 45, 60), maps(1, 16, 16, 3, 3)
     weight[:, ::2, 0, 1] = 0
     sheet = Sheet()
     read = sheet.given(x)
@@ -141,7 +143,7 @@ def test_it_is_taken_where_enough_products_are_saved() -> None:
     """Many channels in and out: yes. A channel or two, or windows of one pixel: what combining rows takes is more than what is saved."""
     grid = Grid(56, 56, 1)
 
-    def taken(channels: int, outputs: int, pixels: int = 9) -> bool:
+    def taken(channels: int, outputs: int, pixels: int = 9, grid: Grid = grid) -> bool:
         unit = Unit(
             np.arange(outputs), np.arange(channels).repeat(pixels), np.tile(window(grid)[:pixels], channels),
             np.ones((outputs, pixels * channels), np.float32), np.zeros(outputs, np.float32), None,
@@ -150,3 +152,4 @@ def test_it_is_taken_where_enough_products_are_saved() -> None:
 
     assert taken(128, 32) and taken(16, 16)
     assert not taken(1, 16) and not taken(4, 4) and not taken(16, 1) and not taken(128, 32, 1)
+    assert not taken(128, 32, grid=Grid(28, 28, 1)), "too few tiles for two threads to share"
