@@ -15,6 +15,8 @@ PICTURE = "kitti2015_000000"
 CHOSEN = {
     "all stages / plain, ": "", "edgekit, ONNX Runtime / ": "", "edgekit, native / ": ", edgekit's own kernels",
 }  # fmt: skip
+# What follows a contender's name, and where it ran.
+BACKENDS = {"": "", ", native": ", edgekit's own kernels"}
 WITHOUT_PROPAGATION = ("stage1", "stage2", "stage3")
 
 
@@ -28,15 +30,18 @@ def summary(
 
 def _anynet(results: Results) -> Iterator[str]:
     ms = {name: time["median_ms"] for name, time in results["times"].items()}
-    three = sum(ms[stage] for stage in WITHOUT_PROPAGATION)
-    first = ms["stage1"] / (three + ms["stage4"])
-    for peer in ("PyTorch eager", "plain export, ONNX Runtime", "plain export, OpenVINO"):
-        yield f"| AnyNet, stages 1 to 3: time | {peer} | {three / ms[peer]:.2f}x |"
-    yield f"| AnyNet, first exit: time | all four stages | {first:.2f}x |"
-    yield (
-        "| AnyNet, picture to disparity: time | OpenCV's StereoSGBM | "
-        f"{ms['infer, pictures in'] / ms['StereoSGBM']:.2f}x |"
-    )
+    for suffix, where in BACKENDS.items():
+        if f"stage1{suffix}" not in ms:
+            continue
+        three = sum(ms[stage + suffix] for stage in WITHOUT_PROPAGATION)
+        for peer in ("PyTorch eager", "plain export, ONNX Runtime", "plain export, OpenVINO"):
+            yield f"| AnyNet, stages 1 to 3{where}: time | {peer} | {three / ms[peer]:.2f}x |"
+        first = ms[f"stage1{suffix}"] / (three + ms[f"stage4{suffix}"])
+        yield f"| AnyNet, first exit{where}: time | all four stages | {first:.2f}x |"
+        yield (
+            f"| AnyNet, picture to disparity{where}: time | OpenCV's StereoSGBM | "
+            f"{ms['infer, pictures in' + suffix] / ms['StereoSGBM']:.2f}x |"
+        )
     found = results["accuracy"][PICTURE]
     ours = f"{found['kitti stage4']['d1']:.1f} % with the authors' weights, {found['shipped stage4']['d1']:.1f} % shipped"
     yield f"| AnyNet, wrong pixels (D1) on {PICTURE} | StereoSGBM: {found['StereoSGBM']['d1']:.1f} % | {ours} |"
