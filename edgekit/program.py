@@ -17,7 +17,7 @@ import numpy as np
 
 from edgekit.errors import BundleError
 
-FORMAT = 2  # 2: what follows "export" in STEPS
+FORMAT = 3  # 2: what follows "export" in STEPS; 3: tensors that stay in the arena
 LANES = 16  # a plane's rows together are filled up to a multiple of this; constants begin at multiples of it
 # How many outputs of a convolution have their weights held together: few where a vector is of pixels, many where it is of outputs,
 # which is better where there are few pixels.
@@ -103,14 +103,34 @@ CODES = {name: code for code, name in enumerate(STEPS)}
 UNIT = ("outputs", "taps", "output_table", "tap_table", "weight", "bias", "scale", "shift", "floor")
 
 
+class Resident(NamedTuple):
+    """A tensor (1, channels, height, width) that one stage leaves in the arena and later ones read there, where no step moves it.
+
+    Attributes:
+        pitch: from a row to the next.
+        planes: where the places of its channels begin in ``table``.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    pitch: int
+    planes: int
+
+
 class Program(NamedTuple):
     """One stage's program.
 
     Attributes:
-        inputs, outputs: what it reads and writes, in the order of their numbers.
+        inputs, outputs: what it reads and writes, in the order of their numbers, residents among them.
         words, table: int32; constants: float32.
         arena: how many floats it has.
         packed: the most taps of a unit with ``scale``.
+        layout: programs with the same one may run one after the other on one arena, and find their residents there; "" for a
+            program without any.
+        residents: those of its inputs and outputs that stay in the arena.
+        overwritten: residents of earlier stages that are not there any more once this program has begun.
     """
 
     inputs: Tuple[str, ...]
@@ -120,6 +140,9 @@ class Program(NamedTuple):
     constants: np.ndarray
     arena: int
     packed: int
+    layout: str = ""
+    residents: Tuple[Resident, ...] = ()
+    overwritten: Tuple[str, ...] = ()
 
 
 def steps_of(program: Program) -> Iterator[Tuple[str, Dict[str, int]]]:
@@ -135,6 +158,7 @@ def encode(program: Program) -> bytes:
     """The program as a file; equal programs are equal files."""
     head = {
         "format": FORMAT, "inputs": list(program.inputs), "outputs": list(program.outputs), "arena": program.arena, "packed": program.packed,
+        "layout": program.layout, "residents": [list(one) for one in program.residents], "overwritten": list(program.overwritten),
     }  # fmt: skip
     arrays = {
         "words": program.words.astype("<i4"), "table": program.table.astype("<i4"), "constants": program.constants.astype("<f4"),
@@ -168,8 +192,13 @@ def decode(data: bytes, source: str) -> Program:
                 name: np.lib.format.read_array(io.BytesIO(zipped.read(name + ".npy")), allow_pickle=False)
                 for name in ("words", "table", "constants")
             }
+            residents = tuple(
+                Resident(str(name), *map(int, numbers)) for name, *numbers in head.get("residents", ())
+            )
             return Program(
-                tuple(map(str, head["inputs"])), tuple(map(str, head["outputs"])), arena=int(head["arena"]), packed=int(head["packed"]), **arrays
+                tuple(map(str, head["inputs"])), tuple(map(str, head["outputs"])), arena=int(head["arena"]), packed=int(head["packed"]),
+                layout=str(head.get("layout", "")), residents=residents, overwritten=tuple(map(str, head.get("overwritten", ()))),
+                **arrays,
             )  # fmt: skip
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise BundleError(f"{source}: not a program of edgekit ({error}); export the bundle again") from error

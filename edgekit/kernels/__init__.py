@@ -8,6 +8,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from edgekit.errors import BackendError
+from edgekit.kernels.arenas import Arena, Arenas, Home
 from edgekit.kernels.bounds import Shape
 from edgekit.kernels.buffers import ALIGNED, Buffers
 from edgekit.kernels.checking import check_program, shapes_of_inputs
@@ -19,11 +20,26 @@ SPINS = 3000
 
 
 class Handle(NamedTuple):
-    """A program that is ready to run: what it reads of every input (None of one that it does not), and what it writes."""
+    """A program that is ready to run.
+
+    Attributes:
+        inputs: by their numbers: what it reads, channels, height and width; None of one that no step reads.
+        outputs: by their numbers: what it writes.
+        homes: of those inputs and outputs that stay in the arena, by name; `Kernels.run` takes and gives none of them.
+        needed: those of the inputs.
+        overwritten: as `edgekit.program.Program` has it.
+        layout: of the arena that it runs on; no other program's where none of its tensors stays there.
+        floats: of that arena.
+    """
 
     pointer: ctypes.c_void_p
     inputs: Tuple[Tuple[str, Optional[Shape]], ...]
     outputs: Tuple[Tuple[str, Tuple[int, ...]], ...]
+    homes: Dict[str, Home]
+    needed: Tuple[str, ...]
+    overwritten: Tuple[str, ...]
+    layout: str
+    floats: int
 
 
 class Kernels:
@@ -32,6 +48,7 @@ class Kernels:
     Attributes:
         version: of the kernels, with the compiler's.
         compiler, flags: what they were built with.
+        arenas: for who runs several programs of one layout one after the other.
     """
 
     def __init__(self, threads: int, spins: int = SPINS, cores: Sequence[int] = ()) -> None:
@@ -57,6 +74,7 @@ class Kernels:
             int, Program
         ] = {}  # by their addresses, programs with the arrays that these point into
         self._buffers = Buffers()
+        self.arenas = Arenas(built.library)
         self._turn = threading.Lock()
 
     def load(self, program: Program, shapes: Sequence[Sequence[int]], source: str) -> Handle:
@@ -83,46 +101,75 @@ class Kernels:
                 raise BackendError(f"native: {self._threads} threads cannot be had here; ask for fewer")
             pointer = self._library.edgekit_program(
                 self._machine, _address(kept.words), len(kept.words), _address(kept.table), _address(kept.constants),
-                kept.arena, kept.packed,
+                kept.packed,
             )  # fmt: skip
             if not pointer:
-                raise BackendError(f"{source}: there is no memory for it ({4e-6 * kept.arena:.0f} MB)")
+                raise BackendError(f"{source}: there is no memory for it")
             self._kept[int(pointer)] = kept
+        layout = "{} of {}".format(program.layout or f"program {pointer}", program.arena)
+        self.arenas.take_back(self.arenas.lend(layout, program.arena))
+        homes = {
+            one.name: Home(one, kept.table[one.planes : one.planes + one.channels], layout, program.arena)
+            for one in program.residents
+        }
         return Handle(
             ctypes.c_void_p(pointer),
             tuple(zip(program.inputs, shapes_of_inputs(program))),
             tuple((name, tuple(shape)) for name, shape in zip(program.outputs, shapes)),
+            homes,
+            tuple(name for name in program.inputs if name in homes),
+            program.overwritten,
+            layout,
+            program.arena,
         )
 
     def run(
-        self, handle: Handle, inputs: Sequence[np.ndarray], cancel: Optional[ctypes.c_int] = None
-    ) -> Optional[List[np.ndarray]]:
+        self,
+        handle: Handle,
+        inputs: Sequence[Optional[np.ndarray]],
+        cancel: Optional[ctypes.c_int] = None,
+        arena: Optional[Arena] = None,
+    ) -> Optional[List[Optional[np.ndarray]]]:
         """What a program makes of its inputs, as arrays that are nobody else's; other Python threads run meanwhile.
 
         Args:
             handle: from `load`.
-            inputs: float32, batch of one, or of two views which the program reads as one, in the order of the program's.
+            inputs: float32, batch of one, or of two views which the program reads as one, in the order of the program's; None for
+                those that stay in the arena.
             cancel: ends the run soon after another thread has set its value to 1.
+            arena: of the program's layout, with all tensors that it needs there; may be left out where it needs none.
 
         Returns:
-            Its outputs in its order; None where it was cancelled.
+            Its outputs in its order, None for those that stay in the arena; None alone where it was cancelled.
 
         Raises:
-            BackendError: an input is not what the program reads, or the kernels were closed.
+            BackendError: an input is not what the program reads, there is no memory, or the kernels were closed.
         """
-        given = [_readable(array, *wanted) for array, wanted in zip(inputs, handle.inputs)]
-        written = [self._buffers.empty(shape) for _, shape in handle.outputs]
-        reads, writes = ((ctypes.c_void_p * len(each))(*map(_address, each)) for each in (given, written))
+        given = [
+            None if array is None else _readable(array, *wanted)
+            for array, wanted in zip(inputs, handle.inputs)
+        ]
+        written = [
+            None if name in handle.homes else self._buffers.empty(shape) for name, shape in handle.outputs
+        ]
+        reads, writes = (
+            (ctypes.c_void_p * len(each))(*[None if array is None else _address(array) for array in each])
+            for each in (given, written)
+        )
+        lent = self.arenas.lend(handle.layout, handle.floats) if arena is None else arena
         with self._turn:
             if handle.pointer.value not in self._kept:
                 raise BackendError("native: its kernels were closed")
             failed = self._library.edgekit_run(
                 self._machine,
                 handle.pointer,
+                lent.address,
                 reads,
                 writes,
                 None if cancel is None else ctypes.addressof(cancel),
             )
+        if arena is None:
+            self.arenas.take_back(lent)
         return None if failed else written
 
     def close(self) -> None:
@@ -130,6 +177,7 @@ class Kernels:
         with self._turn:
             machine, self._machine = self._machine, ctypes.c_void_p(None)
             programs, self._kept = self._kept, {}
+            self.arenas.clear()
             # A process that was forked off has none of the threads to wait for.
             if machine and os.getpid() == self._process:
                 self._library.edgekit_machine_free(machine)

@@ -48,6 +48,7 @@ class Bounds:
         self._outputs = outputs
         self.missing = list(outputs)
         self._inputs: Dict[int, Shape] = {}
+        self._staying = {one.name for one in program.residents}
 
     def _units(self, table: int, count: int) -> List[Unit]:
         each = [
@@ -62,6 +63,7 @@ class Bounds:
     def _input(self, input: int, channels: int, height: int, width: int) -> None:
         if not 0 <= input < len(self._program.inputs):
             raise Wrong(f"reads input {input} of {len(self._program.inputs)}")
+        self._moved(self._program.inputs[input])
         positive(channels=channels, height=height, width=width)
         shape = channels, height, width
         if self._inputs.setdefault(input, shape) != shape:
@@ -70,11 +72,16 @@ class Bounds:
     def _output(self, output: int, channels: int, height: int, width: int) -> None:
         if not 0 <= output < len(self._outputs):
             raise Wrong(f"writes output {output} of {len(self._outputs)}")
+        self._moved(self._program.outputs[output])
         if channels * height * width != self._outputs[output]:
             raise Wrong(
                 f"writes {channels} x {height} x {width} to output {output}, which has {self._outputs[output]} elements"
             )
         self.missing[output] = 0
+
+    def _moved(self, name: str) -> None:
+        if name in self._staying:
+            raise Wrong(f"moves {name}, which stays in the arena")
 
     def _planes(self, table: int, channels: int, height: int, width: int, pitch: int) -> None:
         """Planes of rows in the arena."""

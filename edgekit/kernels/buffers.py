@@ -2,6 +2,8 @@
 
 import threading
 import weakref
+from functools import reduce
+from operator import mul
 from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -20,7 +22,7 @@ class Buffers:
 
     def empty(self, shape: Sequence[int]) -> np.ndarray:
         """A float32 array of this shape that nobody else has, its numbers whatever they were."""
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(np.float32).itemsize
+        size = reduce(mul, shape, 4)  # bytes; numpy's own product takes longer than the rest
         if size < WORTH:
             return np.empty(shape, np.float32)
         with self._turn:

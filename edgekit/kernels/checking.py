@@ -38,6 +38,10 @@ def check_program(program: Program, outputs: Sequence[Sequence[int]], source: st
     except Wrong as error:
         raise BundleError(f"{source}: {error}; the program is damaged: export the bundle again") from None
     checker = _Checker(program, [int(np.prod(shape, dtype=np.int64)) for shape in outputs])
+    try:
+        checker.residents()
+    except Wrong as error:
+        raise BundleError(f"{source}: {error}; the program is damaged: export the bundle again") from None
     for number, (name, arguments) in enumerate(steps, 1):
         try:
             checker.check(name, arguments)
@@ -100,6 +104,29 @@ class _Checker(StereoBounds):
             "resize": self._resize, "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
             "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
         }  # fmt: skip
+
+    def residents(self) -> None:
+        """That tensors which stay in the arena have their places there.
+
+        Raises:
+            Wrong: one has not.
+        """
+        program = self._program
+        names = [one.name for one in program.residents]
+        if len(set(names)) < len(names) or not set(names) <= {*program.inputs, *program.outputs}:
+            raise Wrong(f"residents {', '.join(names)} are not some of its inputs and outputs")
+        if bool(names) != bool(program.layout):
+            raise Wrong(f"{len(names)} residents in an arena of layout {program.layout!r}")
+        for one in program.residents:
+            try:
+                self._planes(one.planes, one.channels, one.height, one.width, one.pitch)
+            except Wrong as error:
+                raise Wrong(f"{one.name} {error}") from None
+            if one.name in program.outputs:
+                number, size = program.outputs.index(one.name), one.channels * one.height * one.width
+                if size != self._outputs[number]:
+                    raise Wrong(f"{one.name} has {self._outputs[number]} elements, and {size} in the arena")
+                self.missing[number] = 0
 
     def check(self, name: str, arguments: Sequence[int]) -> None:
         """That one step may run.

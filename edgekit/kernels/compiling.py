@@ -284,9 +284,12 @@ def _open(path: str) -> ctypes.CDLL:
     for name, given, arguments in (
         ("edgekit_machine", pointer, (number, number, pointer)),
         ("edgekit_machine_free", None, (pointer,)),
-        ("edgekit_program", pointer, (pointer, pointer, number, pointer, pointer, ctypes.c_long, number)),
+        ("edgekit_arena", pointer, (ctypes.c_long,)),
+        ("edgekit_arena_free", None, (pointer,)),
+        ("edgekit_move", None, (pointer, pointer, number, number, number, number, pointer, number)),
+        ("edgekit_program", pointer, (pointer, pointer, number, pointer, pointer, number)),
         ("edgekit_program_free", None, (pointer,)),
-        ("edgekit_run", number, (pointer,) * 5),
+        ("edgekit_run", number, (pointer,) * 6),
     ):
         try:
             function = getattr(found, name)

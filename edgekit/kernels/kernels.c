@@ -327,7 +327,6 @@ machine *edgekit_machine(int threads, int spins, const int *cores) {
 void edgekit_program_free(program *p) {
     if (!p) return;
     for (int s = 0; p->step && s < p->steps; s++) free(p->step[s].stretch);
-    free(p->arena);
     free(p->step);
     free(p->packed);
     free(p->lined);
@@ -346,8 +345,29 @@ static int more_scratch(machine *m, size_t size) {
     return 1;
 }
 
+/* So many zeros; 0 where there is no memory. */
+float *edgekit_arena(long floats) {
+    void *found;
+    if (posix_memalign(&found, 64, (size_t)(floats + 1) * sizeof(float))) return 0;
+    return memset(found, 0, (size_t)floats * sizeof(float));
+}
+
+void edgekit_arena_free(float *arena) { free(arena); }
+
+/* Rows of `channels` planes into an array of height x width each where `out`, else out of it. */
+void edgekit_move(float *arena, const int *planes, int channels, int height, int width, int pitch, float *array, int out) {
+    for (int c = 0; c < channels; c++)
+        for (int r = 0; r < height; r++, array += width) {
+            float *row = arena + planes[c] + (long)r * pitch;
+            if (out)
+                memcpy(array, row, width * sizeof(float));
+            else
+                memcpy(row, array, width * sizeof(float));
+        }
+}
+
 /* A program of `count` words, whose arrays must live as long; 0 where there is no memory. Between runs only. */
-program *edgekit_program(machine *m, const int *words, int count, const int *table, const float *constants, long arena, int packed) {
+program *edgekit_program(machine *m, const int *words, int count, const int *table, const float *constants, int packed) {
     program *p = calloc(1, sizeof *p);
     if (!p) return 0;
     p->table = table;
@@ -362,11 +382,10 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     p->step = calloc(p->steps + 1, sizeof *p->step);
     p->packed = calloc(packed + 1, sizeof *p->packed);
     p->lined = calloc(3 * (size_t)lined + 1, sizeof *p->lined);
-    if (!p->step || !p->packed || !p->lined || posix_memalign((void **)&p->arena, 64, arena * sizeof(float))) {
+    if (!p->step || !p->packed || !p->lined) {
         edgekit_program_free(p);
         return 0;
     }
-    memset(p->arena, 0, arena * sizeof(float));
     for (int tap = 0; tap < packed; tap++) p->packed[tap] = tap * TILE;
     for (int tap = 0; tap < 3 * lined; tap++) p->lined[tap] = tap / 3 * LINE + tap % 3 - 1;
     for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
@@ -385,10 +404,11 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     return p;
 }
 
-/* One run: 0, or 1 where *cancel became something else than 0. One at a time. */
-int edgekit_run(machine *m, program *p, const float *const *inputs, float *const *outputs, const volatile int *cancel) {
+/* One run on an arena of its layout: 0, or 1 where *cancel became something else than 0. One at a time. */
+int edgekit_run(machine *m, program *p, float *arena, const float *const *inputs, float *const *outputs, const volatile int *cancel) {
     uint32_t run = (uint32_t)atomic_load(&m->run) + 1;
     if (!run) run = 1;
+    p->arena = arena;
     m->inputs = inputs;
     m->outputs = outputs;
     for (int s = 0; s < p->steps; s++) {

@@ -65,15 +65,20 @@ class Draft:
 
     Attributes:
         steps: in their order.
-        grids: of every plane.
+        grids: of every plane, also those of other drafts that share them.
         inputs: the graph's, by their numbers.
         values: what is known of the graph's values.
     """
 
-    def __init__(self, inputs: Sequence[ir.Value], halos: Mapping[tuple[int, int], int]) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[ir.Value],
+        halos: Mapping[tuple[int, int], int],
+        grids: list[Grid] | None = None,
+    ) -> None:
         """``halos``: how many zeros convolutions need around maps, by their size; none where it does not say."""
         self.steps: list[Step] = []
-        self.grids: list[Grid] = []
+        self.grids = [] if grids is None else grids
         self.numbers = {value: number for number, value in enumerate(inputs)}
         self.values: dict[ir.Value, Value] = {}
         self._halos = halos

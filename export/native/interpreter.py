@@ -27,6 +27,7 @@ def run(
     machine = _Machine(program, inputs)
     for name, arguments in steps_of(program):
         getattr(machine, f"_{name}")(**arguments)
+    machine.leave()
     return {name: found.reshape(shapes[name]) for name, found in machine.outputs.items()}
 
 
@@ -37,6 +38,19 @@ class _Machine:
         self._inputs = [inputs[name] for name in program.inputs]
         self._arena = np.zeros(program.arena, np.float32)
         self.outputs: dict[str, Floats] = {}
+        for one in program.residents:
+            if one.name in program.inputs:
+                self._fill(
+                    one.planes, one.pitch, inputs[one.name].reshape(one.channels, one.height, one.width)
+                )
+
+    def leave(self) -> None:
+        """Add what stays in the arena to the outputs."""
+        for one in self._program.residents:
+            if one.name in self._program.outputs:
+                self.outputs[one.name] = self._planes(
+                    one.planes, one.channels, one.height, one.width, one.pitch
+                )
 
     def _plane(self, at: int, height: int, width: int, pitch: int) -> Floats:
         """A view of a plane's pixels."""

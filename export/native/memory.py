@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,34 +27,87 @@ from edgekit.export.native.planes import (
 )
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
 from edgekit.export.native.winograd import Winograd
-from edgekit.program import CODES, FEW, MANY, Program
+from edgekit.program import CODES, FEW, MANY, Program, Resident
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the programs that are written together: its steps, and the names of what it reads and writes."""
+
+    steps: Sequence[Step]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    @property
+    def writes(self) -> set[int]:
+        """The planes that its steps fill."""
+        return {plane for step in self.steps for plane in step.writes}
 
 
 def written(
     steps: Sequence[Step], grids: Sequence[Grid], inputs: Sequence[str], outputs: Sequence[str]
 ) -> Program:
     """The program of these steps; ``grids`` has one for every plane."""
-    places, arena = placed(steps, grids)
-    writer = _Writer(places)
-    for step in steps:
-        writer.write(step)
-    return Program(
-        tuple(inputs),
-        tuple(outputs),
-        np.array(writer.words, np.int32),
-        np.concatenate([*writer.table, np.zeros(0, np.int32)]),
-        np.concatenate([*writer.constants, np.zeros(0, np.float32)]),
-        arena,
-        writer.packed,
+    return together([Part(steps, inputs, outputs)], grids, {})[0]
+
+
+def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str, Maps]) -> list[Program]:
+    """Programs that run one after the other on one arena, where those of their inputs and outputs stay that ``staying`` has."""
+    until = {
+        plane: max((number for number, part in enumerate(parts) if name in part.inputs), default=-1)
+        for name, maps in staying.items()
+        for plane in maps.planes.tolist()
+    }
+    places, arena = placed([part.steps for part in parts], grids, until)
+    layout = (
+        hashlib.sha256(repr((grids, places.tolist(), arena)).encode()).hexdigest()[:16] if staying else ""
     )
+    there: dict[str, set[int]] = {}
+    made = []
+    for part in parts:
+        filled_places = {int(places[plane]) for plane in part.writes}
+        overwritten = sorted(name for name, where in there.items() if where & filled_places)
+        there = {name: where for name, where in there.items() if name not in overwritten}
+        there.update(
+            {name: set(places[staying[name].planes].tolist()) for name in part.outputs if name in staying}
+        )
+        writer = _Writer(places)
+        for step in part.steps:
+            writer.write(step)
+        residents = [
+            writer.resident(name, staying[name]) for name in (*part.inputs, *part.outputs) if name in staying
+        ]
+        made.append(Program(
+            tuple(part.inputs),
+            tuple(part.outputs),
+            np.array(writer.words, np.int32),
+            np.concatenate([*writer.table, np.zeros(0, np.int32)]),
+            np.concatenate([*writer.constants, np.zeros(0, np.float32)]),
+            arena,
+            writer.packed,
+            layout if residents else "",
+            tuple(residents),
+            tuple(overwritten),
+        ))  # fmt: skip
+    return made
 
 
-def placed(steps: Sequence[Step], grids: Sequence[Grid]) -> tuple[Places, int]:
+def placed(
+    parts: Sequence[Sequence[Step]], grids: Sequence[Grid], until: Mapping[int, int]
+) -> tuple[Places, int]:
     """Where the first pixel of every plane lies, and how many floats the arena has.
 
-    A plane that nobody reads any more is given to the next one of the same grid, whose zeros lie at the same places.
+    A plane that nobody reads any more is given to the next one of the same grid, whose zeros lie at the same places. Those of
+    ``until`` are kept to the end of the part that it says.
     """
+    steps = [step for part in parts for step in part]
+    ends = np.cumsum([len(part) for part in parts]) - 1
     last = {plane: number for number, step in enumerate(steps) for plane in (*step.writes, *step.reads)}
+    for plane, part in until.items():
+        last[plane] = max(last.get(plane, 0), int(ends[part])) if part >= 0 else len(steps)
+    done: dict[int, list[int]] = {}
+    for plane, number in last.items():
+        done.setdefault(number, []).append(plane)
     free: dict[Grid, list[int]] = {}
     places = np.zeros(len(grids), np.int64)
     size = 0
@@ -64,9 +119,8 @@ def placed(steps: Sequence[Step], grids: Sequence[Grid]) -> tuple[Places, int]:
             else:
                 places[plane] = size + grids[plane].before
                 size += grids[plane].size
-        for plane in sorted({*step.reads, *step.writes}, reverse=True):
-            if last[plane] == number:
-                free.setdefault(grids[plane], []).append(int(places[plane]))
+        for plane in sorted(done.get(number, ()), reverse=True):
+            free.setdefault(grids[plane], []).append(int(places[plane]))
     return places, size
 
 
@@ -92,6 +146,13 @@ class _Writer:
         self.table.append(found)
         self._ends[0] += len(found)
         return self._ends[0] - len(found)
+
+    def resident(self, name: str, maps: Maps) -> Resident:
+        """A tensor that stays where these maps are."""
+        grid = maps.grid
+        return Resident(
+            name, len(maps.planes), grid.height, grid.width, grid.pitch, self._planes(maps.planes)
+        )
 
     def _planes(self, planes: Places) -> int:
         return self._tabled(self._places[planes])

@@ -2,7 +2,7 @@
 
 import ctypes
 import io
-from typing import Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from edgekit import archives
 from edgekit.bundle import Bundle, StageSpec
 from edgekit.errors import BackendError, BundleError, OptionError
 from edgekit.kernels import SPINS, Handle, Kernels
+from edgekit.kernels.arenas import Arena, Home
 from edgekit.program import decode
 from edgekit.runtime.backends.base import (
     Backend,
@@ -51,6 +52,7 @@ class Native(Backend):
         self.version = self.kernels.version
         self.settings = {"threads": threads, "compiler": self.kernels.compiler, "flags": self.kernels.flags}
         self.stages: Loaded[Handle] = Loaded()
+        self._homes: Dict[Tuple[str, str], Home] = {}  # by layouts and tensors
 
     def let_move(self) -> None:
         """See `Backend.let_move`."""
@@ -91,9 +93,14 @@ class Native(Backend):
                 f"{source}: native writes float32, the manifest says otherwise of {stage.name}'s outputs"
             )
         shapes = {spec.name: spec.shape for spec in stage.outputs}
-        self.stages[stage.name] = self.kernels.load(
-            program, [shapes[name] for name in program.outputs], source
-        )
+        handle = self.kernels.load(program, [shapes[name] for name in program.outputs], source)
+        for name, home in handle.homes.items():
+            known = self._homes.setdefault((handle.layout, name), home)
+            if known.resident[:5] != home.resident[:5] or not np.array_equal(known.planes, home.planes):
+                raise BundleError(
+                    f"{source}: has {name} elsewhere than another stage of its layout; export the bundle again"
+                )
+        self.stages[stage.name] = handle
 
     def start(self, inputs: Mapping[str, np.ndarray]) -> "NativeFrame":
         """See `Backend.start`."""
@@ -106,9 +113,11 @@ class Native(Backend):
 
 
 class NativeFrame(Frame):
-    """A frame whose tensors are arrays: those it was given, and new ones for what every stage writes."""
+    """A frame whose tensors are arrays, those it was given and new ones that stages write, or stay in an arena of its own."""
 
     def __init__(self, backend: Native, inputs: Mapping[str, np.ndarray]) -> None:
+        self._arenas: Dict[str, Arena] = {}  # by their layouts
+        self._staying: Dict[str, Home] = {}  # the tensors that are there
         self._backend = backend
         self._tensors = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         self._cancel = ctypes.c_int(0)  # which the kernels look at
@@ -118,20 +127,67 @@ class NativeFrame(Frame):
         if self._cancel.value:
             raise StageCancelled(f"{stage} was cancelled before it began")
         handle = self._backend.stages[stage]
-        given = [self._tensors[name] for name, _ in handle.inputs]
+        arena = self._arena(handle) if handle.homes else None
+        given = [None if name in handle.homes else self._tensors[name] for name, _ in handle.inputs]
         self._backend.step_aside()
+        for name in handle.overwritten:
+            self._staying.pop(name, None)
         try:
-            written = self._backend.kernels.run(handle, given, self._cancel)
+            written = self._backend.kernels.run(handle, given, self._cancel, arena)
         except BackendError as error:
             raise BackendError(f"{stage} failed: {error}") from error
         if written is None:
             raise StageCancelled(f"{stage} was cancelled")
-        self._tensors.update(zip((name for name, _ in handle.outputs), written))
+        for (name, _), array in zip(handle.outputs, written):
+            if array is None:
+                self._staying[name] = handle.homes[name]
+            else:
+                self._tensors[name] = array
+
+    def _arena(self, handle: Handle) -> Arena:
+        """The one that a program runs on, with what it needs there."""
+        arena = self._arenas.get(handle.layout)
+        if arena is None:
+            arena = self._arenas[handle.layout] = self._backend.kernels.arenas.lend(
+                handle.layout, handle.floats
+            )
+        for name in handle.needed:
+            if name not in self._staying:
+                home = handle.homes[name]
+                arena.put(home, self._given(name, home))
+                self._staying[name] = home
+        return arena
+
+    def _given(self, name: str, home: Home) -> np.ndarray:
+        array = self._tensors.get(name)
+        if array is None:
+            raise BackendError(f"{name} is not there any more: later stages have run")
+        shape = home.resident[1:4]
+        if array.dtype != np.float32 or array.shape != (1, *shape):
+            raise BackendError(
+                "{} is read as 1 x {} x {} x {} float32, and is {} {}".format(
+                    name, *shape, " x ".join(map(str, array.shape)), array.dtype
+                )
+            )
+        return array
 
     def read(self, name: str) -> np.ndarray:
-        """See `Frame.read`: the array that the stage wrote into, which no other frame has."""
-        return self._tensors[name]
+        """See `Frame.read`: the array that the stage wrote into, which no other frame has, or a copy of what stays in the arena."""
+        home = self._staying.get(name)
+        if home is None:
+            return self._tensors[name]
+        return self._arenas[home.layout].get(home)
 
     def cancel(self) -> None:
         """See `Frame.cancel`: the kernels stop between two pieces of some us."""
         self._cancel.value = 1
+
+    def end(self) -> None:
+        """See `Frame.end`: the next frame has its arena."""
+        arenas, self._arenas = self._arenas, {}
+        self._staying = {}
+        for arena in arenas.values():
+            self._backend.kernels.arenas.take_back(arena)
+
+    def __del__(self) -> None:
+        self.end()
