@@ -140,7 +140,7 @@ def _phases(draft: Draft, node: ir.Node, window: Window) -> Maps:
     value = node.inputs[0]
     grid = draft.grid(*window.grid)
     assert value is not None
-    if value in draft.numbers and len(value.uses()) == 1:
+    if value in draft.numbers and value not in draft.values and len(value.uses()) == 1:
         channels, height, width = shape_of(value)[1:]
         source: int | Maps = draft.number(value)
     else:

@@ -53,11 +53,10 @@ def written(
 
 def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str, Maps]) -> list[Program]:
     """Programs that run one after the other on one arena, where those of their inputs and outputs stay that ``staying`` has."""
-    until = {
-        plane: max((number for number, part in enumerate(parts) if name in part.inputs), default=-1)
-        for name, maps in staying.items()
-        for plane in maps.planes.tolist()
-    }
+    until: dict[int, int] = {}  # a plane may belong to several
+    for name, maps in staying.items():
+        last = max((number for number, part in enumerate(parts) if name in part.inputs), default=len(parts))
+        until.update({plane: max(last, until.get(plane, 0)) for plane in maps.planes.tolist()})
     places, arena = placed([part.steps for part in parts], grids, until)
     layout = (
         hashlib.sha256(repr((grids, places.tolist(), arena)).encode()).hexdigest()[:16] if staying else ""
@@ -104,7 +103,7 @@ def placed(
     ends = np.cumsum([len(part) for part in parts]) - 1
     last = {plane: number for number, step in enumerate(steps) for plane in (*step.writes, *step.reads)}
     for plane, part in until.items():
-        last[plane] = max(last.get(plane, 0), int(ends[part])) if part >= 0 else len(steps)
+        last[plane] = max(last.get(plane, 0), int(ends[part]) if part < len(parts) else len(steps))
     done: dict[int, list[int]] = {}
     for plane, number in last.items():
         done.setdefault(number, []).append(plane)

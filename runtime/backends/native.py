@@ -2,7 +2,7 @@
 
 import ctypes
 import io
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -118,6 +118,7 @@ class NativeFrame(Frame):
     def __init__(self, backend: Native, inputs: Mapping[str, np.ndarray]) -> None:
         self._arenas: Dict[str, Arena] = {}  # by their layouts
         self._staying: Dict[str, Home] = {}  # the tensors that are there
+        self._gone: Set[str] = set()  # those that were
         self._backend = backend
         self._tensors = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         self._cancel = ctypes.c_int(0)  # which the kernels look at
@@ -131,7 +132,8 @@ class NativeFrame(Frame):
         given = [None if name in handle.homes else self._tensors[name] for name, _ in handle.inputs]
         self._backend.step_aside()
         for name in handle.overwritten:
-            self._staying.pop(name, None)
+            if self._staying.pop(name, None) is not None:
+                self._gone.add(name)
         try:
             written = self._backend.kernels.run(handle, given, self._cancel, arena)
         except BackendError as error:
@@ -161,7 +163,7 @@ class NativeFrame(Frame):
     def _given(self, name: str, home: Home) -> np.ndarray:
         array = self._tensors.get(name)
         if array is None:
-            raise BackendError(f"{name} is not there any more: later stages have run")
+            raise _gone(name)
         shape = home.resident[1:4]
         if array.dtype != np.float32 or array.shape != (1, *shape):
             raise BackendError(
@@ -174,9 +176,11 @@ class NativeFrame(Frame):
     def read(self, name: str) -> np.ndarray:
         """See `Frame.read`: the array that the stage wrote into, which no other frame has, or a copy of what stays in the arena."""
         home = self._staying.get(name)
-        if home is None:
-            return self._tensors[name]
-        return self._arenas[home.layout].get(home)
+        if home is not None:
+            return self._arenas[home.layout].get(home)
+        if name in self._gone and name not in self._tensors:
+            raise _gone(name)
+        return self._tensors[name]
 
     def cancel(self) -> None:
         """See `Frame.cancel`: the kernels stop between two pieces of some us."""
@@ -191,3 +195,7 @@ class NativeFrame(Frame):
 
     def __del__(self) -> None:
         self.end()
+
+
+def _gone(name: str) -> BackendError:
+    return BackendError(f"{name} is not there any more: later stages have run in its place")

@@ -1,6 +1,7 @@
 """Programs that would leave their own arrays are refused before the kernels see them, whatever is wrong with them."""
 
 import os
+import re
 import subprocess
 import sys
 from typing import Callable, List, Tuple
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from edgekit.bundle import StageSpec, TensorSpec
 from edgekit.errors import BundleError
 from edgekit.kernels.checking import check_program, shapes_of_inputs
-from edgekit.program import MANY, STEPS, Program, encode
+from edgekit.program import MANY, STEPS, Program, Resident, decode, encode
 from edgekit.runtime.backends import open_backend
 from edgekit.runtime.backends.native import Native
 from tests.runtime.programs import Axis, Planes, Writer
@@ -272,3 +273,58 @@ def test_no_program_that_is_let_through_touches_what_is_not_its_own() -> None:
     )  # fmt: skip
     assert process.returncode == 0, process.stdout
     assert "1 passed" in process.stdout
+
+
+def staying() -> Program:
+    """The toy, whose map is left in the arena and whose image is found there."""
+    place = len(TOY.table)
+    table = np.concatenate([TOY.table, np.arange(16, 16 + 5 * 64, 64, np.int32)])
+    return TOY._replace(
+        inputs=("image", "before"), outputs=(*TOY.outputs, "after"), table=table, layout="one",
+        residents=(Resident("after", 5, 3, 5, 7, place), Resident("before", 5, 3, 5, 7, place)),
+    )  # fmt: skip
+
+
+def test_what_stays_in_the_arena_has_its_place_there() -> None:
+    sizes, program = (*SIZES, (1, 5, 3, 5)), staying()
+    check_program(program, sizes, "toy")
+    assert decode(encode(program), "toy").residents == program.residents
+    one = program.residents[0]
+    for wrong, said in (
+        (program._replace(layout=""), "2 residents in an arena of layout ''"),
+        (program._replace(residents=()), "0 residents in an arena of layout 'one'"),
+        (program._replace(residents=(one, one)), "after, after are not some of"),
+        (program._replace(residents=(one._replace(name="other"),)), "other are not some of"),
+        (program._replace(residents=(one._replace(planes=len(program.table) - 4),)), "after reads the table"),
+        (program._replace(residents=(one._replace(pitch=1 << 20),)), "after uses the arena"),
+        (program._replace(residents=(one._replace(pitch=4),)), "after has rows of 5 that begin 4 apart"),
+        (program._replace(residents=(one._replace(height=-3),)), "after has -3 height"),
+        (
+            program._replace(residents=(one._replace(channels=4),)),
+            "after has 75 elements, and 60 in the arena",
+        ),
+        (program._replace(residents=(one._replace(name="image"),)), "moves image, which stays in the arena"),
+        (program._replace(residents=(one._replace(name="map"),)), "moves map, which stays in the arena"),
+        (program._replace(residents=program.residents[1:]), "no step writes after"),
+    ):
+        with pytest.raises(BundleError, match=rf"toy: .*{re.escape(said)}.*export the bundle again"):
+            check_program(wrong, sizes, "toy")
+
+
+def test_an_arena_of_the_same_name_and_another_size_is_another_one() -> None:
+    """Or a program could be given one that is too small for it."""
+    program = staying()
+    large = program._replace(arena=program.arena * 2)
+    outputs = [
+        TensorSpec(name, "float32", shape, "NCHW")
+        for name, shape in zip(program.outputs, (*SIZES, (1, 5, 3, 5)))
+    ]
+    with open_backend("native", threads=2) as backend:
+        frame = backend.start(
+            {"image": np.zeros((1, *IMAGE), np.float32), "before": np.zeros((1, 5, 3, 5), np.float32)}
+        )
+        for number, one in enumerate((program, large), 1):
+            stage = StageSpec(f"stage{number}", one.inputs, "logits", tuple(outputs), 1, 1, (), {})
+            backend.load(stage, encode(one), "toy")
+            frame.run(stage.name)
+        frame.end()
