@@ -23,6 +23,7 @@ LANES = 16  # a plane's rows together are filled up to a multiple of this; const
 # which is better where there are few pixels.
 FEW, MANY = 4, 16
 WINOGRAD_ROWS, WINOGRAD_PARTS = 4, 6
+SQUARE, SQUARE_PARTS = 4, 36
 
 # Before a tap, a pooled or an averaged element is used, x becomes max(x * scale + shift, floor) where these are given.
 STEPS = {
@@ -94,6 +95,17 @@ STEPS = {
     # infinity. `weight` holds, for FEW outputs at once as in "conv", for each of WINOGRAD_PARTS rows of G w, for each tap, for the three
     # columns of its window, these outputs. `limits` as in "conv".
     "winograd": ("height", "width", "pitch", "units", "unit_table", "limits"),
+    # The same by Winograd's F(4x4, 3x3), in two steps. Squares of SQUARE by SQUARE pixels are numbered row by row; there are as many as
+    # cover a plane, and `room` for the next multiple of MANY. A square of the six by six pixels D from one row and one column before its
+    # own on, zeros outside of the picture, has the SQUARE_PARTS parts B D Bt. Part k of plane c and square q is written to
+    # to + k * (channels * room + LANES) + c * room + q.
+    "squares": ("channels", "sources", "height", "width", "pitch", "to"),
+    # Squares of results are A P At + bias, limited as in "conv": P_k is the sum over c of part k of plane c, which "squares" has written
+    # to `source`, with weight k of plane c. `weight` holds for each part, for MANY outputs at once, for each plane, these outputs, the
+    # last MANY filled up with zeros, as their biases are.
+    "squared": (
+        "channels", "source", "outputs", "planes", "height", "width", "pitch", "weight", "bias", "limits",
+    ),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 

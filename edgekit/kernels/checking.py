@@ -16,7 +16,7 @@ from edgekit.kernels.bounds import (
     steps_wide,
 )
 from edgekit.kernels.stereo_bounds import StereoBounds
-from edgekit.program import FEW, LANES, MANY, STEPS, WINOGRAD_PARTS, Program, steps_of
+from edgekit.program import FEW, LANES, MANY, SQUARE, SQUARE_PARTS, STEPS, WINOGRAD_PARTS, Program, steps_of
 
 NAMES = tuple(STEPS)
 
@@ -103,6 +103,7 @@ class _Checker(StereoBounds):
             "linear": self._linear, "copy": self._copy, "export": self._export, "strided": self._strided,
             "resize": self._resize, "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
             "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
+            "squares": self._squares, "squared": self._squared,
         }  # fmt: skip
 
     def residents(self) -> None:
@@ -256,3 +257,31 @@ class _Checker(StereoBounds):
             self._planes(unit.tap_table, unit.taps, height, width, pitch)
             self._constants(unit.weight, unit.outputs * unit.taps * 3 * WINOGRAD_PARTS)
             self._constants(unit.bias, unit.outputs)
+
+    def _squares(self, channels: int, sources: int, height: int, width: int, pitch: int, to: int) -> None:
+        self._planes(sources, channels, height, width, pitch)
+        if pitch == width:
+            raise Wrong("has no zeros between rows, which it reads")
+        self._arena(self._table(sources, channels) - 1, 1)
+        self._arena(to, _of_squares(channels, height, width))
+
+    def _squared(
+        self, channels: int, source: int, outputs: int, planes: int, height: int, width: int, pitch: int, weight: int, bias: int,
+        limits: int,
+    ) -> None:  # fmt: skip
+        positive(channels=channels, outputs=outputs)
+        self._planes(planes, outputs, height, width, pitch)
+        self._arena(source, _of_squares(channels, height, width))
+        filled = -(-outputs // MANY) * MANY
+        positive(weights=SQUARE_PARTS * filled * channels)
+        self._constants(weight, SQUARE_PARTS * filled * channels)
+        self._constants(bias, filled)
+        self._constants(limits, 2)
+
+
+def _of_squares(channels: int, height: int, width: int) -> int:
+    """The floats of their parts."""
+    count = -(-height // SQUARE) * -(-width // SQUARE)
+    floats = SQUARE_PARTS * (channels * -(-count // MANY) * MANY + LANES)
+    positive(floats=floats)
+    return floats

@@ -20,7 +20,9 @@ from edgekit import atomic
 from edgekit.errors import BackendError
 
 # The first one is compiled, and reads the others.
-SOURCES = ("kernels.c", "vectors.h", "program.h", "convolutions.h", "maps.h", "stereo.h", "winograd.h")
+SOURCES = (
+    "kernels.c", "vectors.h", "program.h", "convolutions.h", "maps.h", "stereo.h", "winograd.h", "squares.h",
+)  # fmt: skip
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread")
 # Before anything else is tried, what makes the compiler use all that this processor has.

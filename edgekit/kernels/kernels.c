@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -24,7 +25,9 @@
 #include "maps.h"
 #include "stereo.h"
 #include "winograd.h"
+#include "squares.h"
 
+#define LARGE (1 << 21)       /* bytes of a huge page */
 #define SOME_PRODUCTS 800000 /* some us */
 
 /* How many strips of `each` outputs the largest unit has. */
@@ -127,6 +130,12 @@ static int plan(const program *p, work_step *s, int threads) {
     case EXPECTATION: s->items = ((const expectation_step *)a)->height; break;
     case PROPAGATE: s->items = ((const propagate_step *)a)->channels; break;
     case STEM: s->items = divided(((const stem_step *)a)->rows, STEM_BAND); break;
+    case SQUARES: {
+        const squares_step *i = (const squares_step *)a;
+        bundled(s, i->channels, (long)i->height * i->width * PARTS * PARTS / (SIDE * SIDE));
+        return plan_squares(s, i);
+    }
+    case SQUARED: return plan_squared(s, (const squared_step *)a, threads);
     case WINOGRAD: plan_winograd(p, s, (const winograd_step *)a, threads); break;
     }
     return 1;
@@ -142,6 +151,8 @@ static size_t scratch_of(const program *p, const step *what) {
     case PROPAGATE: return propagate_scratch(a);
     case STEM: return stem_scratch(a);
     case WINOGRAD: return winograd_scratch(p, a);
+    case SQUARES: return squares_scratch(a);
+    case SQUARED: return squared_scratch(a);
     }
     return 0;
 }
@@ -176,6 +187,8 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
     case PROPAGATE: propagate_item(m, p, a, item, who); break;
     case STEM: stem_item(m, p, a, item, who); break;
     case WINOGRAD: winograd_item(m, p, s, a, item, who); break;
+    case SQUARES: UP_TO(((const squares_step *)a)->channels) squares_item(m, p, s, a, at, who); break;
+    case SQUARED: squared_item(m, p, s, a, item, who); break;
     }
 #undef UP_TO
 }
@@ -326,7 +339,7 @@ machine *edgekit_machine(int threads, int spins, const int *cores) {
 /* After its machine, whose threads may still look at the last run's steps. */
 void edgekit_program_free(program *p) {
     if (!p) return;
-    for (int s = 0; p->step && s < p->steps; s++) free(p->step[s].stretch);
+    for (int s = 0; p->step && s < p->steps; s++) free(p->step[s].stretch), free(p->step[s].numbers);
     free(p->step);
     free(p->packed);
     free(p->lined);
@@ -348,7 +361,9 @@ static int more_scratch(machine *m, size_t size) {
 /* So many zeros; 0 where there is no memory. */
 float *edgekit_arena(long floats) {
     void *found;
-    if (posix_memalign(&found, 64, (size_t)(floats + 1) * sizeof(float))) return 0;
+    size_t size = (size_t)(floats + 1) * sizeof(float);
+    if (posix_memalign(&found, size < LARGE ? 64 : LARGE, size)) return 0;
+    if (size >= LARGE) madvise(found, size, MADV_HUGEPAGE); /* steps read many planes at once, each on a page of its own */
     return memset(found, 0, (size_t)floats * sizeof(float));
 }
 

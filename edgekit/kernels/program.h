@@ -5,7 +5,8 @@
 
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
 enum {
-    IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, STRIDED, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD
+    IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, STRIDED, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD,
+    SQUARES, SQUARED
 };
 
 typedef struct {
@@ -74,6 +75,14 @@ typedef struct {
     int height, width, pitch, units, unit_table, limits;
 } winograd_step;
 
+typedef struct {
+    int channels, sources, height, width, pitch, to;
+} squares_step;
+
+typedef struct {
+    int channels, source, outputs, planes, height, width, pitch, weight, bias, limits;
+} squared_step;
+
 /* UNIT of edgekit/program.py */
 typedef struct {
     int outputs, taps, output_table, tap_table, weight, bias, scale, shift, floor;
@@ -95,6 +104,7 @@ typedef struct {
     int some;                        /* channels, or what else it has many of, that are one item */
     stretch *stretch;                /* its tiles where it has MANY outputs together, and what of its arguments is then used */
     int units, unit_table, limits, stride;
+    int *numbers; /* of squares, see there */
     int together; /* how many items are taken at once */
     _Atomic uint64_t taken;  /* the run's number << 32 | how many items were taken */
     _Atomic int done;

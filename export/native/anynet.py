@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from edgekit.export.lowering.batch_norm import Chain, Kernel, fold_chain, kernel_of
 from edgekit.export.native.draft import Draft
+from edgekit.export.native.fewer import with_fewer_products
 from edgekit.export.native.memory import written
 from edgekit.export.native.nodes import Unsupported
 from edgekit.export.native.planes import Before, Convolution, Export, Floats, Grid, Maps, Places, Pool, Unit
 from edgekit.export.native.stages import programs_of
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
-from edgekit.export.native.winograd import with_fewer_products
 from edgekit.export.staging import StageRun
 from edgekit.models.anynet import SCALES, SPN_SCALE, AnyNet, CoarseStage, PropagationStage, RefinedStage
 from edgekit.program import Program
@@ -100,7 +100,9 @@ def _size(run: StageRun) -> Size:
 
 
 def _program(draft: Draft, run: StageRun) -> Program:
-    return written(with_fewer_products(draft.steps), draft.grids, list(run.inputs), list(run.outputs))
+    return written(
+        with_fewer_products(draft.steps, draft.grids), draft.grids, list(run.inputs), list(run.outputs)
+    )
 
 
 def _array(tensor: Tensor) -> Floats:

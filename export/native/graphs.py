@@ -8,11 +8,11 @@ import onnx_ir as ir
 
 from edgekit.export.native.convolutions import Window
 from edgekit.export.native.draft import Draft
+from edgekit.export.native.fewer import with_fewer_products
 from edgekit.export.native.memory import Part, together
 from edgekit.export.native.nodes import Unsupported, cannot, integer, shape_of
 from edgekit.export.native.operators import OPERATORS
 from edgekit.export.native.planes import Export, Grid, Maps
-from edgekit.export.native.winograd import with_fewer_products
 from edgekit.program import Program
 
 GRAPH = "the graph"
@@ -87,4 +87,4 @@ def _translated(
         else:
             draft.steps.append(Export(maps, number))
     inputs, outputs = ([str(value.name) for value in values] for values in (graph.inputs, graph.outputs))
-    return Part(with_fewer_products(draft.steps), inputs, outputs)
+    return Part(with_fewer_products(draft.steps, draft.grids), inputs, outputs)

@@ -8,7 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.export.native.planes import Floats, filled
-from edgekit.program import FEW, MANY, UNIT, WINOGRAD_PARTS, WINOGRAD_ROWS, Program, steps_of
+from edgekit.program import (
+    FEW,
+    LANES,
+    MANY,
+    SQUARE,
+    SQUARE_PARTS,
+    UNIT,
+    WINOGRAD_PARTS,
+    WINOGRAD_ROWS,
+    Program,
+    steps_of,
+)
 
 # Winograd's matrices for four results of three taps, of the points 0, 1, -1, 2, -2 and infinity.
 BEFORE_PRODUCTS = np.array(
@@ -315,3 +326,39 @@ class _Machine:
             found.append(strip.swapaxes(1, 2))
             at += strip.size
         return np.concatenate(found, axis=1)
+
+    def _parts(self, at: int, channels: int, height: int, width: int) -> tuple[Floats, tuple[int, int]]:
+        """A view of the parts of squares, (parts, channels, squares), and how many squares there are down and along."""
+        sides = -(-height // SQUARE), -(-width // SQUARE)
+        room = -(-sides[0] * sides[1] // MANY) * MANY
+        apart = channels * room + LANES
+        whole = self._arena[at : at + SQUARE_PARTS * apart].reshape(SQUARE_PARTS, apart)
+        return whole[:, : channels * room].reshape(SQUARE_PARTS, channels, room), sides
+
+    def _squares(self, channels: int, sources: int, height: int, width: int, pitch: int, to: int) -> None:
+        parts, (down, along) = self._parts(to, channels, height, width)
+        x = self._planes(sources, channels, height, width, pitch)
+        x = np.pad(x, ((0, 0), (1, SQUARE * down + 1 - height), (1, SQUARE * along + 1 - width)))
+        reach = SQUARE + 2
+        for q in range(down * along):
+            y, z = q // along * SQUARE, q % along * SQUARE
+            six = x[:, y : y + reach, z : z + reach]
+            parts[:, :, q] = np.einsum(
+                "kr,qc,nrc->kqn", BEFORE_PRODUCTS, BEFORE_PRODUCTS, six
+            ).reshape(SQUARE_PARTS, channels)  # fmt: skip
+
+    def _squared(
+        self, channels: int, source: int, outputs: int, planes: int, height: int, width: int, pitch: int, weight: int, bias: int,
+        limits: int,
+    ) -> None:  # fmt: skip
+        parts, (down, along) = self._parts(source, channels, height, width)
+        strips = -(-outputs // MANY)
+        weights = self._constants[weight : weight + SQUARE_PARTS * strips * channels * MANY]
+        weights = weights.reshape(SQUARE_PARTS, strips, channels, MANY)
+        products = np.einsum("ksco,kcq->ksoq", weights, parts[:, :, : down * along])
+        side = SQUARE + 2
+        products = products.reshape(side, side, strips * MANY, down, along)[:, :, :outputs]
+        found = np.einsum("yk,xq,kqoda->odyax", AFTER_PRODUCTS, AFTER_PRODUCTS, products)
+        found = found.reshape(outputs, SQUARE * down, SQUARE * along)[:, :height, :width]
+        found = found + self._constants[bias : bias + outputs, None, None]
+        self._fill(planes, pitch, np.clip(found, *self._constants[limits : limits + 2]))

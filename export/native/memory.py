@@ -25,6 +25,7 @@ from edgekit.export.native.planes import (
     Step,
     filled,
 )
+from edgekit.export.native.squares import Squared, Squares
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
 from edgekit.export.native.winograd import Winograd
 from edgekit.program import CODES, FEW, MANY, Program, Resident
@@ -327,3 +328,20 @@ class _Writer:
             ])  # fmt: skip
         grid, limits = step.grid, self._kept([step.low, step.high])
         self._step("winograd", grid.height, grid.width, grid.pitch, len(units), self._tabled(units), limits)
+
+    def _squares(self, step: Squares) -> None:
+        grid = step.grid
+        self._step(
+            "squares", len(step.planes), self._planes(step.planes), grid.height, grid.width, grid.pitch, self._places[step.row]
+        )  # fmt: skip
+
+    def _squared(self, step: Squared) -> None:
+        grid, (parts, outputs, channels) = step.grid, step.weight.shape
+        weight = np.pad(step.weight, ((0, 0), (0, -outputs % MANY), (0, 0))).reshape(
+            parts, -1, MANY, channels
+        )
+        self._step(
+            "squared", channels, self._places[step.row], outputs, self._planes(step.planes), grid.height, grid.width, grid.pitch,
+            self._kept(weight.swapaxes(2, 3)), self._kept(np.pad(step.bias, (0, -outputs % MANY))),
+            self._kept([step.low, step.high]),
+        )  # fmt: skip

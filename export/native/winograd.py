@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgekit.export.native.planes import Convolution, Floats, Grid, Places, Step, Unit
 from edgekit.program import WINOGRAD_PARTS, WINOGRAD_ROWS
@@ -38,17 +39,25 @@ class Windowed:
     @staticmethod
     def of(unit: Unit, grid: Grid) -> Windowed | None:
         """None where it reads something else than pixels and what is next to them, as it is."""
-        if unit.before is not None and not unit.before.idle:
+        found = windows_of(unit, grid)
+        if found is None:
             return None
-        window = np.add.outer(np.arange(-1, 2) * grid.pitch, np.arange(-1, 2)).ravel()
-        place = np.searchsorted(window, unit.shifts)
-        if np.any(place == len(window)) or np.any(window[np.minimum(place, 8)] != unit.shifts):
-            return None
-        planes, number = np.unique(unit.planes, return_inverse=True)
-        weight = np.zeros((len(planes), len(window), len(unit.outputs)))
-        np.add.at(weight, (number, place), unit.weight.T)
-        parts = np.einsum("kr,nrcm->kmnc", WINDOW, weight.reshape(len(planes), 3, 3, -1))
-        return Windowed(unit.outputs, planes, parts.astype(np.float32), unit.bias)
+        parts = np.einsum("kr,nrcm->kmnc", WINDOW, found[1])
+        return Windowed(unit.outputs, found[0], parts.astype(np.float32), unit.bias)
+
+
+def windows_of(unit: Unit, grid: Grid) -> tuple[Places, npt.NDArray[np.float64]] | None:
+    """The planes (N,) that a unit reads, and its windows (N, 3, 3, M) of them; None where it reads anything else."""
+    if unit.before is not None and not unit.before.idle:
+        return None
+    window = np.add.outer(np.arange(-1, 2) * grid.pitch, np.arange(-1, 2)).ravel()
+    place = np.searchsorted(window, unit.shifts)
+    if np.any(place == len(window)) or np.any(window[np.minimum(place, 8)] != unit.shifts):
+        return None
+    planes, number = np.unique(unit.planes, return_inverse=True)
+    weight = np.zeros((len(planes), len(window), len(unit.outputs)))
+    np.add.at(weight, (number, place), unit.weight.T)
+    return planes, weight.reshape(len(planes), 3, 3, -1)
 
 
 @dataclass
@@ -71,12 +80,8 @@ class Winograd(Step):
         return np.concatenate([unit.outputs for unit in self.units]).tolist()  # type: ignore[no-any-return]
 
 
-def with_fewer_products(steps: Iterable[Step]) -> list[Step]:
-    """The same steps, with Winograd's products in place of every convolution that becomes quicker by them."""
-    return [_fewer(step) or step if isinstance(step, Convolution) else step for step in steps]
-
-
-def _fewer(step: Convolution) -> Winograd | None:
+def by_columns(step: Convolution) -> Winograd | None:
+    """The step that computes ``step`` with fewer products; None where it would take longer or is no window of pixels."""
     grid = step.grid
     if grid.halo < 1 or grid.width < NARROWEST or len(step.units) * grid.length < FEWEST:
         return None

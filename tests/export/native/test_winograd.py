@@ -10,7 +10,7 @@ from torch import Tensor
 from edgekit.export.native import winograd
 from edgekit.export.native.memory import written
 from edgekit.export.native.planes import Before, Convolution, Export, Grid, Maps, Places, Unit
-from edgekit.export.native.winograd import Winograd, with_fewer_products
+from edgekit.export.native.winograd import Winograd, by_columns
 from edgekit.kernels import Kernels
 from edgekit.program import Program
 from tests.export.lowering.random_weights import maps
@@ -39,7 +39,10 @@ def convolved(
 
 
 def whole(sheet: Sheet, made: Maps) -> Program:
-    steps = [*with_fewer_products(sheet.steps), Export(made, 0)]
+    steps = [
+        *((isinstance(step, Convolution) and by_columns(step)) or step for step in sheet.steps),
+        Export(made, 0),
+    ]
     assert any(isinstance(step, Winograd) for step in steps)
     return written(steps, sheet.grids, ["x0"], ["y"])
 
@@ -136,7 +139,7 @@ def test_what_it_cannot_stand_for_stays(what: str) -> None:
         before,
     )
     step = Convolution(grid, [unit])
-    assert with_fewer_products([step]) == [step]
+    assert by_columns(step) is None
 
 
 def test_it_is_taken_where_enough_products_are_saved() -> None:
@@ -148,7 +151,7 @@ def test_it_is_taken_where_enough_products_are_saved() -> None:
             np.arange(outputs), np.arange(channels).repeat(pixels), np.tile(window(grid)[:pixels], channels),
             np.ones((outputs, pixels * channels), np.float32), np.zeros(outputs, np.float32), None,
         )  # fmt: skip
-        return isinstance(with_fewer_products([Convolution(grid, [unit])])[0], Winograd)
+        return by_columns(Convolution(grid, [unit])) is not None
 
     assert taken(128, 32) and taken(16, 16)
     assert not taken(1, 16) and not taken(4, 4) and not taken(16, 1) and not taken(128, 32, 1)
