@@ -101,11 +101,14 @@ STEPS = {
     # to + k * (channels * room + LANES) + c * room + q.
     "squares": ("channels", "sources", "height", "width", "pitch", "to"),
     # Squares of results are A P At + bias, limited as in "conv": P_k is the sum over c of part k of plane c, which "squares" has written
-    # to `source`, with weight k of plane c. `weight` holds for each part, for MANY outputs at once, for each plane, these outputs, the
+    # to `source`, with weight k of plane c. `weight` holds for MANY outputs at once, for each part, for each plane, these outputs, the
     # last MANY filled up with zeros, as their biases are.
     "squared": (
         "channels", "source", "outputs", "planes", "height", "width", "pitch", "weight", "bias", "limits",
     ),
+    # "strided" whose weights are IEEE halves, two in the place of a constant: where they are used for few pixels, their way from memory
+    # is what takes the time.
+    "halved": ("rows", "columns", "pitch", "stride", "source_pitch", "units", "unit_table", "limits"),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 

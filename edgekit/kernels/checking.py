@@ -103,7 +103,7 @@ class _Checker(StereoBounds):
             "linear": self._linear, "copy": self._copy, "export": self._export, "strided": self._strided,
             "resize": self._resize, "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
             "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
-            "squares": self._squares, "squared": self._squared,
+            "squares": self._squares, "squared": self._squared, "halved": self._halved,
         }  # fmt: skip
 
     def residents(self) -> None:
@@ -176,9 +176,14 @@ class _Checker(StereoBounds):
             if unit.scale >= 0 and unit.taps > self._program.packed:
                 raise Wrong(f"packs {unit.taps} taps, the program says at most {self._program.packed}")
 
+    def _halved(self, **arguments: int) -> None:
+        self._strided(**arguments, together=2)
+
     def _strided(
-        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int,
+        together: int = 1,
     ) -> None:  # fmt: skip
+        """``together``: how many weights are in the place of a constant."""
         positive(rows=rows, columns=columns, pitch=pitch, source_pitch=source_pitch, units=units)
         if stride not in (1, 2):
             raise Wrong(f"has a stride of {stride}")
@@ -193,7 +198,7 @@ class _Checker(StereoBounds):
             span = (rows - 1) * stride * source_pitch + (columns - 1) * stride + 1
             self._arena(self._table(unit.tap_table, unit.taps), span)
             outputs = -(-unit.outputs // MANY) * MANY
-            self._constants(unit.weight, outputs * unit.taps)
+            self._constants(unit.weight, outputs * unit.taps // together)
             self._constants(unit.bias, outputs)
 
     def _pool(

@@ -23,24 +23,27 @@
                 STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
     }
 
-/* How many weights ahead one is brought into the cache: a page, at whose end the processor's own prefetching stops. */
-#define AHEAD 1024
-/* S strips of MANY outputs times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
- * pixel. */
-#define ACROSS(D, S, N, H)                                                                                              \
-    static void across_##D##_##S##_##N##_##H(long taps, const float *restrict weight, const float *restrict base,         \
-                                             long jump, const int *restrict offset, const float *restrict bias,       \
-                                             const float *limits, float *restrict found) {                            \
+/* How many bytes of weights ahead one is brought into the cache: a page, at whose end the processor's own prefetching stops. */
+#define AHEAD 4096
+/* S strips of MANY outputs, the weights of the second `strip` behind the first's, times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
+ * pixel. Weights are floats where K is whole, and of two bytes where it is half. */
+#define ACROSS(K, D, S, N, H)                                                                                          \
+    static void across_##K##_##D##_##S##_##N##_##H(long taps, const void *restrict weight, long strip,                    \
+                                                   const float *restrict base, long jump,                             \
+                                                   const int *restrict offset, const float *restrict bias, \
+                                                   const float *limits, float *restrict found) {                      \
         enum { V = S * MANY / LANES, EACH = MANY / LANES };                                                           \
         vec sum[N * H][V];                                                                                            \
         _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++)                                                      \
             _Pragma("GCC unroll 4") for (int v = 0; v < V; v++) sum[p][v] = LOAD(bias + v * LANES);                   \
-        for (long tap = 0; tap < taps; tap++, weight += MANY) {                                                       \
+        const K *here = weight;                                                                                       \
+        for (long tap = 0; tap < taps; tap++, here += MANY) {                                                         \
             const float *from = base + offset[tap];                                                                   \
             vec w[V];                                                                                                 \
-            _Pragma("GCC unroll 2") for (int s = 0; s < S; s++) __builtin_prefetch(weight + s * taps * MANY + AHEAD);     \
+            _Pragma("GCC unroll 2") for (int s = 0; s < S; s++)                                                       \
+                __builtin_prefetch((const char *)(here + s * strip) + AHEAD);                                         \
             _Pragma("GCC unroll 4") for (int v = 0; v < V; v++)                                                       \
-                w[v] = LOAD(weight + v / EACH * taps * MANY + v % EACH * LANES);                                      \
+                w[v] = LOAD_##K(here + v / EACH * strip + v % EACH * LANES);                                          \
             _Pragma("GCC unroll 14") for (int p = 0; p < N * H; p++) {                                                \
                 vec x = ALL(from[p / H * jump + p % H * D]);                                                          \
                 _Pragma("GCC unroll 4") for (int v = 0; v < V; v++) sum[p][v] += w[v] * x;                            \
@@ -52,7 +55,7 @@
                 STORE(found + (p * V + v) * LANES, MIN(MAX(sum[p][v], low), high));                                   \
     }
 
-typedef void (*across)(long, const float *, const float *, long, const int *, const float *, const float *, float *);
+typedef void (*across)(long, const void *, long, const float *, long, const int *, const float *, const float *, float *);
 
 typedef void (*kernel)(long, const float *, const float *, const int *, const float *, float *const *, long, const float *,
                        const float *);
@@ -82,42 +85,36 @@ static const kernel KERNELS[WIDE][FEW] = {
 #endif
 };
 
-#define ACROSS_OF(D, S, N) ACROSS(D, S, N, 1) ACROSSES_TO(D, S, N)
-#define NAMES_ACROSS(D, S, N) {across_##D##_##S##_##N##_1, NAMES_TO(across_##D##_##S##_##N)}
+#define ACROSS_OF(K, D, S, N) ACROSS(K, D, S, N, 1) ACROSSES_TO(K, D, S, N)
+#define NAMES_ACROSS(K, D, S, N) {across_##K##_##D##_##S##_##N##_1, NAMES_TO(across_##K##_##D##_##S##_##N)}
 #if STRETCH == 7
-#define ACROSSES_TO(D, S, N)                                                                                          \
-    ACROSS(D, S, N, 2) ACROSS(D, S, N, 3) ACROSS(D, S, N, 4) ACROSS(D, S, N, 5) ACROSS(D, S, N, 6) ACROSS(D, S, N, 7)
+#define ACROSSES_TO(K, D, S, N)                                                                                       \
+    ACROSS(K, D, S, N, 2) ACROSS(K, D, S, N, 3) ACROSS(K, D, S, N, 4) ACROSS(K, D, S, N, 5) ACROSS(K, D, S, N, 6)     \
+    ACROSS(K, D, S, N, 7)
 #define NAMES_TO(across) across##_2, across##_3, across##_4, across##_5, across##_6, across##_7
 #elif STRETCH == 3
-#define ACROSSES_TO(D, S, N) ACROSS(D, S, N, 2) ACROSS(D, S, N, 3)
+#define ACROSSES_TO(K, D, S, N) ACROSS(K, D, S, N, 2) ACROSS(K, D, S, N, 3)
 #define NAMES_TO(across) across##_2, across##_3
 #else
-#define ACROSSES_TO(D, S, N)
+#define ACROSSES_TO(K, D, S, N)
 #define NAMES_TO(across)
 #endif
-ACROSS_OF(1, 1, 1)
-ACROSS_OF(1, 1, 2)
-ACROSS_OF(2, 1, 1)
-ACROSS_OF(2, 1, 2)
+#define STRIPS_OF(K, D, S) ACROSS_OF(K, D, S, 1) ACROSS_OF(K, D, S, 2)
+#define NAMES_OF_STRIPS(K, D, S) {NAMES_ACROSS(K, D, S, 1), NAMES_ACROSS(K, D, S, 2)}
 #if STRIPS > 1
-ACROSS_OF(1, 2, 1)
-ACROSS_OF(1, 2, 2)
-ACROSS_OF(2, 2, 1)
-ACROSS_OF(2, 2, 2)
+#define DISTANCES_OF(K, D) STRIPS_OF(K, D, 1) STRIPS_OF(K, D, 2)
+#define NAMES_OF_DISTANCES(K, D) {NAMES_OF_STRIPS(K, D, 1), NAMES_OF_STRIPS(K, D, 2)}
+#else
+#define DISTANCES_OF(K, D) STRIPS_OF(K, D, 1)
+#define NAMES_OF_DISTANCES(K, D) {NAMES_OF_STRIPS(K, D, 1)}
 #endif
-static const across ACROSSES[2][STRIPS][2][STRETCH] = {
-    {
-        {NAMES_ACROSS(1, 1, 1), NAMES_ACROSS(1, 1, 2)},
-#if STRIPS > 1
-        {NAMES_ACROSS(1, 2, 1), NAMES_ACROSS(1, 2, 2)},
-#endif
-    },
-    {
-        {NAMES_ACROSS(2, 1, 1), NAMES_ACROSS(2, 1, 2)},
-#if STRIPS > 1
-        {NAMES_ACROSS(2, 2, 1), NAMES_ACROSS(2, 2, 2)},
-#endif
-    },
+DISTANCES_OF(whole, 1)
+DISTANCES_OF(whole, 2)
+DISTANCES_OF(half, 1)
+DISTANCES_OF(half, 2)
+static const across ACROSSES[2][2][STRIPS][2][STRETCH] = {
+    {NAMES_OF_DISTANCES(whole, 1), NAMES_OF_DISTANCES(whole, 2)},
+    {NAMES_OF_DISTANCES(half, 1), NAMES_OF_DISTANCES(half, 2)},
 };
 
 /* Tiles as they are found: stretches of pixels, of which those of a length are paired. Only counted where `to` is 0. */
@@ -184,7 +181,9 @@ static void across_item(const machine *m, const program *p, const work_step *s, 
     if (strips <= 0) return;
     if (strips > STRIPS) strips = STRIPS;
     if (outputs > strips * MANY) outputs = strips * MANY;
-    const float *weight = p->constants + u->weight + (long)strip * MANY * u->taps, *bias = p->constants + u->bias + strip * MANY;
+    int halved = s->what->code == HALVED;
+    long first = (long)strip * MANY * u->taps; /* of its weights */
+    const float *weight = p->constants + u->weight + (halved ? first / 2 : first), *bias = p->constants + u->bias + strip * MANY;
     const int *offset = p->table + u->tap_table, *out = p->table + u->output_table + strip * MANY;
     float found[2 * STRETCH * STRIPS * MANY];
     int end = (int)((long)s->tiles * (part + 1) / s->parts);
@@ -198,7 +197,7 @@ static void across_item(const machine *m, const program *p, const work_step *s, 
             if (t.number > 1) pack(p, u, base + jump, offset, t.wide, packed + LANES);
             from = packed, jump = LANES;
         }
-        ACROSSES[s->stride - 1][strips - 1][t.number - 1][t.wide - 1](u->taps, weight, from, jump, u->scale >= 0 ? p->packed : offset, bias,
+        ACROSSES[halved][s->stride - 1][strips - 1][t.number - 1][t.wide - 1](u->taps, weight, (long)u->taps * MANY, from, jump, u->scale >= 0 ? p->packed : offset, bias,
                                                        p->constants + s->limits, found);
         for (int n = 0; n < t.number; n++)
             for (int o = 0; o < outputs; o++) {

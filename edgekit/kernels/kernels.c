@@ -52,7 +52,7 @@ static int together_of(const program *p, const work_step *s, const conv_step *a,
 static int plan_tiles(const program *p, work_step *s) {
     const void *a = s->what->argument;
     for (int filled = 0; filled < 2; filled++) {
-        if (s->what->code == STRIDED)
+        if (s->what->code != CONV)
             s->tiles = tiles_of_rows(a, s->stretch);
         else
             s->tiles = tiles_of_mask(p->constants + ((const conv_step *)a)->mask, ((const conv_step *)a)->length, s->stretch);
@@ -107,7 +107,8 @@ static int plan(const program *p, work_step *s, int threads) {
         plan_along(p, s, c, threads);
         break;
     }
-    case STRIDED: {
+    case STRIDED:
+    case HALVED: {
         const strided_step *c = (const strided_step *)a;
         return plan_across(p, s, c->units, c->unit_table, c->limits, c->stride, threads);
     }
@@ -145,7 +146,7 @@ static int plan(const program *p, work_step *s, int threads) {
 static size_t scratch_of(const program *p, const step *what) {
     const void *a = what->argument;
     switch (what->code) {
-    case POOL: return ((const pool_step *)a)->width + 2 * (size_t)((const pool_step *)a)->padding;
+    case POOL: return 2 * (size_t)((const pool_step *)a)->width + 2 * (size_t)((const pool_step *)a)->padding + 8;
     case RESIZE: return resize_scratch(a);
     case VOLUME: return volume_scratch(a);
     case PROPAGATE: return propagate_scratch(a);
@@ -170,7 +171,8 @@ static void run_item(const machine *m, const program *p, const work_step *s, int
         else
             conv_item(m, p, s, a, item, who);
         break;
-    case STRIDED: across_item(m, p, s, item, who); break;
+    case STRIDED:
+    case HALVED: across_item(m, p, s, item, who); break;
     case POOL: UP_TO(pool_bands(a) * ((const pool_step *)a)->channels) pool_item(m, p, a, at, who); break;
     case MEAN: UP_TO(((const mean_step *)a)->channels) mean_item(p, a, at); break;
     case LINEAR: UP_TO(((const linear_step *)a)->outputs) linear_item(p, a, at); break;

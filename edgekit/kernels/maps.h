@@ -79,6 +79,16 @@ static void pool_item(const machine *m, const program *p, const pool_step *a, in
             for (int q = 0; q < a->columns; q++) to[q] = (line[2 * q] + line[2 * q + 1]) * 0.25f;
             continue;
         }
+        if (a->kernel == 3 && a->stride == 2 && a->kind && a->padding == 1 && 2 * a->columns <= a->width + 1) {
+            float *even = line + a->width + 1, *odd = even + a->columns + 1; /* `odd` from the column before the first on */
+            halve(line - 1, a->columns, odd, even);
+            odd[a->columns] = line[2 * a->columns - 1];
+            for (int q = 0; q < a->columns; q++) {
+                float found = odd[q] > odd[q + 1] ? odd[q] : odd[q + 1];
+                to[q] = found > even[q] ? found : even[q];
+            }
+            continue;
+        }
         for (int q = 0; q < a->columns; q++) {
             int left = q * a->stride - a->padding, right = left + a->kernel;
             float found = none;
@@ -110,7 +120,7 @@ static void linear_item(const program *p, const linear_step *a, int o) {
     vec sum[4] = {ALL(0), ALL(0), ALL(0), ALL(0)};
     int k = 0;
     for (; k + 4 * LANES <= a->taps; k += 4 * LANES)
-        for (int v = 0; v < 4; v++) __builtin_prefetch(w + k + v * LANES + AHEAD), sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
+        for (int v = 0; v < 4; v++) __builtin_prefetch((const char *)(w + k + v * LANES) + AHEAD), sum[v] += LOAD(w + k + v * LANES) * LOAD(x + k + v * LANES);
     float lanes[LANES], total = p->constants[a->bias + o];
     STORE(lanes, (sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (int l = 0; l < LANES; l++) total += lanes[l];

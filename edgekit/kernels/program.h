@@ -6,7 +6,7 @@
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
 enum {
     IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, STRIDED, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD,
-    SQUARES, SQUARED
+    SQUARES, SQUARED, HALVED
 };
 
 typedef struct {

@@ -148,11 +148,12 @@ static void squared_item(const machine *m, const program *p, const work_step *s,
     long apart = (long)(last - first) * some * MANY;
     float *products = m->scratch[who], *pixels = products + SQUARE_PARTS * apart;
     static const float none[STRIPS * MANY], free_[2] = {-__builtin_inff(), __builtin_inff()};
-    const float *weight = p->constants + a->weight + (long)strip * a->channels * MANY;
-    for (int k = 0; k < SQUARE_PARTS; k++, weight += (long)strips * a->channels * MANY)
+    long of_part = (long)a->channels * MANY, of_strip = SQUARE_PARTS * of_part;
+    const float *weight = p->constants + a->weight + strip * of_strip;
+    for (int k = 0; k < SQUARE_PARTS; k++, weight += of_part)
         for (int b = block; b < end; b++) {
             int from = (int)((long)pairs * b / s->tiles), wide = (int)((long)pairs * (b + 1) / s->tiles) - from;
-            ACROSSES[0][some - 1][1][wide - 1](a->channels, weight, p->arena + a->source + k * q.apart + 2 * from, wide, s->numbers, none,
+            ACROSSES[0][0][some - 1][1][wide - 1](a->channels, weight, of_strip, p->arena + a->source + k * q.apart + 2 * from, wide, s->numbers, none,
                                                free_, products + k * apart + (2 * from - first) * some * MANY);
         }
     for (int square = first; square < last && square < q.count; square++)

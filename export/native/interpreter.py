@@ -42,6 +42,18 @@ def run(
     return {name: found.reshape(shapes[name]) for name, found in machine.outputs.items()}
 
 
+def _outputs_of(
+    weights: npt.NDArray[np.floating], outputs: int, taps: int, together: int
+) -> npt.NDArray[np.floating]:
+    """(outputs, taps) of weights as units have them."""
+    found, at = [], 0
+    for first in range(0, outputs, together):
+        rows = min(together, outputs - first) if together == FEW else together
+        found.append(weights[at : at + rows * taps].reshape(taps, rows).T)
+        at += rows * taps
+    return np.concatenate(found)[:outputs]
+
+
 class _Machine:
     def __init__(self, program: Program, inputs: Mapping[str, Floats]) -> None:
         self._program = program
@@ -122,15 +134,19 @@ class _Machine:
         rows = self._table[table : table + count * len(UNIT)].reshape(count, len(UNIT)).tolist()
         return [dict(zip(UNIT, row, strict=True)) for row in rows]
 
+    def _halved(self, **arguments: int) -> None:
+        self._strided(**arguments, halved=True)
+
     def _strided(
-        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int
+        self, rows: int, columns: int, pitch: int, stride: int, source_pitch: int, units: int, unit_table: int, limits: int,
+        halved: bool = False,
     ) -> None:  # fmt: skip
         low, high = self._constants[limits : limits + 2]
         pixels = (np.arange(rows)[:, None] * source_pitch + np.arange(columns)).ravel() * stride
         for unit in self._units(unit_table, units):
             outputs, taps = unit["outputs"], unit["taps"]
             x = self._arena[self._table[unit["tap_table"] : unit["tap_table"] + taps][:, None] + pixels]
-            sums = self._weights(unit["weight"], outputs, taps, MANY) @ x
+            sums = (self._halves if halved else self._weights)(unit["weight"], outputs, taps, MANY) @ x
             sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
             for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
                 self._plane(place, rows, columns, pitch)[:] = np.clip(values, low, high).reshape(
@@ -138,12 +154,10 @@ class _Machine:
                 )
 
     def _weights(self, at: int, outputs: int, taps: int, together: int) -> Floats:
-        found = []
-        for first in range(0, outputs, together):
-            rows = min(together, outputs - first) if together == FEW else together
-            found.append(self._constants[at : at + rows * taps].reshape(taps, rows).T)
-            at += rows * taps
-        return np.concatenate(found)[:outputs]
+        return _outputs_of(self._constants[at:], outputs, taps, together)
+
+    def _halves(self, at: int, outputs: int, taps: int, together: int) -> Floats:
+        return _outputs_of(self._constants[at:].view(np.float16), outputs, taps, together).astype(np.float32)
 
     def _pool(
         self, kind: int, counts: int, kernel: int, stride: int, padding: int, height: int, width: int, source_pitch: int,
@@ -354,8 +368,8 @@ class _Machine:
         parts, (down, along) = self._parts(source, channels, height, width)
         strips = -(-outputs // MANY)
         weights = self._constants[weight : weight + SQUARE_PARTS * strips * channels * MANY]
-        weights = weights.reshape(SQUARE_PARTS, strips, channels, MANY)
-        products = np.einsum("ksco,kcq->ksoq", weights, parts[:, :, : down * along])
+        weights = weights.reshape(strips, SQUARE_PARTS, channels, MANY)
+        products = np.einsum("skco,kcq->ksoq", weights, parts[:, :, : down * along])
         side = SQUARE + 2
         products = products.reshape(side, side, strips * MANY, down, along)[:, :, :outputs]
         found = np.einsum("yk,xq,kqoda->odyax", AFTER_PRODUCTS, AFTER_PRODUCTS, products)

@@ -23,6 +23,8 @@ from edgekit.export.native.planes import (
     Places,
     Pool,
     Step,
+    Strided,
+    as_halves,
     filled,
 )
 from edgekit.export.native.squares import Squared, Squares
@@ -184,6 +186,7 @@ class _Writer:
 
     def _convolution(self, step: Convolution) -> None:
         first = step.units[0]
+        halved = step.halved
         across = step.strided or step.grid.across(len(first.outputs), first.before is not None)
         together = MANY if across else FEW
         units = []
@@ -191,22 +194,22 @@ class _Writer:
             outputs, taps = unit.weight.shape
             weight, bias = unit.weight, unit.bias
             if together == MANY:
-                weight = np.pad(weight, ((0, -outputs % MANY), (0, 0)))
                 bias = np.pad(bias, (0, -outputs % MANY))
-            strips = [weight[row : row + together].T.ravel() for row in range(0, outputs, together)]
+            weight = _strips(weight, together)
             before = self._before(unit.before)
             if before[0] >= 0:
                 self.packed = max(self.packed, taps)
             units.append([
                 outputs, taps, self._planes(unit.outputs), self._tabled(self._places[unit.planes] + unit.shifts),
-                self._kept(np.concatenate(strips)), self._kept(bias), *before,
+                self._kept(_halves(weight) if halved else weight), self._kept(bias), *before,
             ])  # fmt: skip
         grid = step.grid
         limits = self._kept([step.low, step.high])
-        if step.strided:
+        if step.strided or halved:
+            source = step.strided or Strided(1, grid)
             self._step(
-                "strided", grid.height, grid.width, grid.pitch, step.strided.stride, step.strided.grid.pitch, len(units),
-                self._tabled(units), limits,
+                "halved" if halved else "strided", grid.height, grid.width, grid.pitch, source.stride, source.grid.pitch,
+                len(units), self._tabled(units), limits,
             )  # fmt: skip
             return
         self._step(
@@ -230,9 +233,20 @@ class _Writer:
 
     def _linear(self, step: Linear) -> None:
         outputs, taps = step.weight.shape
+        limits = self._kept([step.low, step.high])
+        if outputs >= MANY and as_halves([step.weight], 1):
+            rows, columns = (
+                self._places[plane] + np.arange(n) for plane, n in ((step.row, outputs), (step.source, taps))
+            )
+            unit = [
+                outputs, taps, self._tabled(rows), self._tabled(columns), self._kept(_halves(_strips(step.weight, MANY))),
+                self._kept(np.pad(step.bias, (0, -outputs % MANY))), -1, -1, -1,
+            ]  # fmt: skip
+            self._step("halved", 1, 1, 1, 1, 1, 1, self._tabled(unit), limits)
+            return
         self._step(
             "linear", outputs, taps, self._places[step.source], self._places[step.row], self._kept(step.weight),
-            self._kept(step.bias), self._kept([step.low, step.high]),
+            self._kept(step.bias), limits,
         )  # fmt: skip
 
     def _join(self, step: Join) -> None:
@@ -342,6 +356,18 @@ class _Writer:
         )
         self._step(
             "squared", channels, self._places[step.row], outputs, self._planes(step.planes), grid.height, grid.width, grid.pitch,
-            self._kept(weight.swapaxes(2, 3)), self._kept(np.pad(step.bias, (0, -outputs % MANY))),
+            self._kept(weight.transpose(1, 0, 3, 2)), self._kept(np.pad(step.bias, (0, -outputs % MANY))),
             self._kept([step.low, step.high]),
         )  # fmt: skip
+
+
+def _halves(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """As IEEE halves, two in the place of a float."""
+    return weights.astype("<f2").view("<f4")
+
+
+def _strips(weight: npt.NDArray[np.float32], together: int) -> npt.NDArray[np.float32]:
+    """Weights (M, K) as units have them."""
+    if together == MANY:
+        weight = np.pad(weight, ((0, -len(weight) % MANY), (0, 0)))
+    return np.concatenate([weight[row : row + together].T.ravel() for row in range(0, len(weight), together)])
