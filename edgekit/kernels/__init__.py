@@ -9,7 +9,6 @@ import numpy as np
 
 from edgekit.errors import BackendError
 from edgekit.kernels.arenas import Arena, Arenas, Home
-from edgekit.kernels.bounds import Shape
 from edgekit.kernels.buffers import ALIGNED, Buffers
 from edgekit.kernels.checking import check_program, shapes_of_inputs
 from edgekit.kernels.compiling import find_compiler, library, version
@@ -19,24 +18,36 @@ from edgekit.program import Program
 SPINS = 3000
 
 
+class Moved(NamedTuple):
+    """An input or an output that does not stay in the arena: its number, its name, and its sides; None for an input that no step reads."""
+
+    number: int
+    name: str
+    shape: Optional[Tuple[int, ...]]
+
+
 class Handle(NamedTuple):
-    """A program that is ready to run.
+    """A program that is ready to run. Whatever a run can find ready is: in the midst of a frame, Python is slow.
 
     Attributes:
-        inputs: by their numbers: what it reads, channels, height and width; None of one that no step reads.
-        outputs: by their numbers: what it writes.
-        homes: of those inputs and outputs that stay in the arena, by name; `Kernels.run` takes and gives none of them.
-        needed: those of the inputs.
+        reads, writes: the addresses of inputs and outputs, by their numbers, set for a run.
+        inputs, outputs: those that are moved; `Kernels.run` takes and gives None for all others.
+        homes: of the others, by name.
+        needed: the inputs among them.
+        left: the outputs among them, with their homes.
         overwritten: as `edgekit.program.Program` has it.
         layout: of the arena that it runs on; no other program's where none of its tensors stays there.
         floats: of that arena.
     """
 
     pointer: ctypes.c_void_p
-    inputs: Tuple[Tuple[str, Optional[Shape]], ...]
-    outputs: Tuple[Tuple[str, Tuple[int, ...]], ...]
+    reads: "ctypes.Array[ctypes.c_void_p]"
+    writes: "ctypes.Array[ctypes.c_void_p]"
+    inputs: Tuple[Moved, ...]
+    outputs: Tuple[Moved, ...]
     homes: Dict[str, Home]
     needed: Tuple[str, ...]
+    left: Dict[str, Home]
     overwritten: Tuple[str, ...]
     layout: str
     floats: int
@@ -112,12 +123,16 @@ class Kernels:
             one.name: Home(one, kept.table[one.planes : one.planes + one.channels], layout, program.arena)
             for one in program.residents
         }
+        reads, writes = ((ctypes.c_void_p * len(names))() for names in (program.inputs, program.outputs))
         return Handle(
             ctypes.c_void_p(pointer),
-            tuple(zip(program.inputs, shapes_of_inputs(program))),
-            tuple((name, tuple(shape)) for name, shape in zip(program.outputs, shapes)),
+            reads,
+            writes,
+            _moved(program.inputs, shapes_of_inputs(program), homes),
+            _moved(program.outputs, [tuple(shape) for shape in shapes], homes),
             homes,
             tuple(name for name in program.inputs if name in homes),
+            {name: homes[name] for name in program.outputs if name in homes},
             program.overwritten,
             layout,
             program.arena,
@@ -145,29 +160,22 @@ class Kernels:
         Raises:
             BackendError: an input is not what the program reads, there is no memory, or the kernels were closed.
         """
-        given = [
-            None if array is None else _readable(array, *wanted)
-            for array, wanted in zip(inputs, handle.inputs)
-        ]
-        written = [
-            None if name in handle.homes else self._buffers.empty(shape) for name, shape in handle.outputs
-        ]
-        reads, writes = (
-            (ctypes.c_void_p * len(each))(*[None if array is None else _address(array) for array in each])
-            for each in (given, written)
-        )
+        given = [(one.number, _readable(inputs[one.number], one)) for one in handle.inputs]
+        written: List[Optional[np.ndarray]] = [None] * len(handle.writes)
+        for number, _, shape in handle.outputs:
+            written[number] = self._buffers.empty(shape or ())
         lent = self.arenas.lend(handle.layout, handle.floats) if arena is None else arena
         with self._turn:
             if handle.pointer.value not in self._kept:
                 raise BackendError("native: its kernels were closed")
+            for number, array in given:
+                handle.reads[number] = _address(array)
+            for one in handle.outputs:
+                handle.writes[one.number] = _address(written[one.number])
             failed = self._library.edgekit_run(
-                self._machine,
-                handle.pointer,
-                lent.address,
-                reads,
-                writes,
+                self._machine, handle.pointer, lent.address, handle.reads, handle.writes,
                 None if cancel is None else ctypes.addressof(cancel),
-            )
+            )  # fmt: skip
         if arena is None:
             self.arenas.take_back(lent)
         return None if failed else written
@@ -189,16 +197,29 @@ class Kernels:
             self.close()
 
 
-def _readable(array: np.ndarray, name: str, shape: Optional[Shape]) -> np.ndarray:
+def _moved(
+    names: Sequence[str], shapes: Sequence[Optional[Tuple[int, ...]]], homes: Dict[str, Home]
+) -> Tuple[Moved, ...]:
+    return tuple(
+        Moved(number, name, shape)
+        for number, (name, shape) in enumerate(zip(names, shapes))
+        if name not in homes
+    )
+
+
+def _readable(array: Optional[np.ndarray], wanted: Moved) -> np.ndarray:
     """The array in the order in which a program reads it, through its address."""
+    _, name, shape = wanted
+    if array is None:
+        raise BackendError(f"{name} is missing")
     if shape is not None:
         # Sides of one do not count: a row may be read as channels or as a picture's row. A pair of views is twice the channels.
         own = array.shape if array.ndim < 4 else (1, array.shape[0] * array.shape[1], *array.shape[2:])
         sides, those = ([side for side in each if side != 1] for each in (own[1:], shape))
         if array.dtype != np.float32 or own[:1] != (1,) or sides != those:
-            wanted = " x ".join(map(str, (1, *shape)))
+            needed = " x ".join(map(str, (1, *shape)))
             found = " x ".join(map(str, array.shape)) or "a single"
-            raise BackendError(f"{name} is read as {wanted} float32, and is {found} {array.dtype}")
+            raise BackendError(f"{name} is read as {needed} float32, and is {found} {array.dtype}")
     return np.ascontiguousarray(array)
 
 
@@ -211,5 +232,6 @@ def _aligned(constants: np.ndarray) -> np.ndarray:
     return found
 
 
-def _address(array: np.ndarray) -> int:
+def _address(array: Optional[np.ndarray]) -> int:
+    assert array is not None
     return int(array.__array_interface__["data"][0])

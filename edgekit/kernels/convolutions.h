@@ -23,6 +23,34 @@
                 STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
     }
 
+#if TWICE
+/* The same for twice FEW outputs, the weights of the second FEW behind those of the first: what is read serves twice as many. */
+#define KERNEL_TWICE(V)                                                                                               \
+    static void kernel_twice_##V(long taps, const float *restrict weight, const float *restrict base,                 \
+                                 const int *restrict offset, const float *restrict bias, float *const *out, long at,  \
+                                 const float *mask, const float *limits) {                                            \
+        vec sum[2 * FEW][V];                                                                                          \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 2 * FEW; r++)                                                     \
+            _Pragma("GCC unroll 3") for (int v = 0; v < V; v++) sum[r][v] = ALL(bias[r]);                             \
+        for (long tap = 0; tap < taps; tap++, weight += FEW) {                                                        \
+            const float *from = base + offset[tap];                                                                   \
+            vec x[V];                                                                                                 \
+            _Pragma("GCC unroll 3") for (int v = 0; v < V; v++) {                                                     \
+                x[v] = LOAD(from + v * LANES);                                                                        \
+                KEEP(x[v]);                                                                                           \
+            }                                                                                                         \
+            _Pragma("GCC unroll 8") for (int r = 0; r < 2 * FEW; r++) {                                               \
+                vec w = ALL(weight[r / FEW * FEW * taps + r % FEW]);                                                  \
+                _Pragma("GCC unroll 3") for (int v = 0; v < V; v++) sum[r][v] += w * x[v];                            \
+            }                                                                                                         \
+        }                                                                                                             \
+        vec low = ALL(limits[0]), high = ALL(limits[1]);                                                              \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 2 * FEW; r++)                                                     \
+            _Pragma("GCC unroll 3") for (int v = 0; v < V; v++)                                                       \
+                STORE(out[r] + at + v * LANES, MIN(MAX(sum[r][v], low), high) * LOAD(mask + at + v * LANES));         \
+    }
+#endif
+
 /* How many bytes of weights ahead one is brought into the cache: a page, at whose end the processor's own prefetching stops. */
 #define AHEAD 4096
 /* S strips of MANY outputs, the weights of the second `strip` behind the first's, times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
@@ -84,6 +112,13 @@ static const kernel KERNELS[WIDE][FEW] = {
     NAMES_OF(6),
 #endif
 };
+
+#if TWICE
+KERNEL_TWICE(1)
+KERNEL_TWICE(2)
+KERNEL_TWICE(3)
+static const kernel TWICES[TWICE] = {kernel_twice_1, kernel_twice_2, kernel_twice_3};
+#endif
 
 #define ACROSS_OF(K, D, S, N) ACROSS(K, D, S, N, 1) ACROSSES_TO(K, D, S, N)
 #define NAMES_ACROSS(K, D, S, N) {across_##K##_##D##_##S##_##N##_1, NAMES_TO(across_##K##_##D##_##S##_##N)}
@@ -199,11 +234,8 @@ static void across_item(const machine *m, const program *p, const work_step *s, 
         }
         ACROSSES[halved][s->stride - 1][strips - 1][t.number - 1][t.wide - 1](u->taps, weight, (long)u->taps * MANY, from, jump, u->scale >= 0 ? p->packed : offset, bias,
                                                        p->constants + s->limits, found);
-        for (int n = 0; n < t.number; n++)
-            for (int o = 0; o < outputs; o++) {
-                float *to = p->arena + out[o] + t.at + n * t.jump;
-                for (int x = 0; x < t.wide; x++) to[x] = found[(n * t.wide + x) * strips * MANY + o];
-            }
+        for (int o = 0; o < outputs; o += MANY)
+            into_planes(found + o, strips * MANY, smaller(MANY, outputs - o), p->arena, out + o, t.at, t.number, t.wide, t.wide, t.jump);
     }
 }
 
@@ -224,13 +256,18 @@ static void conv_item(const machine *m, const program *p, const work_step *s, co
         base = m->scratch[who];
         offset = p->packed;
     }
-    for (; strip < end; strip++) {
+    while (strip < end) {
         const float *weight = p->constants + u->weight + (long)strip * FEW * u->taps, *bias = p->constants + u->bias + strip * FEW;
         const int *to = p->table + u->output_table + strip * FEW;
-        int rows = u->outputs - strip * FEW;
-        if (rows > FEW) rows = FEW;
-        float *out[FEW];
+        int rows = u->outputs - strip * FEW, twice = TWICE && s->some == 2 && strip + 1 < end && rows >= 2 * FEW;
+        if (rows > (twice ? 2 * FEW : FEW)) rows = twice ? 2 * FEW : FEW;
+        float *out[2 * FEW];
         for (int r = 0; r < rows; r++) out[r] = p->arena + to[r];
-        KERNELS[wide - 1][rows - 1](u->taps, weight, base, offset, bias, out, at, mask, limits);
+        kernel each = KERNELS[wide - 1][(rows - 1) % FEW];
+#if TWICE
+        if (twice) each = TWICES[wide - 1];
+#endif
+        each(u->taps, weight, base, offset, bias, out, at, mask, limits);
+        strip += 1 + twice;
     }
 }

@@ -27,6 +27,10 @@
 #include "winograd.h"
 #include "squares.h"
 
+/* Taps of a tile that the nearest cache does not hold: then each is read from the next one for all outputs. */
+#ifndef DEEP
+#define DEEP 150
+#endif
 #define LARGE (1 << 21)       /* bytes of a huge page */
 #define SOME_PRODUCTS 800000 /* some us */
 
@@ -36,6 +40,14 @@ static int most_strips(const program *p, int units, int unit_table, int each) {
     int most = 1;
     for (int i = 0; i < units; i++)
         if (divided(u[i].outputs, each) > most) most = divided(u[i].outputs, each);
+    return most;
+}
+
+static int most_taps(const program *p, int units, int unit_table) {
+    const unit *u = (const unit *)(p->table + unit_table);
+    int most = 0;
+    for (int i = 0; i < units; i++)
+        if (u[i].taps > most) most = u[i].taps;
     return most;
 }
 
@@ -73,7 +85,8 @@ static int plan_across(const program *p, work_step *s, int units, int unit_table
 
 static void plan_along(const program *p, work_step *s, const conv_step *c, int threads) {
     int strips = most_strips(p, c->units, c->unit_table, FEW);
-    s->tiles = divided(c->length, TILE);
+    s->some = TWICE && strips > 1 && most_taps(p, c->units, c->unit_table) > DEEP ? 2 : 1;
+    s->tiles = divided(c->length, TILE / s->some);
     s->parts = divided(8 * threads, s->tiles * c->units);
     if (s->parts > strips) s->parts = strips;
     s->items = s->tiles * c->units * s->parts;
@@ -393,7 +406,7 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     int lined = 0; /* planes of a Winograd unit, at most */
     for (int at = 0; at < count; at += words[at + 1]) {
         p->steps++;
-        int taps = words[at] == WINOGRAD ? most_taps(p, (const winograd_step *)(words + at + 2)) : 0;
+        int taps = words[at] == WINOGRAD ? most_planes(p, (const winograd_step *)(words + at + 2)) : 0;
         if (taps > lined) lined = taps;
     }
     p->step = calloc(p->steps + 1, sizeof *p->step);

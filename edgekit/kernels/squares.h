@@ -162,10 +162,6 @@ static void squared_item(const machine *m, const program *p, const work_step *s,
             int rows = smaller(SIDE, a->height - y), columns = smaller(SIDE, a->width - x), outputs = smaller(MANY, a->outputs - o);
             square_of(products + ((long)(square - first) * some + o / MANY - strip) * MANY, apart, p->constants + a->bias + o,
                       p->constants + a->limits, pixels);
-            for (int i = 0; i < outputs; i++) {
-                float *to = p->arena + p->table[a->planes + o + i] + (long)y * a->pitch + x;
-                for (int r = 0; r < rows; r++)
-                    for (int c = 0; c < columns; c++) to[(long)r * a->pitch + c] = pixels[(r * SIDE + c) * MANY + i];
-            }
+            into_planes(pixels, MANY, outputs, p->arena, p->table + a->planes + o, (long)y * a->pitch + x, rows, SIDE, columns, a->pitch);
         }
 }

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #define LANES 16
 #define WIDE 6
+#define TWICE 3 /* vectors of pixels for twice as many outputs; 0 where registers are too few */
 #define STRIPS 2
 #define STRETCH 7
 typedef __m512 vec;
@@ -20,6 +21,7 @@ typedef __m512 vec;
 #include <immintrin.h>
 #define LANES 8
 #define WIDE 3
+#define TWICE 0
 #define STRIPS 1
 #define STRETCH 3
 typedef __m256 vec;
@@ -32,6 +34,7 @@ typedef __m256 vec;
 #include <arm_neon.h>
 #define LANES 4
 #define WIDE 6
+#define TWICE 0
 #define STRIPS 1
 #define STRETCH 3
 typedef float32x4_t vec;
@@ -43,6 +46,7 @@ typedef float32x4_t vec;
 #else
 #define LANES 4
 #define WIDE 3
+#define TWICE 0
 #define STRIPS 1
 #define STRETCH 1
 typedef float vec __attribute__((vector_size(16)));
@@ -151,4 +155,42 @@ static inline vec EXP(vec v) {
     power = power * rest + ALL(0.5f);
     power = power * rest * rest + rest + ALL(1);
     return (vec)((ivec)power + ((ivec)shifted << 23));
+}
+
+/* Pixels of MANY outputs each, `apart` from one another, into the outputs' planes: `number` stretches of `wide` pixels, which are MANY at
+ * most together, `jump` from each other, of which `shown` are written. */
+static inline void into_planes(const float *found, long apart, int outputs, float *arena, const int *planes, long at, int number,
+                               int wide, int shown, long jump) {
+#if defined(__AVX512F__)
+    __m512 row[MANY], half[MANY];
+    int pixels = number * wide;
+    for (int p = 0; p < MANY; p++) row[p] = p < pixels ? LOAD(found + p * apart) : ALL(0);
+    for (int p = 0; p < MANY; p += 2) {
+        half[p] = _mm512_unpacklo_ps(row[p], row[p + 1]);
+        half[p + 1] = _mm512_unpackhi_ps(row[p], row[p + 1]);
+    }
+    for (int p = 0; p < MANY; p += 4)
+        for (int i = 0; i < 2; i++) {
+            row[p + 2 * i] = _mm512_shuffle_ps(half[p + i], half[p + i + 2], 0x44);
+            row[p + 2 * i + 1] = _mm512_shuffle_ps(half[p + i], half[p + i + 2], 0xee);
+        }
+    /* row[4 i + j] has outputs j, j + 4, j + 8, j + 12 of pixels 4 i to 4 i + 3, quarter by quarter. */
+    for (int j = 0; j < 4; j++) {
+        __m512 low = _mm512_shuffle_f32x4(row[j], row[4 + j], 0x88), high = _mm512_shuffle_f32x4(row[8 + j], row[12 + j], 0x88);
+        half[j] = _mm512_shuffle_f32x4(low, high, 0x88);
+        half[8 + j] = _mm512_shuffle_f32x4(low, high, 0xdd);
+        low = _mm512_shuffle_f32x4(row[j], row[4 + j], 0xdd), high = _mm512_shuffle_f32x4(row[8 + j], row[12 + j], 0xdd);
+        half[4 + j] = _mm512_shuffle_f32x4(low, high, 0x88);
+        half[12 + j] = _mm512_shuffle_f32x4(low, high, 0xdd);
+    }
+    const __mmask16 first = (__mmask16)((1u << shown) - 1);
+    _Pragma("GCC unroll 16") for (int o = 0; o < MANY; o++)
+        if (o < outputs)
+            for (int n = 0; n < number; n++)
+                _mm512_mask_storeu_ps(arena + planes[o] + at + n * (jump - wide), (__mmask16)(first << n * wide), half[o]);
+#else
+    for (int o = 0; o < outputs; o++)
+        for (int n = 0; n < number; n++)
+            for (int x = 0; x < shown; x++) arena[planes[o] + at + n * jump + x] = found[(n * wide + x) * apart + o];
+#endif
 }

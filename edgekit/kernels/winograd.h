@@ -34,7 +34,7 @@ static winograd_tile tile_of(const winograd_step *a, int number) {
     return t;
 }
 
-static int most_taps(const program *p, const winograd_step *a) {
+static int most_planes(const program *p, const winograd_step *a) {
     const unit *u = (const unit *)(p->table + a->unit_table);
     int most = 0;
     for (int i = 0; i < a->units; i++)
@@ -59,7 +59,7 @@ static size_t winograd_scratch(const program *p, const winograd_step *a) {
     int outputs = 0;
     for (int i = 0; i < a->units; i++)
         if (u[i].outputs > outputs) outputs = u[i].outputs;
-    return LANES + PARTS * (size_t)most_taps(p, a) * LINE + ((size_t)outputs + 1) * PRODUCTS;
+    return LANES + PARTS * (size_t)most_planes(p, a) * LINE + ((size_t)outputs + 1) * PRODUCTS;
 }
 
 static inline void combine_before(const vec *x, vec *part) {

@@ -2,7 +2,7 @@
 
 import ctypes
 import io
-from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -129,7 +129,9 @@ class NativeFrame(Frame):
             raise StageCancelled(f"{stage} was cancelled before it began")
         handle = self._backend.stages[stage]
         arena = self._arena(handle) if handle.homes else None
-        given = [None if name in handle.homes else self._tensors[name] for name, _ in handle.inputs]
+        given: List[Optional[np.ndarray]] = [None] * len(handle.reads)
+        for number, name, _ in handle.inputs:
+            given[number] = self._tensors[name]
         self._backend.step_aside()
         for name in handle.overwritten:
             if self._staying.pop(name, None) is not None:
@@ -140,11 +142,11 @@ class NativeFrame(Frame):
             raise BackendError(f"{stage} failed: {error}") from error
         if written is None:
             raise StageCancelled(f"{stage} was cancelled")
-        for (name, _), array in zip(handle.outputs, written):
-            if array is None:
-                self._staying[name] = handle.homes[name]
-            else:
-                self._tensors[name] = array
+        self._staying.update(handle.left)
+        for number, name, _ in handle.outputs:
+            array = written[number]
+            assert array is not None
+            self._tensors[name] = array
 
     def _arena(self, handle: Handle) -> Arena:
         """The one that a program runs on, with what it needs there."""
