@@ -66,6 +66,7 @@ static void square_lines(const squares_step *a, const squares *s, const float *p
             square_rows(a, plane, SIDE * g - 1, c - 1, LANES, part);
             for (int k = 0; k < PARTS; k++) STORE(lines + k * apart + g * line + c, part[k]);
         }
+        if (a->width < line) continue;
         square_rows(a, plane, SIDE * g - 1, line - 1, 1, part);
         for (int k = 0; k < PARTS; k++) STORE_SOME(last + k * s->room + (g + 1) * s->along - 1, part[k], 1);
     }
