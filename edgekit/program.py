@@ -109,6 +109,8 @@ STEPS = {
     # "strided" whose weights are IEEE halves, two in the place of a constant: where they are used for few pixels, their way from memory
     # is what takes the time.
     "halved": ("rows", "columns", "pitch", "stride", "source_pitch", "units", "unit_table", "limits"),
+    # So many of the steps that follow may run at the same time: none of them reads or writes what another one writes.
+    "group": ("steps",),
 }  # fmt: skip
 CODES = {name: code for code, name in enumerate(STEPS)}
 

@@ -45,6 +45,8 @@ def check_program(program: Program, outputs: Sequence[Sequence[int]], source: st
     for number, (name, arguments) in enumerate(steps, 1):
         try:
             checker.check(name, arguments)
+            if name == "group":
+                _check_group(steps[number : number + arguments[0]], arguments[0])
         except Wrong as error:
             raise BundleError(
                 f"{source}: step {number} ({name}) {error}; the program is damaged: export the bundle again"
@@ -103,7 +105,7 @@ class _Checker(StereoBounds):
             "linear": self._linear, "copy": self._copy, "export": self._export, "strided": self._strided,
             "resize": self._resize, "transpose": self._transpose, "volume": self._volume, "expectation": self._expectation,
             "propagate": self._propagate, "stem": self._stem, "winograd": self._winograd,
-            "squares": self._squares, "squared": self._squared, "halved": self._halved,
+            "squares": self._squares, "squared": self._squared, "halved": self._halved, "group": self._group,
         }  # fmt: skip
 
     def residents(self) -> None:
@@ -175,6 +177,9 @@ class _Checker(StereoBounds):
             self._before(unit.scale, unit.shift, unit.floor, unit.taps)
             if unit.scale >= 0 and unit.taps > self._program.packed:
                 raise Wrong(f"packs {unit.taps} taps, the program says at most {self._program.packed}")
+
+    def _group(self, steps: int) -> None:
+        positive(steps=steps)
 
     def _halved(self, **arguments: int) -> None:
         self._strided(**arguments, together=2)
@@ -290,3 +295,8 @@ def _of_squares(channels: int, height: int, width: int) -> int:
     floats = SQUARE_PARTS * (channels * -(-count // MANY) * MANY + LANES)
     positive(floats=floats)
     return floats
+
+
+def _check_group(steps: Sequence[Tuple[str, List[int]]], count: int) -> None:
+    if len(steps) < count or any(name == "group" for name, _ in steps):
+        raise Wrong(f"has {count} steps, of which there are {len(steps)} that are no groups")

@@ -257,11 +257,16 @@ static void abandon(const machine *m, program *p, int from) {
 }
 
 static int work(const machine *m, program *p, uint32_t run, int who, const volatile int *cancel) {
-    for (int s = 0; s < p->steps; s++)
-        if (take(m, p, &p->step[s], run, who, cancel) || wait_for(m, &p->step[s], run)) {
-            if (cancel) abandon(m, p, s);
+    for (int first = 0, end; first < p->steps; first = end) {
+        int failed = 0;
+        end = p->step[first].end;
+        for (int s = first; s < end && !failed; s++) failed = take(m, p, &p->step[s], run, who, cancel);
+        for (int s = first; s < end && !failed; s++) failed = wait_for(m, &p->step[s], run);
+        if (failed) {
+            if (cancel) abandon(m, p, first);
             return 1;
         }
+    }
     return 0;
 }
 
@@ -405,7 +410,7 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     size_t scratch = (size_t)packed * TILE;
     int lined = 0; /* planes of a Winograd unit, at most */
     for (int at = 0; at < count; at += words[at + 1]) {
-        p->steps++;
+        p->steps += words[at] != GROUP;
         int taps = words[at] == WINOGRAD ? most_planes(p, (const winograd_step *)(words + at + 2)) : 0;
         if (taps > lined) lined = taps;
     }
@@ -418,13 +423,18 @@ program *edgekit_program(machine *m, const int *words, int count, const int *tab
     }
     for (int tap = 0; tap < packed; tap++) p->packed[tap] = tap * TILE;
     for (int tap = 0; tap < 3 * lined; tap++) p->lined[tap] = tap / 3 * LINE + tap % 3 - 1;
-    for (int at = 0, s = 0; at < count; at += words[at + 1], s++) {
+    for (int at = 0, s = 0, end = 0; at < count; at += words[at + 1]) {
+        if (words[at] == GROUP) {
+            end = s + words[at + 2];
+            continue;
+        }
+        p->step[s].end = s < end ? end : s + 1;
         p->step[s].what = (const step *)(words + at);
         if (!plan(p, &p->step[s], m->threads)) {
             edgekit_program_free(p);
             return 0;
         }
-        size_t own = scratch_of(p, p->step[s].what);
+        size_t own = scratch_of(p, p->step[s++].what);
         if (own > scratch) scratch = own;
     }
     if (!more_scratch(m, scratch)) {

@@ -6,7 +6,7 @@
 /* The order of STEPS in edgekit/program.py, and of each step's arguments. */
 enum {
     IMPORT, PHASES, CONV, POOL, MEAN, LINEAR, COPY, EXPORT, STRIDED, RESIZE, TRANSPOSE, VOLUME, EXPECTATION, PROPAGATE, STEM, WINOGRAD,
-    SQUARES, SQUARED, HALVED
+    SQUARES, SQUARED, HALVED, GROUP
 };
 
 typedef struct {
@@ -100,6 +100,7 @@ typedef struct {
 
 typedef struct {
     const step *what;
+    int end;                         /* the first step behind those that may run at the same time as this one */
     int items, tiles, strips, parts; /* of a convolution, see conv_item and across_item; of a resize, see plan_resize */
     int some;                        /* channels, or what else it has many of, that are one item */
     stretch *stretch;                /* its tiles where it has MANY outputs together, and what of its arguments is then used */

@@ -75,6 +75,9 @@ class _Machine:
                     one.planes, one.channels, one.height, one.width, one.pitch
                 )
 
+    def _group(self, steps: int) -> None:
+        """One after the other is right, too."""
+
     def _plane(self, at: int, height: int, width: int, pitch: int) -> Floats:
         """A view of a plane's pixels."""
         rows = self._arena[at : at + (height - 1) * pitch + width]

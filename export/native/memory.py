@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgekit.export.native.groups import grouped
 from edgekit.export.native.planes import (
     Before,
     Convolution,
@@ -60,13 +61,14 @@ def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str,
     for name, maps in staying.items():
         last = max((number for number, part in enumerate(parts) if name in part.inputs), default=len(parts))
         until.update({plane: max(last, until.get(plane, 0)) for plane in maps.planes.tolist()})
-    places, arena = placed([part.steps for part in parts], grids, until)
+    groups = [grouped(part.steps) for part in parts]
+    places, arena = placed(groups, grids, until)
     layout = (
         hashlib.sha256(repr((grids, places.tolist(), arena)).encode()).hexdigest()[:16] if staying else ""
     )
     there: dict[str, set[int]] = {}
     made = []
-    for part in parts:
+    for part, own in zip(parts, groups, strict=True):
         filled_places = {int(places[plane]) for plane in part.writes}
         overwritten = sorted(name for name, where in there.items() if where & filled_places)
         there = {name: where for name, where in there.items() if name not in overwritten}
@@ -74,8 +76,8 @@ def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str,
             {name: set(places[staying[name].planes].tolist()) for name in part.outputs if name in staying}
         )
         writer = _Writer(places)
-        for step in part.steps:
-            writer.write(step)
+        for group in own:
+            writer.write(group)
         residents = [
             writer.resident(name, staying[name]) for name in (*part.inputs, *part.outputs) if name in staying
         ]
@@ -95,26 +97,31 @@ def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str,
 
 
 def placed(
-    parts: Sequence[Sequence[Step]], grids: Sequence[Grid], until: Mapping[int, int]
+    parts: Sequence[Sequence[Sequence[Step]]], grids: Sequence[Grid], until: Mapping[int, int]
 ) -> tuple[Places, int]:
     """Where the first pixel of every plane lies, and how many floats the arena has.
 
-    A plane that nobody reads any more is given to the next one of the same grid, whose zeros lie at the same places. Those of
-    ``until`` are kept to the end of the part that it says.
+    A plane that nobody reads any more is given to the next one of the same grid, whose zeros lie at the same places, but to none of the
+    group that has read it. Those of ``until`` are kept to the end of the part that it says.
     """
-    steps = [step for part in parts for step in part]
+    groups = [group for part in parts for group in part]
     ends = np.cumsum([len(part) for part in parts]) - 1
-    last = {plane: number for number, step in enumerate(steps) for plane in (*step.writes, *step.reads)}
+    last = {
+        plane: number
+        for number, group in enumerate(groups)
+        for step in group
+        for plane in (*step.writes, *step.reads)
+    }
     for plane, part in until.items():
-        last[plane] = max(last.get(plane, 0), int(ends[part]) if part < len(parts) else len(steps))
+        last[plane] = max(last.get(plane, 0), int(ends[part]) if part < len(parts) else len(groups))
     done: dict[int, list[int]] = {}
     for plane, number in last.items():
         done.setdefault(number, []).append(plane)
     free: dict[Grid, list[int]] = {}
     places = np.zeros(len(grids), np.int64)
     size = 0
-    for number, step in enumerate(steps):
-        for plane in step.writes:
+    for number, group in enumerate(groups):
+        for plane in (plane for step in group for plane in step.writes):
             unused = free.setdefault(grids[plane], [])
             if unused:
                 places[plane] = unused.pop()
@@ -132,16 +139,23 @@ class _Writer:
         self.table: list[npt.NDArray[np.int32]] = []
         self.constants: list[npt.NDArray[np.float32]] = []
         self.packed = 0
+        self._count = 0  # of the steps of a group
         self._places = places
         self._ends = [0, 0]
         self._known: dict[bytes, int] = {}
 
-    def write(self, step: Step) -> None:
-        """Add a step."""
-        getattr(self, f"_{type(step).__name__.lower()}")(step)
+    def write(self, group: Sequence[Step]) -> None:
+        """Add steps that may run at the same time."""
+        begun = len(self.words)
+        self._count = 0
+        for step in group:
+            getattr(self, f"_{type(step).__name__.lower()}")(step)
+        if self._count > 1:
+            self.words[begun:begun] = [CODES["group"], 3, self._count]
 
     def _step(self, name: str, *arguments: int) -> None:
         self.words += [CODES[name], len(arguments) + 2, *map(int, arguments)]
+        self._count += 1
 
     def _tabled(self, numbers: npt.ArrayLike) -> int:
         found = np.asarray(numbers, np.int32).ravel()
