@@ -6,7 +6,7 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from edgekit.bundle import Bundle, Variant, write_bundle
-from edgekit.program import CODES, FEW, LANES, MANY, STEPS, Program, encode
+from edgekit.program import CODES, FEW, LANES, MANY, SQUARE, SQUARE_PARTS, STEPS, Program, encode
 from tests.toy_graphs import SIDE, exits_weights, write_exits
 
 HALO = 1  # zeros beside, above and below every plane
@@ -139,10 +139,30 @@ class Writer:
         self.step("winograd", source.height, source.width, source.pitch, 1, self.place(unit), limits)
         return to
 
+    def squared(self, source: Planes, weight: np.ndarray, bias: np.ndarray) -> Planes:
+        """A 3x3 convolution, padded with one zero, in squares: its parts G w Gt are ``weight`` (36, outputs, inputs)."""
+        parts, outputs, inputs = weight.shape
+        to = self.planes(outputs, source.height, source.width)
+        squares = -(-source.height // SQUARE) * -(-source.width // SQUARE)
+        row = self.vector(SQUARE_PARTS * (inputs * -(-squares // MANY) * MANY + LANES))
+        sides = (source.height, source.width, source.pitch)
+        self.step("squares", inputs, self.place(source.places), *sides, row)
+        fill = -outputs % MANY
+        filled = np.pad(weight, ((0, 0), (0, fill), (0, 0)), "constant").reshape(parts, -1, MANY, inputs)
+        self.step(
+            "squared", inputs, row, outputs, self.place(to.places), *sides, self.keep(filled.transpose(1, 0, 3, 2)),
+            self.keep(np.append(bias, np.zeros(fill))), self.keep(FREE),
+        )  # fmt: skip
+        return to
+
+    def group(self, steps: int) -> None:
+        self.step("group", steps)
+
     def strided(
-        self, source: Planes, weights: np.ndarray, bias: np.ndarray, limits: Tuple[float, float] = FREE, stride: int = 2
+        self, source: Planes, weights: np.ndarray, bias: np.ndarray, limits: Tuple[float, float] = FREE, stride: int = 2,
+        halved: bool = False,
     ) -> Planes:  # fmt: skip
-        """Padded by half of its side; weights (outputs, inputs, side, side)."""
+        """Padded by half of its side; weights (outputs, inputs, side, side), as halves where so."""
         outputs, _, side, _ = weights.shape
         made = self.planes(outputs, -(-source.height // stride), -(-source.width // stride))
         away = np.arange(side) - side // 2
@@ -150,12 +170,14 @@ class Writer:
         fill = -outputs % MANY
         matrix = np.pad(weights.reshape(outputs, -1), ((0, fill), (0, 0)), "constant")
         blocks = [matrix[at : at + MANY].T.ravel() for at in range(0, len(matrix), MANY)]
+        flat = np.concatenate(blocks)
         unit = [
-            outputs, taps.size, self.place(made.places), self.place(taps), self.keep(np.concatenate(blocks)),
+            outputs, taps.size, self.place(made.places), self.place(taps),
+            self.keep(flat.astype("<f2").view("<f4") if halved else flat),
             self.keep(np.append(bias, np.zeros(fill))), -1, -1, -1,
         ]  # fmt: skip
         self.step(
-            "strided", made.height, made.width, made.pitch, stride, source.pitch, 1, self.place(unit), self.keep(limits)
+            "halved" if halved else "strided", made.height, made.width, made.pitch, stride, source.pitch, 1, self.place(unit), self.keep(limits)
         )  # fmt: skip
         return made
 

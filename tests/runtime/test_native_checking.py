@@ -66,19 +66,23 @@ def toy() -> Program:
     before = (np.ones(4), np.zeros(4), np.zeros(4))
     writer = Writer()
     image = writer.picture(0, IMAGE)
+    writer.group(2)
     layer = writer.convolution(image, random.randn(8, 4, 3, 3), np.zeros(8))
     grouped = writer.convolution(
         image, random.randn(8, 2, 1, 1), np.zeros(8), groups=2, before=before, together=MANY
     )
     pooled = writer.pool(layer, 1, 3, 2, 1)
-    halved = writer.pool(grouped, 0, 2, 2, 0, (np.ones(8), np.zeros(8), np.zeros(8)))
+    smaller = writer.pool(grouped, 0, 2, 2, 0, (np.ones(8), np.zeros(8), np.zeros(8)))
     phase = writer.halves(image)[3]
     strided = writer.strided(image, random.randn(18, 4, 3, 3), np.zeros(18))
     joined = phase._replace(
-        places=np.concatenate([phase.places, pooled.places, halved.places, strided.places])
+        places=np.concatenate([phase.places, pooled.places, smaller.places, strided.places])
     )
     fewer = writer.winograd(joined, random.randn(5, 38, 6, 3), np.zeros(5))
     last = writer.convolution(fewer, random.randn(5, 5, 1, 1), np.zeros(5))
+    last = writer.squared(last, random.randn(36, 5, 5), np.zeros(5))
+    halved = writer.strided(last, random.randn(17, 5, 3, 3), np.zeros(17), stride=1, halved=True)
+    last = last._replace(places=np.concatenate([last.places[:4], halved.places[16:]]))
     stereo = of_stereo(writer, last, random)
     logits = writer.linear(writer.mean(stereo), random.randn(7, 5), np.zeros(7))
     copy = writer.vector(7)
