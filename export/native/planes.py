@@ -15,9 +15,6 @@ from edgekit.program import LANES, MANY
 # before they are used, only up to the other number: all of CondenseNet took 1.1 to 1.3 times as long with the first.
 FEW_PIXELS, FEW_CHANGED = 256, 64
 
-# Weights that are used for no more than so many pixels, and are at least so many, are kept as IEEE halves.
-FEW_USES, MANY_WEIGHTS, LARGEST_HALF = 16, 1 << 17, 6e4
-
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
@@ -175,13 +172,6 @@ class Convolution(Step):
     def outputs(self) -> Places:
         """Of all units."""
         return np.concatenate([unit.outputs for unit in self.units])
-
-    @property
-    def halved(self) -> bool:
-        """Its weights are kept as halves."""
-        if any(unit.before is not None or len(unit.outputs) < MANY for unit in self.units):
-            return False
-        return as_halves([unit.weight for unit in self.units], self.grid.height * self.grid.width)
 
     def scale(self, planes: Places, scale: Floats, shift: Floats) -> None:
         """Multiply and shift its results, where ``planes`` are all of them in any order."""
@@ -342,10 +332,3 @@ class Export(OfMaps):
     """Maps or a row (a plane of one row) as an output."""
 
     number: int
-
-
-def as_halves(weights: Sequence[Floats], pixels: int) -> bool:
-    """Whether weights are so many, and used for so few pixels, that half as many bytes of them take half of the time."""
-    if pixels > FEW_USES or sum(one.size for one in weights) < MANY_WEIGHTS:
-        return False
-    return all(np.abs(one).max() < LARGEST_HALF for one in weights)
