@@ -150,6 +150,7 @@ def race(scratch: Path, threads: int, rounds: int, runs: int, notes: list[str]) 
         contextlib.closing(Kernels(threads, cores=cores_to_keep_to(threads))) as kernels,
     ):
         config = session_config(session)
+        notes += map(str, json.loads(json.dumps(bundle.manifest.provenance)).get("notes", []))
         networks = plain_networks(net, image, scratch, threads, config, notes)
         joined = scratch / "joined.onnx"
         joined.write_bytes(uncut_graph(bundle).SerializeToString())

@@ -17,13 +17,13 @@ from edgekit.export.ahead import HALF_BITS, aimed, compile_ahead
 from edgekit.export.assembly import GOLDEN, golden, graph_paths, manifest, npz, provenance
 from edgekit.export.batching import any_number, batched, check_apart, repeated
 from edgekit.export.convert import convert, serialize
-from edgekit.export.layerwise import prove_blocks
 from edgekit.export.lowering import Form
-from edgekit.export.native import NATIVE, add_programs
+from edgekit.export.native import add_programs, halved
 from edgekit.export.networks import Wanted
 from edgekit.export.packing import pack_graphs
-from edgekit.export.parity import ParityRow, prove
+from edgekit.export.parity import ParityRow
 from edgekit.export.passes import simplify
+from edgekit.export.proving import prove_networks
 from edgekit.export.request import Request
 from edgekit.export.staging import StageRun
 from edgekit.export.targets import Target
@@ -81,7 +81,8 @@ def export(
         overwrite: replace a bundle that is there.
         parity: prove that the graphs compute what the network computes.
         progress: is called with each step when it begins (and None), and again with the seconds that it took.
-        precision: ``float32`` or ``int8``: only graphs that compute in it; by default every one that the target has.
+        precision: ``float32`` or ``int8``: only graphs that compute in it, with weights of it; by default every one that the target
+            has.
         batch: how many pictures the graphs take at once, or None for any number, where the target allows it.
         measure: for the target ``cpu``, time the variants here and start with the fastest; see `edgekit.export.choice`.
         classes: the names of a classifier's classes, in their order; `edgekit run` prints them.
@@ -158,21 +159,11 @@ def run(request: Request, progress: Report | None = None) -> Exported:
     if target.name == "cpu" and request.batch == 1:
         steps.begin("writing programs")
         for network in ran:
-            why = add_programs(network.runs, graphs, forms)
-            notes += [why] if why else []
+            notes += add_programs(network.runs, graphs, forms, halve=request.precision is None)
     rows: list[ParityRow] = []
     if request.parity:
-        chains = {
-            backend: {name: chosen[backend] for name, chosen in defaults.items()}
-            for backend in lowering.PREFERENCES
-        }
-        if chains["openvino"] in (chains["onnxruntime"], chains["tensorrt"]):
-            del chains["openvino"]
-        if all(NATIVE in variants for variants in graphs.values()):
-            chains[NATIVE] = dict.fromkeys(graphs, NATIVE)
-        for network in ran:
-            steps.begin("proving parity" + (f" of {network.name}" if len(ran) > 1 else ""))
-            rows += _prove(network, graphs, forms, chains)
+        rows = prove_networks(ran, graphs, forms, defaults, notes, steps.begin)
+    notes += halved(graphs)
     steps.begin("writing the bundle")
     paths = graph_paths(graphs, forms)
     files = {path: graphs[stage][variant] for (stage, variant), path in paths.items()}
@@ -207,24 +198,6 @@ def check_precision(precision: str | None, target: Target) -> None:
         raise OptionError(
             f"precision int8: {target.name} has no INT8 ({target.note}); float32 graphs are built in FP16 there"
         )
-
-
-def _prove(
-    network: networks.Network,
-    graphs: Mapping[str, Mapping[str, bytes]],
-    forms: Mapping[str, Mapping[str, Form]],
-    chains: Mapping[str, Mapping[str, str]],
-) -> list[ParityRow]:
-    """As a whole, or block by block where a low-bit network's variants say how."""
-    names = [each.stage.name for each in network.runs]
-    if not all(form.openings for name in names for form in forms[name].values()):
-        half = any(form.precision == "float16" for name in names for form in forms[name].values())
-        return prove(network.runs, graphs, chains, network.exits, half)
-    return [
-        row
-        for each in network.runs
-        for row in prove_blocks(each, graphs[each.stage.name], forms[each.stage.name])
-    ]
 
 
 def stage_graphs(

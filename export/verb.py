@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--precision",
         choices=["float32", "int8"],
-        help="only graphs that compute in it; by default every one that the target has",
+        help="only graphs that compute in it, with weights of it; by default every one that the target has",
     )
     add("--out", metavar="DIR", help="the bundle to write; by default MODEL.edgekit here")
     add(

@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -28,10 +27,7 @@
 #include "squares.h"
 
 /* Taps of a tile that the nearest cache does not hold: then each is read from the next one for all outputs. */
-#ifndef DEEP
 #define DEEP 150
-#endif
-#define LARGE (1 << 21)       /* bytes of a huge page */
 #define SOME_PRODUCTS 800000 /* some us */
 
 /* How many strips of `each` outputs the largest unit has. */
@@ -381,9 +377,7 @@ static int more_scratch(machine *m, size_t size) {
 /* So many zeros; 0 where there is no memory. */
 float *edgekit_arena(long floats) {
     void *found;
-    size_t size = (size_t)(floats + 1) * sizeof(float);
-    if (posix_memalign(&found, size < LARGE ? 64 : LARGE, size)) return 0;
-    if (size >= LARGE) madvise(found, size, MADV_HUGEPAGE); /* steps read many planes at once, each on a page of its own */
+    if (posix_memalign(&found, 64, (size_t)(floats + 1) * sizeof(float))) return 0;
     return memset(found, 0, (size_t)floats * sizeof(float));
 }
 

@@ -27,11 +27,13 @@ def program(model: ir.Model) -> Program:
     return programs({GRAPH: model})[GRAPH]
 
 
-def programs(stages: Mapping[str, ir.Model], answers: Collection[str] = ()) -> dict[str, Program]:
+def programs(
+    stages: Mapping[str, ir.Model], answers: Collection[str] = (), halve: bool = True
+) -> dict[str, Program]:
     """The programs of stages in the order in which they run.
 
     Feature maps that a stage writes and a later one reads stay in the arena, which all of them share; outputs that are ``answers``
-    are arrays, as all are that nobody reads here.
+    are arrays, as all are that nobody reads here. ``halve``: see `edgekit.export.native.halves`.
 
     Raises:
         Unsupported: see `program`; the message begins with the stage.
@@ -48,7 +50,7 @@ def programs(stages: Mapping[str, ir.Model], answers: Collection[str] = ()) -> d
             parts.append(_translated(model.graph, halos, grids, read, staying))
         except Unsupported as error:
             raise Unsupported(f"{stage}, {error}") from error
-    return dict(zip(stages, together(parts, grids, staying), strict=True))
+    return dict(zip(stages, together(parts, grids, staying, halve), strict=True))
 
 
 def _reach(graph: ir.Graph, halos: dict[tuple[int, int], int]) -> None:

@@ -40,8 +40,13 @@ def written(
     return together([Part(steps, inputs, outputs)], grids, {})[0]
 
 
-def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str, Maps]) -> list[Program]:
-    """Programs that run one after the other on one arena, where those of their inputs and outputs stay that ``staying`` has."""
+def together(
+    parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str, Maps], halve: bool = True
+) -> list[Program]:
+    """Programs that run one after the other on one arena, where those of their inputs and outputs stay that ``staying`` has.
+
+    ``halve``: see `edgekit.export.native.halves`.
+    """
     until: dict[int, int] = {}  # a plane may belong to several
     for name, maps in staying.items():
         last = max((number for number, part in enumerate(parts) if name in part.inputs), default=len(parts))
@@ -60,7 +65,7 @@ def together(parts: Sequence[Part], grids: Sequence[Grid], staying: Mapping[str,
         there.update(
             {name: set(places[staying[name].planes].tolist()) for name in part.outputs if name in staying}
         )
-        writer = Writer(places)
+        writer = Writer(places, halve)
         for group in own:
             writer.write(group)
         residents = [

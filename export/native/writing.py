@@ -33,7 +33,8 @@ from edgekit.program import CODES, FEW, MANY, Resident
 class Writer:
     """A program's arrays as they come into being."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, halve: bool) -> None:
+        self._halve = halve
         self.words: list[int] = []
         self.table: list[npt.NDArray[np.int32]] = []
         self.constants: list[npt.NDArray[np.float32]] = []
@@ -99,7 +100,7 @@ class Writer:
 
     def _convolution(self, step: Convolution) -> None:
         first = step.units[0]
-        halved = halves.of_convolution(step)
+        halved = self._halve and halves.of_convolution(step)
         across = step.strided or step.grid.across(len(first.outputs), first.before is not None)
         together = MANY if across else FEW
         units = []
@@ -147,7 +148,7 @@ class Writer:
     def _linear(self, step: Linear) -> None:
         outputs, taps = step.weight.shape
         limits = self._kept([step.low, step.high])
-        if outputs >= MANY and halves.as_halves([step.weight], 1):
+        if self._halve and outputs >= MANY and halves.as_halves([step.weight], 1):
             rows, columns = (
                 self._places[plane] + np.arange(n) for plane, n in ((step.row, outputs), (step.source, taps))
             )

@@ -28,7 +28,7 @@ def programs(runs: list[StageRun]) -> list[Program]:
     names = [run.stage.name for run in runs]
     graphs: dict[str, dict[str, bytes]] = {name: {} for name in names}
     forms = {name: {"plain": PLAIN} for name in names}
-    assert add_programs(runs, graphs, forms) is None
+    assert add_programs(runs, graphs, forms) == []
     assert all(forms[name][NATIVE].runtime == NATIVE for name in names)
     return [decode(graphs[name][NATIVE], name) for name in names]
 
@@ -92,7 +92,7 @@ def test_a_size_that_stages_do_not_halve_is_refused_by_its_name() -> None:
     stage = Stage("stage1", whole.stage.module, ("left", "disparity"), ("out",), "out")
     run = StageRun(stage, {"left": left, "disparity": disparity}, {"out": disparity}, 0, 0)
     found = add_programs([run], {"stage1": {}}, {"stage1": {"plain": PLAIN}})
-    assert found is not None and "62x64" in found and NATIVE in found
+    assert len(found) == 1 and "62x64" in found[0] and NATIVE in found[0]
 
 
 def test_a_bundle_on_the_kernels_is_the_bundle_in_onnx_runtime(

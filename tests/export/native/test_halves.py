@@ -1,13 +1,19 @@
 """Weights that are many and used for few pixels are kept as halves, and no others; what that changes is small and known."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgekit.export.native import program
+import edgekit
+from edgekit.bundle import Bundle
+from edgekit.errors import ParityError
+from edgekit.export.native import halves, interpreter, program
 from edgekit.kernels import Kernels
-from edgekit.program import steps_of
+from edgekit.program import decode, steps_of
 from tests.export.lowering.random_weights import maps
 from tests.export.native.answers import agree
 from tests.export.native.test_programs import model_of
@@ -79,3 +85,60 @@ def test_others_are_kept_as_they_are() -> None:
     with torch.no_grad():
         large.weight[3, 5, 1, 1] = 7e4
     assert "halved" not in kinds(large, 128, 8, 8)  # more than a half holds
+
+
+def notes_of(bundle: Bundle) -> list[str]:
+    return [str(note) for note in json.loads(json.dumps(bundle.manifest.provenance)).get("notes", [])]
+
+
+def halved(bundle: Bundle) -> int:
+    """How many layers of a bundle's programs have weights of two bytes."""
+    names = [f"stages/{stage.name}.native.program" for stage in bundle.manifest.stages]
+    return sum(
+        kind == "halved" for name in names for kind, _ in steps_of(decode(bundle.read_bytes(name), name))
+    )
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So few weights are many that the shipped network has some."""
+    monkeypatch.setattr(halves, "MANY_WEIGHTS", 4096)
+
+
+def test_export_says_that_weights_are_halved_and_does_not_where_float32_is_asked_for(
+    few: None, tmp_path: Path
+) -> None:
+    made = edgekit.export("msdnet", target="cpu", out=tmp_path / "a.edgekit", measure=False)
+    count = halved(made)
+    (note,) = [note for note in notes_of(made) if "native" in note]
+    assert count > 0 and f"the weights of {count} layers" in note and "--precision float32" in note
+    whole = edgekit.export(
+        "msdnet", target="cpu", out=tmp_path / "b.edgekit", measure=False, precision="float32"
+    )
+    assert halved(whole) == 0 and not notes_of(whole)
+
+
+def test_where_halves_are_too_coarse_the_weights_are_whole(
+    few: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Parity is what decides, on the whole network."""
+
+    def coarse(weights: np.ndarray) -> np.ndarray:
+        return (np.round(weights * 16) / 16).astype("<f2").view("<f4")
+
+    monkeypatch.setattr(halves, "in_floats", coarse)
+    made = edgekit.export("msdnet", target="cpu", out=tmp_path / "a.edgekit", measure=False)
+    assert halved(made) == 0
+    assert any("too coarse" in note for note in notes_of(made))
+
+
+def test_a_fault_that_is_not_theirs_fails_the_export(
+    few: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = interpreter.run
+    monkeypatch.setattr(
+        interpreter, "run", lambda *given: {name: found + 1 for name, found in run(*given).items()}
+    )
+    with pytest.raises(ParityError, match="native"):
+        edgekit.export("msdnet", target="cpu", out=tmp_path / "a.edgekit", measure=False)
+    assert not (tmp_path / "a.edgekit").exists()
