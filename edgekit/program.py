@@ -106,8 +106,9 @@ STEPS = {
     "squared": (
         "channels", "source", "outputs", "planes", "height", "width", "pitch", "weight", "bias", "limits",
     ),
-    # "strided" whose weights are IEEE halves, two in the place of a constant: where they are used for few pixels, their way from memory
-    # is what takes the time.
+    # "strided" whose weights are whole numbers of two bytes, two in the place of a constant: where they are used for few pixels, their way
+    # from memory is what takes the time. `scale` (constants) of its units holds what an output's numbers are multiplied with, 0 for those
+    # that fill the last MANY up.
     "halved": ("rows", "columns", "pitch", "stride", "source_pitch", "units", "unit_table", "limits"),
     # So many of the steps that follow may run at the same time: none of them reads or writes what another one writes.
     "group": ("steps",),

@@ -197,13 +197,15 @@ class _Checker(StereoBounds):
         positive(length=rows * pitch, span=rows * stride * source_pitch, pieces=units * rows * columns)
         self._constants(limits, 2)
         for unit in self._units(unit_table, units):
-            if (unit.scale, unit.shift, unit.floor) != (-1, -1, -1):
+            if (unit.scale if together == 1 else -1, unit.shift, unit.floor) != (-1, -1, -1):
                 raise Wrong("scales what it reads")
             self._arena(self._table(unit.output_table, unit.outputs), (rows - 1) * pitch + columns)
             span = (rows - 1) * stride * source_pitch + (columns - 1) * stride + 1
             self._arena(self._table(unit.tap_table, unit.taps), span)
             outputs = -(-unit.outputs // MANY) * MANY
             self._constants(unit.weight, outputs * unit.taps // together)
+            if together > 1:
+                self._constants(unit.scale, outputs)
             self._constants(unit.bias, outputs)
 
     def _pool(

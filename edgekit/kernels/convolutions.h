@@ -54,7 +54,7 @@
 /* How many bytes of weights ahead one is brought into the cache: a page, at whose end the processor's own prefetching stops. */
 #define AHEAD 4096
 /* S strips of MANY outputs, the weights of the second `strip` behind the first's, times N stretches of H pixels D apart, the second `jump` behind the first: sums from `base` on, pixel by
- * pixel. Weights are floats where K is whole, and of two bytes where it is half. */
+ * pixel. Weights are floats where K is whole, and whole numbers of two bytes where it is half. */
 #define ACROSS(K, D, S, N, H)                                                                                          \
     static void across_##K##_##D##_##S##_##N##_##H(long taps, const void *restrict weight, long strip,                    \
                                                    const float *restrict base, long jump,                             \
@@ -208,6 +208,14 @@ static void pack(const program *p, const unit *u, const float *base, const int *
     }
 }
 
+/* Sums of whole numbers' products as what they stand for: `outputs` of every pixel, each with a scale and a bias. */
+static void in_floats(float *found, int pixels, int outputs, const float *scale, const float *bias, const float *limits) {
+    vec low = ALL(limits[0]), high = ALL(limits[1]);
+    for (int p = 0; p < pixels; p++, found += outputs)
+        for (int o = 0; o < outputs; o += LANES)
+            STORE(found + o, MIN(MAX(LOAD(found + o) * LOAD(scale + o) + LOAD(bias + o), low), high));
+}
+
 /* An item is a unit, up to STRIPS strips of its outputs, and some of its tiles, which are stretches of pixels. */
 static void across_item(const machine *m, const program *p, const work_step *s, int item, int who) {
     const unit *u = (const unit *)(p->table + s->unit_table) + item % s->units;
@@ -220,20 +228,24 @@ static void across_item(const machine *m, const program *p, const work_step *s, 
     long first = (long)strip * MANY * u->taps; /* of its weights */
     const float *weight = p->constants + u->weight + (halved ? first / 2 : first), *bias = p->constants + u->bias + strip * MANY;
     const int *offset = p->table + u->tap_table, *out = p->table + u->output_table + strip * MANY;
+    const float *limits = p->constants + s->limits, *scale = p->constants + u->scale + strip * MANY;
+    static const float none[STRIPS * MANY], free_[2] = {-__builtin_inff(), __builtin_inff()};
+    int packs = u->scale >= 0 && !halved;
     float found[2 * STRETCH * STRIPS * MANY];
     int end = (int)((long)s->tiles * (part + 1) / s->parts);
     for (int tile = (int)((long)s->tiles * part / s->parts); tile < end; tile++) {
         const stretch t = s->stretch[tile];
         const float *base = p->arena + t.from, *from = base;
         long jump = t.from_jump;
-        if (u->scale >= 0) {
+        if (packs) {
             float *packed = m->scratch[who];
             pack(p, u, base, offset, t.wide, packed);
             if (t.number > 1) pack(p, u, base + jump, offset, t.wide, packed + LANES);
             from = packed, jump = LANES;
         }
-        ACROSSES[halved][s->stride - 1][strips - 1][t.number - 1][t.wide - 1](u->taps, weight, (long)u->taps * MANY, from, jump, u->scale >= 0 ? p->packed : offset, bias,
-                                                       p->constants + s->limits, found);
+        ACROSSES[halved][s->stride - 1][strips - 1][t.number - 1][t.wide - 1](
+            u->taps, weight, (long)u->taps * MANY, from, jump, packs ? p->packed : offset, halved ? none : bias, halved ? free_ : limits, found);
+        if (halved) in_floats(found, t.number * t.wide, strips * MANY, scale, bias, limits);
         for (int o = 0; o < outputs; o += MANY)
             into_planes(found + o, strips * MANY, smaller(MANY, outputs - o), p->arena, out + o, t.at, t.number, t.wide, t.wide, t.jump);
     }

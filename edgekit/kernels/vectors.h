@@ -57,28 +57,20 @@ static inline vec MAX(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] > b
 static inline vec MIN(vec a, vec b) { for (int i = 0; i < 4; i++) if (!(a[i] < b[i])) a[i] = b[i]; return a; }
 #endif
 
-/* Weights of four bytes, and of two: those of an IEEE half. */
+/* Weights of four bytes; and of two, whole numbers. */
 typedef float whole;
-typedef uint16_t half;
+typedef int16_t half;
 #define LOAD_whole(p) LOAD(p)
 #if defined(__AVX512F__)
-#define LOAD_half(p) _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p)))
-#elif defined(__AVX2__) && defined(__F16C__)
-#define LOAD_half(p) _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p)))
-#elif defined(__ARM_NEON) && defined(__ARM_FP16_FORMAT_IEEE)
-#define LOAD_half(p) vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)))
+#define LOAD_half(p) _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(p))))
+#elif defined(__AVX2__)
+#define LOAD_half(p) _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#elif defined(__ARM_NEON)
+#define LOAD_half(p) vcvtq_f32_s32(vmovl_s16(vld1_s16(p)))
 #else
-/* What an exponent of five bits says, by a product: subnormal ones too. */
 static inline vec LOAD_half(const half *p) {
-    union { float f; uint32_t u; } many[LANES], sized = {.u = 0x77800000}; /* 2^112 */
     float found[LANES];
-    for (int i = 0; i < LANES; i++) {
-        many[i].u = (uint32_t)(p[i] & 0x7fff) << 13;
-        many[i].f *= sized.f;
-        if ((p[i] & 0x7c00) == 0x7c00) many[i].u |= 0x7f800000;
-        many[i].u |= (uint32_t)(p[i] & 0x8000) << 16;
-        found[i] = many[i].f;
-    }
+    for (int i = 0; i < LANES; i++) found[i] = p[i];
     return LOAD(found);
 }
 #endif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +29,7 @@ def run(
     return {name: found.reshape(shapes[name]) for name, found in machine.outputs.items()}
 
 
-def _outputs_of(
-    weights: npt.NDArray[np.floating], outputs: int, taps: int, together: int
-) -> npt.NDArray[np.floating]:
+def _outputs_of(weights: npt.NDArray[Any], outputs: int, taps: int, together: int) -> npt.NDArray[Any]:
     """(outputs, taps) of weights as units have them."""
     found, at = [], 0
     for first in range(0, outputs, together):
@@ -123,7 +122,8 @@ class _Machine(Products):
         for unit in self._units(unit_table, units):
             outputs, taps = unit["outputs"], unit["taps"]
             x = self._arena[self._table[unit["tap_table"] : unit["tap_table"] + taps][:, None] + pixels]
-            sums = (self._halves if halved else self._weights)(unit["weight"], outputs, taps, MANY) @ x
+            weights = self._halves(unit) if halved else self._weights(unit["weight"], outputs, taps, MANY)
+            sums = weights @ x
             sums += self._constants[unit["bias"] : unit["bias"] + outputs, None]
             for place, values in zip(self._table[unit["output_table"] :], sums, strict=False):
                 self._plane(place, rows, columns, pitch)[:] = np.clip(values, low, high).reshape(
@@ -133,8 +133,10 @@ class _Machine(Products):
     def _weights(self, at: int, outputs: int, taps: int, together: int) -> Floats:
         return _outputs_of(self._constants[at:], outputs, taps, together)
 
-    def _halves(self, at: int, outputs: int, taps: int, together: int) -> Floats:
-        return _outputs_of(self._constants[at:].view(np.float16), outputs, taps, together).astype(np.float32)
+    def _halves(self, unit: Mapping[str, int]) -> Floats:
+        numbers = self._constants[unit["weight"] :].view(np.int16)
+        scale = self._constants[unit["scale"] : unit["scale"] + unit["outputs"], None]
+        return _outputs_of(numbers, unit["outputs"], unit["taps"], MANY) * scale  # type: ignore[no-any-return]
 
     def _pool(
         self, kind: int, counts: int, kernel: int, stride: int, padding: int, height: int, width: int, source_pitch: int,

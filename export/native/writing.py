@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,8 @@ from edgekit.export.native.squares import Squared, Squares
 from edgekit.export.native.stereo import Axis, Expectation, Propagate, Resize, Stem, Transpose, Volume
 from edgekit.export.native.winograd import Winograd
 from edgekit.program import CODES, FEW, MANY, Resident
+
+Number = TypeVar("Number", np.float32, np.int16)
 
 
 class Writer:
@@ -84,6 +87,12 @@ class Writer:
             self._ends[1] += len(found)
         return self._known[key]
 
+    def _halved(self, weight: npt.NDArray[np.float32]) -> tuple[int, int, int, int]:
+        """Where a unit has its weights (M, K) in two bytes and its scale; it has nothing else."""
+        numbers, scale = halves.numbers(weight)
+        at = self._kept(halves.in_floats(_strips(numbers, MANY)))
+        return at, self._kept(np.pad(scale, (0, -len(scale) % MANY))), -1, -1
+
     def _before(self, before: Before | None) -> tuple[int, int, int]:
         if before is None or before.idle:
             return (-1, -1, -1)
@@ -109,13 +118,13 @@ class Writer:
             weight, bias = unit.weight, unit.bias
             if together == MANY:
                 bias = np.pad(bias, (0, -outputs % MANY))
-            weight = _strips(weight, together)
             before = self._before(unit.before)
             if before[0] >= 0:
                 self.packed = max(self.packed, taps)
+            kept = self._halved(weight) if halved else (self._kept(_strips(weight, together)), *before)
             units.append([
-                outputs, taps, self._planes(unit.outputs), self._tabled(self._places[unit.planes] + unit.shifts),
-                self._kept(halves.in_floats(weight) if halved else weight), self._kept(bias), *before,
+                outputs, taps, self._planes(unit.outputs), self._tabled(self._places[unit.planes] + unit.shifts), kept[0],
+                self._kept(bias), *kept[1:],
             ])  # fmt: skip
         grid = step.grid
         limits = self._kept([step.low, step.high])
@@ -152,10 +161,9 @@ class Writer:
             rows, columns = (
                 self._places[plane] + np.arange(n) for plane, n in ((step.row, outputs), (step.source, taps))
             )
-            unit = [
-                outputs, taps, self._tabled(rows), self._tabled(columns), self._kept(halves.in_floats(_strips(step.weight, MANY))),
-                self._kept(np.pad(step.bias, (0, -outputs % MANY))), -1, -1, -1,
-            ]  # fmt: skip
+            weight, *rest = self._halved(step.weight)
+            bias = self._kept(np.pad(step.bias, (0, -outputs % MANY)))
+            unit = [outputs, taps, self._tabled(rows), self._tabled(columns), weight, bias, *rest]
             self._step("halved", 1, 1, 1, 1, 1, 1, self._tabled(unit), limits)
             return
         self._step(
@@ -275,7 +283,7 @@ class Writer:
         )  # fmt: skip
 
 
-def _strips(weight: npt.NDArray[np.float32], together: int) -> npt.NDArray[np.float32]:
+def _strips(weight: npt.NDArray[Number], together: int) -> npt.NDArray[Number]:
     """Weights (M, K) as units have them."""
     if together == MANY:
         weight = np.pad(weight, ((0, -len(weight) % MANY), (0, 0)))

@@ -162,7 +162,7 @@ class Writer:
         self, source: Planes, weights: np.ndarray, bias: np.ndarray, limits: Tuple[float, float] = FREE, stride: int = 2,
         halved: bool = False,
     ) -> Planes:  # fmt: skip
-        """Padded by half of its side; weights (outputs, inputs, side, side), as halves where so."""
+        """Padded by half of its side; weights (outputs, inputs, side, side), small whole numbers where ``halved``."""
         outputs, _, side, _ = weights.shape
         made = self.planes(outputs, -(-source.height // stride), -(-source.width // stride))
         away = np.arange(side) - side // 2
@@ -173,8 +173,8 @@ class Writer:
         flat = np.concatenate(blocks)
         unit = [
             outputs, taps.size, self.place(made.places), self.place(taps),
-            self.keep(flat.astype("<f2").view("<f4") if halved else flat),
-            self.keep(np.append(bias, np.zeros(fill))), -1, -1, -1,
+            self.keep(flat.astype("<i2").view("<f4") if halved else flat), self.keep(np.append(bias, np.zeros(fill))),
+            self.keep(np.ones(outputs + fill)) if halved else -1, -1, -1,
         ]  # fmt: skip
         self.step(
             "halved" if halved else "strided", made.height, made.width, made.pitch, stride, source.pitch, 1, self.place(unit), self.keep(limits)
