@@ -163,6 +163,12 @@ class Program(NamedTuple):
     overwritten: Tuple[str, ...] = ()
 
 
+def floats_of_squares(height: int, width: int, channels: int) -> int:
+    """How many floats the parts of so many planes have; see "squares" in `STEPS`."""
+    count = -(-height // SQUARE) * -(-width // SQUARE)
+    return SQUARE_PARTS * (channels * -(-count // MANY) * MANY + LANES)
+
+
 def steps_of(program: Program) -> Iterator[Tuple[str, Dict[str, int]]]:
     """The names of a sound program's steps, and their arguments by name."""
     names, at = list(STEPS), 0

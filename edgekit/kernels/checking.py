@@ -16,7 +16,17 @@ from edgekit.kernels.bounds import (
     steps_wide,
 )
 from edgekit.kernels.stereo_bounds import StereoBounds
-from edgekit.program import FEW, LANES, MANY, SQUARE, SQUARE_PARTS, STEPS, WINOGRAD_PARTS, Program, steps_of
+from edgekit.program import (
+    FEW,
+    LANES,
+    MANY,
+    SQUARE_PARTS,
+    STEPS,
+    WINOGRAD_PARTS,
+    Program,
+    floats_of_squares,
+    steps_of,
+)
 
 NAMES = tuple(STEPS)
 
@@ -292,9 +302,8 @@ class _Checker(StereoBounds):
 
 
 def _of_squares(channels: int, height: int, width: int) -> int:
-    """The floats of their parts."""
-    count = -(-height // SQUARE) * -(-width // SQUARE)
-    floats = SQUARE_PARTS * (channels * -(-count // MANY) * MANY + LANES)
+    """The floats of their parts, where these are a sensible number."""
+    floats = floats_of_squares(height, width, channels)
     positive(floats=floats)
     return floats
 

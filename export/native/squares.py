@@ -13,7 +13,7 @@ import numpy as np
 
 from edgekit.export.native.planes import Convolution, Floats, Grid, Places, Step
 from edgekit.export.native.winograd import WINDOW, windows_of
-from edgekit.program import LANES, MANY, SQUARE, SQUARE_PARTS
+from edgekit.program import SQUARE, SQUARE_PARTS, floats_of_squares
 
 SMALLEST, LARGEST = (
     10,
@@ -94,9 +94,3 @@ def squared(step: Convolution, grids: list[Grid]) -> tuple[Squares, Squared] | N
     row = len(grids) - 1
     made = Squared(grid, row, unit.outputs, weight, unit.bias, step.low, step.high)
     return Squares(grid, planes, row), made
-
-
-def floats_of_squares(height: int, width: int, channels: int) -> int:
-    """How many floats the parts of so many planes have; see "squares" in `edgekit.program.STEPS`."""
-    count = -(-height // SQUARE) * -(-width // SQUARE)
-    return SQUARE_PARTS * (channels * -(-count // MANY) * MANY + LANES)
